@@ -1,0 +1,1 @@
+"""Who somebody is: the user, log-in by e-mail, staff."""

@@ -1,0 +1,1 @@
+"""Credits: wallets, the ledger, holds, prices. `ledger.py` is the only writer."""

@@ -1,0 +1,33 @@
+"""`manage.py verify_ledger`: exit 0 when every credit is accounted for, 1 and a line per fault otherwise."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from billing.verification import verify
+
+
+class Command(BaseCommand):
+    """Prove the ledger."""
+
+    help = "Check that every wallet, hold and entry adds up. Exit status 1 and a line per fault otherwise."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """--json for machines."""
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run the checks and print what they found."""
+        report = verify()
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(report)))
+        else:
+            for fault in report.faults:
+                self.stdout.write(self.style.ERROR(fault))
+            self.stdout.write(f"{len(report.faults)} faults in {report.entries} entries")
+        if report.faults:
+            sys.exit(1)

@@ -1,0 +1,249 @@
+"""The tables of money. Amounts are integers in microcredits: 1 credit = 1,000,000 microcredits.
+
+The rules live in the database: constraints below, and triggers in migration 0002 that move the balance when
+an entry is inserted, move `held` when a hold is opened or closed, and refuse every other way (see money.md).
+Only `billing.ledger` writes these tables.
+"""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+MICROCREDITS_PER_CREDIT = 1_000_000
+
+
+class Wallet(models.Model):
+    """What one user owns and how much of it is promised to answers that still run."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="wallet")
+    balance_microcredits = models.BigIntegerField(default=0, editable=False)
+    held_microcredits = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("wallet")
+        verbose_name_plural = _("wallets")
+        constraints = [
+            models.CheckConstraint(
+                name="billing_wallet_holds_are_covered",
+                condition=Q(held_microcredits__gte=0, held_microcredits__lte=F("balance_microcredits")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"wallet {self.pk}"
+
+    @property
+    def available_microcredits(self) -> int:
+        """What a new hold may take."""
+        return self.balance_microcredits - self.held_microcredits
+
+
+class PriceQuerySet(models.QuerySet["Price"]):
+    """Reads of prices."""
+
+    def in_effect(self) -> "PriceQuerySet":
+        """Versions whose date has come."""
+        return self.filter(effective_at__lte=timezone.now())
+
+    def current(self, model_key: str) -> "Price | None":
+        """The newest version that is in effect now, or None for a model nobody has priced."""
+        return self.in_effect().filter(model_key=model_key).order_by("-effective_at", "-pk").first()
+
+
+class Price(models.Model):
+    """One version of a model's prices. A new price is a new row; the database refuses to edit an old one."""
+
+    model_key = models.SlugField(max_length=64)
+    prompt_microcredits_per_token = models.BigIntegerField()
+    completion_microcredits_per_token = models.BigIntegerField()
+    effective_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PriceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("price")
+        verbose_name_plural = _("prices")
+        constraints = [
+            models.UniqueConstraint(name="billing_price_one_a_moment", fields=["model_key", "effective_at"]),
+            models.CheckConstraint(
+                name="billing_price_is_positive",
+                condition=Q(prompt_microcredits_per_token__gt=0, completion_microcredits_per_token__gt=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_key} from {self.effective_at:%Y-%m-%d %H:%M}"
+
+
+class HoldState(models.TextChoices):
+    """Active, then exactly one of the others."""
+
+    ACTIVE = "active", _("active")
+    SETTLED = "settled", _("settled")
+    RELEASED = "released", _("released")
+    EXPIRED = "expired", _("expired")
+
+
+class Hold(models.Model):
+    """The worst case of one answer, set aside before it runs, with the prices it was promised.
+
+    `amount = prompt tokens x prompt price + most completion tokens x completion price`; once settled,
+    `charged` is the same sum with the tokens that came. Both sums are constraints.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
+    reference = models.CharField(max_length=100, unique=True)
+    state = models.CharField(max_length=10, choices=HoldState.choices, default=HoldState.ACTIVE)
+    model_key = models.SlugField(max_length=64)
+    prompt_microcredits_per_token = models.BigIntegerField()
+    completion_microcredits_per_token = models.BigIntegerField()
+    prompt_tokens = models.PositiveIntegerField()
+    max_completion_tokens = models.PositiveIntegerField()
+    amount_microcredits = models.BigIntegerField()
+    completion_tokens = models.PositiveIntegerField(null=True, blank=True)
+    charged_microcredits = models.BigIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("hold")
+        verbose_name_plural = _("holds")
+        indexes = [
+            models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_hold_amount_is_the_worst_case",
+                condition=Q(
+                    prompt_tokens__gt=0,
+                    max_completion_tokens__gt=0,
+                    prompt_microcredits_per_token__gt=0,
+                    completion_microcredits_per_token__gt=0,
+                    amount_microcredits=F("prompt_tokens") * F("prompt_microcredits_per_token")
+                    + F("max_completion_tokens") * F("completion_microcredits_per_token"),
+                ),
+            ),
+            models.CheckConstraint(
+                name="billing_hold_charge_is_tokens_times_prices",
+                condition=Q(state=HoldState.SETTLED, charged_microcredits__isnull=False)
+                & Q(
+                    charged_microcredits=F("prompt_tokens") * F("prompt_microcredits_per_token")
+                    + F("completion_tokens") * F("completion_microcredits_per_token"),
+                    completion_tokens__lte=F("max_completion_tokens"),
+                )
+                | ~Q(state=HoldState.SETTLED) & Q(charged_microcredits__isnull=True, completion_tokens__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="billing_hold_is_closed_unless_active",
+                condition=Q(state=HoldState.ACTIVE, closed_at__isnull=True)
+                | ~Q(state=HoldState.ACTIVE) & Q(closed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"hold {self.pk}"
+
+    @property
+    def prompt_cost_microcredits(self) -> int:
+        """What the prompt costs."""
+        return self.prompt_tokens * self.prompt_microcredits_per_token
+
+    @property
+    def completion_cost_microcredits(self) -> int:
+        """What the answer cost; nothing until it is settled."""
+        return (self.completion_tokens or 0) * self.completion_microcredits_per_token
+
+
+class EntryKind(models.TextChoices):
+    """Why credits moved."""
+
+    TOP_UP = "top_up", _("top-up")
+    BONUS = "bonus", _("bonus")
+    PROMOTION = "promotion", _("promotion")
+    USAGE = "usage", _("usage")
+    REFUND = "refund", _("refund")
+    ADJUSTMENT = "adjustment", _("adjustment")
+    EXPIRY = "expiry", _("expiry")
+    CHARGEBACK = "chargeback", _("chargeback")
+
+
+# The system account on the other side of each kind: what a wallet gains it loses, so the books sum to zero.
+CONTRA_ACCOUNTS: dict[str, str] = {
+    EntryKind.TOP_UP: "payments",
+    EntryKind.BONUS: "marketing",
+    EntryKind.PROMOTION: "marketing",
+    EntryKind.USAGE: "revenue",
+    EntryKind.REFUND: "revenue",
+    EntryKind.ADJUSTMENT: "adjustments",
+    EntryKind.EXPIRY: "breakage",
+    EntryKind.CHARGEBACK: "payments",
+}
+CREDIT_KINDS = (EntryKind.TOP_UP, EntryKind.BONUS, EntryKind.PROMOTION, EntryKind.REFUND)
+DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
+
+
+class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
+    """Reads of entries."""
+
+    def for_user(self, user: Any) -> "LedgerEntryQuerySet":
+        """This user's own, the latest first."""
+        return self.filter(wallet__user=user).order_by("-pk")
+
+
+class LedgerEntry(models.Model):
+    """One movement of credits. Never changed, never deleted; `balance_after` is filled by the database."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries")
+    kind = models.CharField(max_length=12, choices=EntryKind.choices)
+    amount_microcredits = models.BigIntegerField()
+    balance_after_microcredits = models.BigIntegerField(default=0, editable=False)
+    idempotency_key = models.CharField(max_length=200, unique=True)
+    inputs_hash = models.CharField(max_length=64)
+    hold = models.ForeignKey(Hold, on_delete=models.PROTECT, null=True, blank=True, related_name="entries")
+    reason = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = LedgerEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("ledger entry")
+        verbose_name_plural = _("ledger entries")
+        indexes = [models.Index(name="billing_entry_of_a_wallet", fields=["wallet", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_entry_amount_has_the_sign_of_its_kind",
+                condition=Q(kind__in=CREDIT_KINDS, amount_microcredits__gt=0)
+                | Q(kind__in=DEBIT_KINDS, amount_microcredits__lt=0)
+                | ~Q(kind__in=[*CREDIT_KINDS, *DEBIT_KINDS]) & ~Q(amount_microcredits=0),
+            ),
+            models.CheckConstraint(
+                name="billing_entry_usage_names_its_hold",
+                condition=~Q(kind=EntryKind.USAGE) | Q(hold__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="billing_entry_one_usage_a_hold", fields=["hold"], condition=Q(kind=EntryKind.USAGE)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"entry {self.pk}"
+
+    @property
+    def contra_account(self) -> str:
+        """The system account on the other side of this entry."""
+        return CONTRA_ACCOUNTS[self.kind]

@@ -1,0 +1,36 @@
+"""Rules of the house about credits, on top of the ledger."""
+
+from datetime import UTC, datetime
+
+from django.conf import settings
+
+from accounts.models import User
+from billing import ledger
+from billing.models import EntryKind, LedgerEntry, Price
+
+
+def give_signup_bonus(*, user: User) -> LedgerEntry | None:
+    """Grant the sign-up bonus, once in the life of an account; None when the setting gives none."""
+    key = f"signup-bonus:{user.pk}"
+    given = LedgerEntry.objects.filter(idempotency_key=key).first()
+    if given is not None or not settings.SIGNUP_BONUS_MICROCREDITS:
+        return given
+    return ledger.grant(
+        user=user,
+        kind=EntryKind.BONUS,
+        amount_microcredits=settings.SIGNUP_BONUS_MICROCREDITS,
+        idempotency_key=key,
+        reason="sign-up bonus",
+    )
+
+
+def set_first_price(*, model_key: str, prompt_microcredits: int, completion_microcredits: int) -> None:
+    """Price a model that has no price yet, in microcredits per token; staff add later versions."""
+    Price.objects.get_or_create(
+        model_key=model_key,
+        effective_at=datetime(2026, 1, 1, tzinfo=UTC),
+        defaults={
+            "prompt_microcredits_per_token": prompt_microcredits,
+            "completion_microcredits_per_token": completion_microcredits,
+        },
+    )

@@ -1,0 +1,21 @@
+"""Credits for people: exact to the microcredit, without needless zeros."""
+
+from django import template
+
+from billing.models import MICROCREDITS_PER_CREDIT
+
+register = template.Library()
+
+
+@register.filter("credits")
+def format_credits(microcredits: int) -> str:
+    """Format microcredits as credits: 1234567890 is '1,234.56789', 500000 is '0.50', -200 is '-0.0002'."""
+    whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if microcredits < 0 else ''}{whole:,}.{decimals}"
+
+
+@register.filter
+def per_thousand(microcredits_per_token: int) -> str:
+    """Format a price per token as credits for 1,000 tokens."""
+    return format_credits(microcredits_per_token * 1000)

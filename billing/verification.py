@@ -1,0 +1,90 @@
+"""The proof: does every microcredit add up? Other apps add their own checks with `register_check`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.db import connection
+
+from billing.models import CONTRA_ACCOUNTS, LedgerEntry
+
+Check = Callable[[], Iterator[str]]
+CHECKS: list[Check] = []
+
+# Each query returns the rows that break one rule; the first column says what, the rest are its numbers.
+RULES: dict[str, str] = {
+    "wallet {0}: balance {1}, entries sum to {2}": """
+        SELECT w.id, w.balance_microcredits, COALESCE(SUM(e.amount_microcredits), 0)
+        FROM billing_wallet w LEFT JOIN billing_ledgerentry e ON e.wallet_id = w.id
+        GROUP BY w.id HAVING w.balance_microcredits <> COALESCE(SUM(e.amount_microcredits), 0)""",
+    "wallet {0}: {1} held, active holds sum to {2}": """
+        SELECT w.id, w.held_microcredits, COALESCE(SUM(h.amount_microcredits), 0)
+        FROM billing_wallet w LEFT JOIN billing_hold h ON h.wallet_id = w.id AND h.state = 'active'
+        GROUP BY w.id HAVING w.held_microcredits <> COALESCE(SUM(h.amount_microcredits), 0)""",
+    "entry {0}: balance after is {1}, the entries up to it sum to {2}": """
+        SELECT id, balance_after_microcredits, running FROM (
+            SELECT id, balance_after_microcredits,
+                   SUM(amount_microcredits) OVER (PARTITION BY wallet_id ORDER BY id) AS running
+            FROM billing_ledgerentry) e WHERE balance_after_microcredits <> running""",
+    "hold {0}: settled for {1}, its usage entries sum to {2}": """
+        SELECT h.id, h.charged_microcredits, COALESCE(-SUM(e.amount_microcredits), 0)
+        FROM billing_hold h LEFT JOIN billing_ledgerentry e ON e.hold_id = h.id AND e.kind = 'usage'
+        WHERE h.state = 'settled'
+        GROUP BY h.id HAVING h.charged_microcredits <> COALESCE(-SUM(e.amount_microcredits), 0)""",
+    "entry {0}: usage of {1} for hold {2}, which is {3}": """
+        SELECT e.id, -e.amount_microcredits, h.id, h.state FROM billing_ledgerentry e
+        JOIN billing_hold h ON h.id = e.hold_id
+        WHERE e.kind = 'usage' AND (h.state <> 'settled' OR h.wallet_id <> e.wallet_id)""",
+    "hold {0}: still active {1} after it expired": """
+        SELECT id, now() - expires_at FROM billing_hold
+        WHERE state = 'active' AND expires_at < now() - interval '10 minutes'""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run found: one line a fault, and the books by account, which sum to zero."""
+
+    faults: list[str]
+    entries: int
+    accounts_microcredits: dict[str, int]
+
+
+def register_check(check: Check) -> Check:
+    """Add a check that yields one line for each fault. Called from an app's `ready`."""
+    if check not in CHECKS:
+        CHECKS.append(check)
+    return check
+
+
+def verify() -> Report:
+    """Run every check and return what they found. Each is one statement, so traffic meanwhile is no fault."""
+    faults = [fault for sentence, query in RULES.items() for fault in _broken(sentence, query)]
+    faults += [fault for check in CHECKS for fault in check()]
+    books = _books()
+    if sum(books.values()):
+        faults.append(f"the books sum to {sum(books.values())} microcredits, not to zero")
+    return Report(faults, LedgerEntry.objects.count(), books)
+
+
+def _broken(sentence: str, query: str) -> Iterator[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        for row in cursor:
+            yield sentence.format(*row)
+
+
+def _books() -> dict[str, int]:
+    """Customers' wallets against the system accounts that each kind of entry names, in microcredits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT 'wallets', COALESCE(SUM(balance_microcredits), 0)::bigint FROM billing_wallet
+            UNION ALL
+            SELECT kind, -SUM(amount_microcredits)::bigint FROM billing_ledgerentry GROUP BY kind"""
+        )
+        totals = cursor.fetchall()
+    books: dict[str, int] = {}
+    for name, amount in totals:
+        account = CONTRA_ACCOUNTS.get(name, name)
+        books[account] = books.get(account, 0) + int(amount)
+    return books

@@ -1,0 +1,1 @@
+"""Conversations: the pages, the streamed answer, the messages."""

@@ -1,0 +1,83 @@
+"""Conversations and their messages."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+TITLE_LENGTH = 80
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    """Reads of conversations."""
+
+    def for_user(self, user: Any) -> "ConversationQuerySet":
+        """This user's own, the latest first."""
+        return self.filter(user=user).order_by("-updated_at")
+
+    def matching(self, text: str) -> "ConversationQuerySet":
+        """Those whose title or messages hold the text, in any case."""
+        found = Message.objects.filter(conversation=models.OuterRef("pk"), text__icontains=text)
+        return self.filter(Q(title__icontains=text) | models.Exists(found))
+
+
+class Conversation(models.Model):
+    """A talk between one user and one model at a time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=TITLE_LENGTH)
+    model = models.ForeignKey("inference.CatalogueModel", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
+        indexes = [models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"])]
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        """Its page."""
+        return reverse("chat:conversation", args=[self.pk])
+
+
+class Role(models.TextChoices):
+    """Who speaks."""
+
+    USER = "user", _("you")
+    ASSISTANT = "assistant", _("Gemma")
+
+
+class Message(models.Model):
+    """One turn. An answer has the generation that wrote it; its text arrives when that ends."""
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=9, choices=Role.choices)
+    text = models.TextField(blank=True)
+    generation = models.OneToOneField(
+        "inference.Generation", on_delete=models.PROTECT, null=True, blank=True, related_name="message"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                name="chat_message_answers_have_a_generation",
+                condition=Q(role=Role.USER, generation__isnull=True) | Q(role=Role.ASSISTANT, generation__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"message {self.pk}"

@@ -1,0 +1,190 @@
+"""Writing conversations: send a message, retry an answer."""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+from billing.ledger import IdempotencyConflict as KeyInUse
+from chat.models import TITLE_LENGTH, Conversation, Message, Role
+from inference.models import CatalogueModel, Generation, GenerationState
+from inference.prompts import Turn, clean_prompt
+from inference.services import Parameters, QueueUnavailable, find_repeat, hash_inputs, request_generation
+
+
+class AnswerInProgress(Exception):
+    """The conversation is still being answered; stop that first, or wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A prompt and the answer that was asked for; a retry adds an answer alone."""
+
+    conversation: Conversation
+    prompt: Message | None
+    answer: Message
+
+
+def send_message(
+    *,
+    user: User,
+    conversation: Conversation | None,
+    model: CatalogueModel,
+    text: str,
+    parameters: Parameters,
+    idempotency_key: str,
+) -> Exchange:
+    """Add a prompt and request its answer, in a new conversation when none is given.
+
+    The same key with the same message returns what it made before: a double click sends once. Raises what
+    `request_generation` raises, and AnswerInProgress. When the queue is down, nothing stays in the conversation.
+    """
+    text = clean_prompt(text)
+    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text)
+    try:
+        exchange = _add_exchange(user, conversation, model, text, parameters, idempotency_key, inputs_hash)
+    except KeyInUse:  # the first of two clicks committed meanwhile
+        generation = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+        if generation is None:
+            raise
+        return _exchange_of(generation)
+    except QueueUnavailable:
+        _forget(user, idempotency_key, is_new=conversation is None)
+        raise
+    return exchange
+
+
+def retry_answer(*, user: User, answer: Message, idempotency_key: str) -> Exchange:
+    """Ask again for an answer that failed. Raises as `send_message` does."""
+    inputs_hash = hash_inputs("retry", answer.pk)
+    try:
+        return _add_retry(user, answer, idempotency_key, inputs_hash)
+    except KeyInUse:
+        generation = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+        if generation is None:
+            raise
+        return _exchange_of(generation)
+    except QueueUnavailable:
+        _forget(user, idempotency_key, is_new=False)
+        raise
+
+
+@transaction.atomic
+def _add_exchange(
+    user: User,
+    conversation: Conversation | None,
+    model: CatalogueModel,
+    text: str,
+    parameters: Parameters,
+    idempotency_key: str,
+    inputs_hash: str,
+) -> Exchange:
+    if conversation is not None:
+        conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
+    repeat = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    if repeat is not None:
+        return _exchange_of(repeat)
+    turns: list[Turn] = []
+    if conversation is None:
+        conversation = Conversation.objects.create(user=user, title=_title(text), model=model)
+    else:
+        _refuse_while_answering(conversation)
+        turns = _turns(conversation, before=None)
+        conversation.model = model
+        conversation.save(update_fields=["model", "updated_at"])
+    prompt = Message.objects.create(conversation=conversation, role=Role.USER, text=text)
+    generation = request_generation(
+        user=user,
+        model=model,
+        turns=_merged([*turns, Turn("user", text)]),
+        parameters=parameters,
+        idempotency_key=idempotency_key,
+        inputs_hash=inputs_hash,
+    )
+    answer = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
+    return Exchange(conversation, prompt, answer)
+
+
+@transaction.atomic
+def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: str) -> Exchange:
+    conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
+    repeat = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    if repeat is not None:
+        return _exchange_of(repeat)
+    _refuse_while_answering(conversation)
+    failed = Generation.objects.select_related("model").get(message=answer)
+    generation = request_generation(
+        user=user,
+        model=failed.model,
+        turns=_merged(_turns(conversation, before=answer.pk)),
+        parameters=_parameters_of(failed),
+        idempotency_key=idempotency_key,
+        inputs_hash=inputs_hash,
+    )
+    again = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
+    return Exchange(conversation, None, again)
+
+
+def _refuse_while_answering(conversation: Conversation) -> None:
+    if Generation.objects.live().filter(message__conversation=conversation).exists():
+        raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
+
+
+def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
+    """What was said so far, up to the message `before`; answers that failed are left out."""
+    messages = conversation.messages.exclude(generation__state=GenerationState.FAILED).exclude(
+        role=Role.ASSISTANT, text=""
+    )
+    if before is not None:
+        messages = messages.filter(pk__lt=before)
+    return [
+        Turn("user" if message.role == Role.USER else "model", message.text)
+        for message in messages.only("role", "text")
+    ]
+
+
+def _merged(turns: list[Turn]) -> list[Turn]:
+    """Gemma expects the sides to take turns: what one side said twice in a row becomes one turn."""
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and merged[-1].role == turn.role:
+            turn = Turn(turn.role, f"{merged.pop().text}\n\n{turn.text}")  # noqa: PLW2901
+        merged.append(turn)
+    return merged
+
+
+def _parameters_of(generation: Generation) -> Parameters:
+    """Ask again as before, with another draw."""
+    return Parameters(
+        max_tokens=generation.requested_completion_tokens,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        top_k=generation.top_k,
+        stop=tuple(generation.stop),
+    )
+
+
+def _exchange_of(generation: Generation) -> Exchange:
+    answer = Message.objects.select_related("conversation", "generation").get(generation=generation)
+    prompt = answer.conversation.messages.filter(pk__lt=answer.pk, role=Role.USER).last()
+    return Exchange(answer.conversation, prompt, answer)
+
+
+@transaction.atomic
+def _forget(user: User, idempotency_key: str, *, is_new: bool) -> None:
+    """Take back what a send that never reached the queue left in the conversation; its generation row stays."""
+    exchange = _exchange_of(Generation.objects.for_user(user).get(idempotency_key=idempotency_key))
+    exchange.answer.delete()
+    if is_new:
+        exchange.conversation.delete()
+    elif exchange.prompt is not None:
+        exchange.prompt.delete()
+
+
+def _title(text: str) -> str:
+    """The first line, cut at a word."""
+    line = text.partition("\n")[0].strip()
+    if len(line) <= TITLE_LENGTH:
+        return line
+    return line[: TITLE_LENGTH - 1].rpartition(" ")[0] + "…" if " " in line[:TITLE_LENGTH] else line[:TITLE_LENGTH]

@@ -1,0 +1,203 @@
+"""The chat pages. A view scopes by user, validates, makes one call, and renders the page or its fragment."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_required
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
+
+from accounts.http import Request
+from billing.ledger import InsufficientCredits, LedgerError
+from billing.prices import current_price_tags
+from billing.templatetags.money import format_credits
+from chat import services
+from chat.forms import MessageForm, RetryForm
+from chat.models import Conversation, Message, Role
+from chat.streaming import stream_answer
+from inference.catalogue import ModelUnavailable
+from inference.models import CatalogueModel, Generation
+from inference.prompts import InvalidPrompt
+from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, stop_generation
+
+SIDEBAR_CONVERSATIONS = 100
+
+# What can go wrong with a send, and the status that says so. Each message tells what to do.
+FAILURES: dict[type[Exception], int] = {
+    InvalidPrompt: 422,
+    IdempotencyConflict: 409,
+    services.AnswerInProgress: 409,
+    InsufficientCredits: 402,
+    LedgerError: 409,
+    ModelUnavailable: 503,
+    QueueUnavailable: 503,
+}
+
+
+@require_safe
+@login_required
+def home(request: Request) -> HttpResponse:
+    """A new chat."""
+    return _page(request)
+
+
+@require_safe
+@login_required
+def conversation(request: Request, conversation_id: UUID) -> HttpResponse:
+    """One conversation; an answer that is still being written goes on streaming."""
+    return _page(request, get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id))
+
+
+@require_POST
+@login_required
+def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
+    """Add a prompt and stream its answer."""
+    talk = None
+    if conversation_id is not None:
+        talk = get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        error = next(iter(form.errors.values()))[0]
+        return _refuse(request, talk, str(error), 422)
+    try:
+        exchange = services.send_message(
+            user=request.user,
+            conversation=talk,
+            model=form.cleaned_data["model"],
+            text=form.cleaned_data["text"],
+            parameters=Parameters(max_tokens=form.cleaned_data["max_tokens"]),
+            idempotency_key=str(form.cleaned_data["idempotency_key"]),
+        )
+    except tuple(FAILURES) as error:
+        return _refuse(request, talk, _explain(error), FAILURES[type(error)])
+    return _show(request, exchange, is_new=talk is None)
+
+
+@require_POST
+@login_required
+def retry(request: Request, message_id: int) -> HttpResponse:
+    """Ask again for an answer that was interrupted."""
+    answers = Message.objects.filter(conversation__user=request.user, role=Role.ASSISTANT)
+    answer = get_object_or_404(answers.select_related("generation__model", "conversation"), pk=message_id)
+    form = RetryForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, answer.conversation, _("This form is broken. Reload the page."), 422)
+    try:
+        exchange = services.retry_answer(
+            user=request.user, answer=answer, idempotency_key=str(form.cleaned_data["idempotency_key"])
+        )
+    except tuple(FAILURES) as error:
+        return _refuse(request, answer.conversation, _explain(error), FAILURES[type(error)])
+    return _show(request, exchange, is_new=False)
+
+
+@require_POST
+@login_required
+def stop(request: Request, generation_id: UUID) -> HttpResponse:
+    """Stop an answer. The page learns of it through its stream."""
+    generation = get_object_or_404(
+        Generation.objects.for_user(request.user).select_related("message__conversation"), pk=generation_id
+    )
+    stop_generation(generation=generation)
+    return HttpResponse(status=204) if request.htmx else redirect(generation.message.conversation)
+
+
+@require_GET
+@login_required
+async def events(request: Request, generation_id: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The answer as server-sent events; see `chat.streaming`."""
+    answer_id = await sync_to_async(_answer_id)(request, generation_id)
+    if answer_id is None:
+        return HttpResponse(status=404)
+    last_event_id = request.headers.get("Last-Event-ID", "")
+    response = StreamingHttpResponse(
+        stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id)),
+        content_type="text/event-stream",
+    )
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"  # nginx passes it on as it comes
+    return response
+
+
+def _answer_id(request: Request, generation_id: UUID) -> int | None:
+    """The message of this user's generation. Gives the connection back: the stream may last minutes."""
+    try:
+        answers = Message.objects.filter(generation__user=request.user, generation=generation_id)
+        return answers.values_list("pk", flat=True).first()
+    finally:
+        connection.close()
+
+
+def _render_done(request: Request, answer_id: int) -> str:
+    answer = Message.objects.select_related("generation__model", "generation__hold", "conversation").get(pk=answer_id)
+    return render_to_string(
+        "chat/_done.html", _talk_context(request, answer.conversation) | {"message": answer}, request
+    )
+
+
+def _show(request: Request, exchange: services.Exchange, *, is_new: bool) -> HttpResponse:
+    """The new turns as a fragment, or the conversation's page."""
+    if is_new or not request.htmx:
+        url = exchange.conversation.get_absolute_url()
+        return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
+    turns = [message for message in (exchange.prompt, exchange.answer) if message is not None]
+    context = _talk_context(request, exchange.conversation) | {"turns": turns}
+    return render(request, "chat/_exchange.html", context)
+
+
+def _refuse(request: Request, talk: Conversation | None, error: str, status: int) -> HttpResponse:
+    """Say what is wrong beside the composer, with the draft kept; nothing was changed."""
+    if request.htmx:
+        response = render(request, "chat/_error.html", {"error": error}, status=status)
+        return reswap(retarget(response, "#compose-error"), "innerHTML")
+    return _page(request, talk, draft=request.POST.get("text", ""), error=error, status=status)
+
+
+def _page(
+    request: Request, talk: Conversation | None = None, draft: str = "", error: str = "", status: int = 200
+) -> HttpResponse:
+    turns = [] if talk is None else talk.messages.select_related("generation__model", "generation__hold")
+    conversations = Conversation.objects.for_user(request.user)
+    search = request.GET.get("q", "").replace("\x00", "").strip()
+    if search:
+        conversations = conversations.matching(search)
+    context = _talk_context(request, talk) | {
+        "turns": turns,
+        "conversations": conversations[:SIDEBAR_CONVERSATIONS],
+        "search": search,
+        "draft": draft,
+        "error": error,
+    }
+    return render(request, "chat/conversation.html", context, status=status)
+
+
+def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]:
+    """What the composer and the purse need. Four queries: models, prices, the live answer, the wallet."""
+    models = list(CatalogueModel.objects.offered())
+    tags = current_price_tags([model.key for model in models])
+    live = Generation.objects.live().filter(message__conversation=talk).first() if talk else None
+    request.user.wallet.refresh_from_db()
+    return {
+        "conversation": talk,
+        "models": [(model, tags[model.key]) for model in models if model.key in tags],
+        "chosen_model": talk.model_id if talk else next((m.key for m in models if m.is_available), None),
+        "live": live,
+        "wallet": request.user.wallet,
+        "new_key": uuid4(),
+    }
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, InsufficientCredits):
+        return _("You have {available} credits free, and this needs at least {needed}. Top up, or shorten it.").format(
+            available=format_credits(error.available_microcredits), needed=format_credits(error.needed_microcredits)
+        )
+    if isinstance(error, LedgerError):
+        return _("This could not be paid for: {reason}. Nothing was charged.").format(reason=error)
+    return str(error)

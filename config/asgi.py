@@ -1,0 +1,28 @@
+"""The ASGI application that gunicorn's uvicorn workers serve."""
+
+import logging
+import os
+import threading
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+
+application = get_asgi_application()
+
+
+def _warm_up() -> None:
+    """Load the tokenizers while the first requests are already served."""
+    from django.db import DatabaseError, connection
+
+    from inference.prompts import warm_up
+
+    try:
+        warm_up()
+    except DatabaseError as error:
+        logging.getLogger(__name__).warning("tokenizers load with the first prompt instead: %s", error)
+    finally:
+        connection.close()
+
+
+threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()

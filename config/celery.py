@@ -1,0 +1,24 @@
+"""The Celery app. Queues: `generate.<model key>` for GPU workers, `default` for everything else."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_ready
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+
+app = Celery("tally")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@worker_ready.connect
+def tell_supervisor_ready(sender: Any, **_kwargs: object) -> None:
+    """Touch READY_DIR/<node name before the @>, so that a supervisor knows the worker takes tasks."""
+    from django.conf import settings
+
+    if settings.READY_DIR:
+        Path(settings.READY_DIR).mkdir(parents=True, exist_ok=True)
+        (Path(settings.READY_DIR) / sender.hostname.partition("@")[0]).touch()

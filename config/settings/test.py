@@ -1,0 +1,18 @@
+"""Tests: the real PostgreSQL and Redis that `startup.py test` brings up, fast hashing, mail in memory."""
+
+import os
+
+os.environ.setdefault("SECRET_KEY", "tests-only")
+os.environ.setdefault("DATABASE_URL", "postgres://127.0.0.1/tally")
+os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")
+
+from config.settings.local import *
+
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *PASSWORD_HASHERS]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.fake.FakeEngine")
+# Tests open many threads and the test runner drops the database afterwards: plain connections, no pool.
+DATABASES = {"default": {**DATABASES["default"], "OPTIONS": {}}}
+LOGGING["root"]["level"] = "WARNING"

@@ -1,0 +1,1 @@
+"""Answers: the model catalogue, the metered generation, the engine, GPU tasks and the token relay."""

@@ -1,0 +1,71 @@
+"""An engine without a model, for fast tests and fault injection. It keeps the contract of `base`."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from inference.engine.base import Delta, EngineError, EngineRequest
+from inference.engine.text import StopCutter
+
+WORDS = ["The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "then", "rests."]
+
+
+class FakeEngine:
+    """Writes a fixed sentence again and again, a word a token.
+
+    `step_seconds` is the time a token takes; `fails_at` ends every request with EngineError at that token;
+    `length` is where an answer ends by itself.
+    """
+
+    def __init__(
+        self,
+        _folder: Path | None = None,
+        threads: int = 0,
+        *,
+        step_seconds: float = 0.0,
+        fails_at: int | None = None,
+        length: int = 1_000_000,
+    ) -> None:
+        self.threads = threads
+        self.step_seconds = step_seconds
+        self.fails_at = fails_at
+        self.length = length
+        self._cancelled: dict[str, threading.Event] = {}
+        self._is_closed = False
+
+    def generate(self, request: EngineRequest) -> Iterator[Delta]:
+        """See `Engine.generate`."""
+        cancelled = self._cancelled[request.id] = threading.Event()
+        cutter = StopCutter(request.stop)
+        try:
+            for count in range(1, request.max_tokens + 1):
+                time.sleep(self.step_seconds)
+                if cancelled.is_set():
+                    yield Delta(cutter.flush(), count - 1, "cancelled")
+                    return
+                if self._is_closed or count == self.fails_at:
+                    raise EngineError("the fake engine was told to fail")
+                text = cutter.push(WORDS[(count - 1) % len(WORDS)] + " ")
+                if cutter.is_stopped or count == self.length:
+                    yield Delta(text + cutter.flush(), count, "stop")
+                    return
+                if count == request.max_tokens:
+                    yield Delta(text + cutter.flush(), count, "length")
+                    return
+                yield Delta(text, count)
+        finally:
+            self._cancelled.pop(request.id, None)
+
+    def cancel(self, request_id: str) -> None:
+        """See `Engine.cancel`."""
+        if (cancelled := self._cancelled.get(request_id)) is not None:
+            cancelled.set()
+
+    def is_alive(self) -> bool:
+        """See `Engine.is_alive`."""
+        return not self._is_closed
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._is_closed = True

@@ -1,0 +1,178 @@
+"""The catalogue of models and the generation: a row with a state, claimed by one conditional update."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
+    """Reads of the catalogue."""
+
+    def offered(self) -> "CatalogueModelQuerySet":
+        """What customers see, in the operator's order; some may be unavailable."""
+        return self.filter(is_active=True).order_by("position", "key")
+
+
+class CatalogueModel(models.Model):
+    """A model that Tally sells. Its weights may be missing on this machine: then it says why."""
+
+    key = models.SlugField(max_length=64, primary_key=True)
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=300, help_text=_("A hub id, or a local folder."))
+    context_tokens = models.PositiveIntegerField(help_text=_("Prompt and answer together."))
+    max_completion_tokens = models.PositiveIntegerField()
+    is_active = models.BooleanField(default=True)
+    unavailable_reason = models.CharField(
+        max_length=300, blank=True, default="Not prepared yet: run manage.py prepare_models."
+    )
+    position = models.PositiveSmallIntegerField(default=0)
+
+    objects = CatalogueModelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("model")
+        verbose_name_plural = _("models")
+        constraints = [
+            models.CheckConstraint(
+                name="inference_model_answer_fits_the_context",
+                condition=Q(max_completion_tokens__gt=0, max_completion_tokens__lt=models.F("context_tokens")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a customer may ask it now."""
+        return self.is_active and not self.unavailable_reason
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue that its GPU workers listen on."""
+        return f"generate.{self.key}"
+
+
+class GenerationState(models.TextChoices):
+    """Queued, running, then exactly one of the others."""
+
+    QUEUED = "queued", _("queued")
+    RUNNING = "running", _("running")
+    COMPLETED = "completed", _("completed")
+    STOPPED = "stopped", _("stopped")
+    CANCELLED = "cancelled", _("cancelled before it began")
+    FAILED = "failed", _("interrupted")
+
+
+LIVE_STATES = (GenerationState.QUEUED, GenerationState.RUNNING)
+
+
+class GenerationQuerySet(models.QuerySet["Generation"]):
+    """Reads, and the two conditional updates that workers race with."""
+
+    def for_user(self, user: Any) -> "GenerationQuerySet":
+        """This user's own."""
+        return self.filter(user=user)
+
+    def live(self) -> "GenerationQuerySet":
+        """Not ended yet."""
+        return self.filter(state__in=LIVE_STATES)
+
+    def silent(self) -> "GenerationQuerySet":
+        """Running, but the worker has not been heard of for WORKER_SILENT_SECONDS."""
+        limit = timezone.now() - timedelta(seconds=settings.WORKER_SILENT_SECONDS)
+        return self.filter(state=GenerationState.RUNNING, heartbeat_at__lt=limit)
+
+    def claim(self, generation_id: uuid.UUID) -> bool:
+        """Move one row from queued to running. False means that another worker, or Stop, was first."""
+        now = timezone.now()
+        return (
+            self.filter(pk=generation_id, state=GenerationState.QUEUED).update(
+                state=GenerationState.RUNNING, started_at=now, heartbeat_at=now
+            )
+            == 1
+        )
+
+
+class Generation(models.Model):
+    """One paid answer. Its prices are those of its hold."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations")
+    model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="generations")
+    hold = models.OneToOneField("billing.Hold", on_delete=models.PROTECT, related_name="generation")
+    idempotency_key = models.CharField(max_length=100)
+    inputs_hash = models.CharField(max_length=64)
+    state = models.CharField(max_length=10, choices=GenerationState.choices, default=GenerationState.QUEUED)
+    error = models.CharField(max_length=300, blank=True)
+
+    # Exactly what was counted is what runs; emptied when the generation ends.
+    prompt_token_ids = ArrayField(models.IntegerField(), default=list)
+    prompt_tokens = models.PositiveIntegerField()
+    max_completion_tokens = models.PositiveIntegerField()
+    requested_completion_tokens = models.PositiveIntegerField()
+    temperature = models.FloatField()
+    top_p = models.FloatField()
+    top_k = models.PositiveIntegerField()
+    seed = models.BigIntegerField()
+    stop = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+
+    text = models.TextField(blank=True)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    finish_reason = models.CharField(max_length=10, blank=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    enqueued_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = GenerationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("generation")
+        verbose_name_plural = _("generations")
+        indexes = [
+            models.Index(
+                name="inference_generation_live",
+                fields=["model", "state", "created_at"],
+                condition=Q(state__in=LIVE_STATES),
+            ),
+            models.Index(name="inference_generation_of_user", fields=["user", "-created_at"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="inference_generation_one_an_idempotency_key", fields=["user", "idempotency_key"]
+            ),
+            models.CheckConstraint(
+                name="inference_generation_tokens_within_limit",
+                condition=Q(completion_tokens__lte=models.F("max_completion_tokens")),
+            ),
+            models.CheckConstraint(
+                name="inference_generation_ended_unless_live",
+                condition=Q(state__in=LIVE_STATES, ended_at__isnull=True)
+                | ~Q(state__in=LIVE_STATES) & Q(ended_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"generation {self.pk}"
+
+    @property
+    def is_live(self) -> bool:
+        """Queued or running."""
+        return self.state in LIVE_STATES
+
+    @property
+    def is_limited_by_balance(self) -> bool:
+        """Whether the wallet, not the request, set the length limit."""
+        return self.max_completion_tokens < self.requested_completion_tokens

@@ -1,0 +1,88 @@
+"""Prompts: checking what people wrote, and turning a conversation into Gemma's token ids, without torch."""
+
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from tokenizers import Tokenizer
+
+from inference.catalogue import ModelUnavailable, find_weights
+from inference.models import CatalogueModel
+
+BOS, START_OF_TURN, END_OF_TURN = 2, 105, 106  # Gemma 3's control tokens
+_tokenizers: dict[Path, Tokenizer] = {}
+_loading = threading.Lock()
+
+
+class InvalidPrompt(Exception):
+    """The text cannot be sent; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side said."""
+
+    role: Literal["user", "model"]
+    text: str
+
+
+def clean_prompt(text: str) -> str:
+    """Return the text without blanks around it. Raises InvalidPrompt for one that cannot be sent."""
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise InvalidPrompt(_("Write something first."))
+    if len(text) > settings.PROMPT_MAX_CHARACTERS:
+        raise InvalidPrompt(
+            _("Your message has {count:,} characters; at most {limit:,} can be sent.").format(
+                count=len(text), limit=settings.PROMPT_MAX_CHARACTERS
+            )
+        )
+    if "\ufffd" in text or any(unicodedata.category(c) == "Cs" for c in text):
+        raise InvalidPrompt(_("Your message is not valid UTF-8 text. Paste it again as plain text."))
+    control = next((c for c in text if unicodedata.category(c) == "Cc" and c not in "\n\t"), None)
+    if control is not None:
+        raise InvalidPrompt(
+            _("Your message has a control character (U+{code:04X}). Remove it and send again.").format(
+                code=ord(control)
+            )
+        )
+    return text
+
+
+def encode_conversation(*, model: CatalogueModel, turns: Sequence[Turn]) -> list[int]:
+    """Gemma's turn format, ready for the answer: `<bos>`, then for each turn its role and text between turn marks.
+
+    What people wrote is encoded without control tokens, so nobody can forge a turn by typing `<end_of_turn>`.
+    Raises ModelUnavailable when the tokenizer is not on this machine.
+    """
+    tokenizer = _tokenizer_of(model)
+    newline = tokenizer.encode("\n", add_special_tokens=False).ids
+    ids = [BOS]
+    for turn in turns:
+        said = tokenizer.encode(f"{turn.role}\n{turn.text.strip()}", add_special_tokens=False).ids
+        ids += [START_OF_TURN, *said, END_OF_TURN, *newline]
+    return [*ids, START_OF_TURN, *tokenizer.encode("model\n", add_special_tokens=False).ids]
+
+
+def warm_up() -> None:
+    """Load the tokenizers of the available models: 2 s once, so that no customer waits for it."""
+    for model in CatalogueModel.objects.offered().filter(unavailable_reason=""):
+        try:
+            _tokenizer_of(model)
+        except ModelUnavailable:
+            continue
+
+
+def _tokenizer_of(model: CatalogueModel) -> Tokenizer:
+    file = find_weights(key=model.key, source=model.source) / "tokenizer.json"
+    with _loading:
+        if file not in _tokenizers:
+            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer.encode_special_tokens = True  # text that looks like a control token stays text
+            _tokenizers[file] = tokenizer
+        return _tokenizers[file]

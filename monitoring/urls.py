@@ -1,0 +1,10 @@
+"""URLs for machines that watch."""
+
+from django.urls import path
+
+from monitoring import views
+
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]
