@@ -51,7 +51,7 @@ async def stream_answer(
         progress = await _in_thread(lambda: _progress(generation_id))
         if not progress.is_live:
             break
-        yield events.status(progress.status) or b": waiting\n\n"
+        yield (progress.status and events.status(progress.status)) or b": still there\n\n"
     yield _event("done", await _in_thread(render_done))
 
 

@@ -16,3 +16,4 @@ INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.fake.Fa
 # Tests open many threads and the test runner drops the database afterwards: plain connections, no pool.
 DATABASES = {"default": {**DATABASES["default"], "OPTIONS": {}}}
 LOGGING["root"]["level"] = "WARNING"
+WHITENOISE_AUTOREFRESH = True  # no collected static files in tests

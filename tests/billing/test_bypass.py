@@ -1,0 +1,264 @@
+"""Every way around the ledger that we could think of, and the wall that stops it."""
+
+import pytest
+from django.db import Error, IntegrityError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.models import User
+from billing import ledger
+from billing.models import EntryKind, Hold, HoldState, LedgerEntry, Price, Wallet
+from tests.billing.test_ledger import open_hold
+from tests.cast import CREDIT, at_once, fund
+
+
+@pytest.fixture
+def hold(alice):
+    return open_hold(alice, 10, 100)
+
+
+def refused(work, error=IntegrityError):
+    """Run an attack and demand that the database refuses it."""
+    with pytest.raises(error), transaction.atomic():
+        work()
+
+
+def sql(statement, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def test_a_balance_cannot_be_updated(alice):
+    refused(lambda: Wallet.objects.filter(user=alice).update(balance_microcredits=F("balance_microcredits") + 1))
+
+
+def test_a_balance_cannot_be_saved(alice):
+    wallet = alice.wallet
+    wallet.refresh_from_db()
+    wallet.balance_microcredits = 10**12
+    refused(wallet.save)
+
+
+def test_a_balance_cannot_be_bulk_updated(alice):
+    wallet = Wallet.objects.get(user=alice)
+    wallet.balance_microcredits += 1
+    refused(lambda: Wallet.objects.bulk_update([wallet], ["balance_microcredits"]))
+
+
+def test_a_harmless_save_of_a_wallet_passes(alice):
+    Wallet.objects.get(user=alice).save()
+
+
+def test_a_balance_cannot_be_changed_with_raw_sql(alice):
+    refused(lambda: sql("UPDATE billing_wallet SET balance_microcredits = 1 WHERE user_id = %s", alice.pk))
+
+
+def test_what_is_held_cannot_be_changed(alice, hold):
+    refused(lambda: Wallet.objects.filter(user=alice).update(held_microcredits=0))
+    refused(lambda: sql("UPDATE billing_wallet SET held_microcredits = 0"))
+
+
+def test_a_wallet_cannot_be_born_rich(catalogue):
+    [user] = User.objects.bulk_create([User(email="rich@example.com")])  # sends no signal: no wallet yet
+    refused(lambda: Wallet.objects.create(user=user, balance_microcredits=1))
+    refused(lambda: Wallet.objects.bulk_create([Wallet(user=user, balance_microcredits=1)]))
+
+
+def test_a_wallet_cannot_be_deleted(alice):
+    refused(lambda: sql("DELETE FROM billing_wallet WHERE user_id = %s", alice.pk))
+
+
+def test_an_entry_cannot_be_updated(alice):
+    refused(lambda: LedgerEntry.objects.update(amount_microcredits=1))
+    refused(lambda: LedgerEntry.objects.update(reason="nothing happened"))
+    refused(lambda: sql("UPDATE billing_ledgerentry SET amount_microcredits = 1"))
+
+
+def test_an_entry_cannot_be_saved_again_with_another_amount(alice):
+    entry = LedgerEntry.objects.get()
+    entry.amount_microcredits += 1
+    refused(entry.save)
+
+
+def test_an_entry_cannot_be_deleted(alice):
+    refused(lambda: LedgerEntry.objects.all().delete())
+    refused(lambda: LedgerEntry.objects.get().delete())
+    refused(lambda: sql("DELETE FROM billing_ledgerentry"))
+
+
+def test_bulk_created_entries_move_the_balance_like_any_other(alice, faults):
+    wallet = Wallet.objects.get(user=alice)
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
+            wallet=wallet,
+            kind=EntryKind.ADJUSTMENT,
+            amount_microcredits=-CREDIT,
+            balance_after_microcredits=10**15,
+            idempotency_key=f"bulk-{n}",
+        )
+        for n in range(3)
+    )
+    assert Wallet.objects.get(user=alice).balance_microcredits == 97 * CREDIT
+    assert faults() == []
+
+
+def test_an_entry_cannot_overdraw(alice):
+    wallet = Wallet.objects.get(user=alice)
+    entry = LedgerEntry(
+        wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=-101 * CREDIT, idempotency_key="over"
+    )
+    refused(entry.save)
+
+
+def test_an_entry_cannot_take_what_is_held(alice, hold):
+    wallet = Wallet.objects.get(user=alice)
+    entry = LedgerEntry(
+        wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=-100 * CREDIT, idempotency_key="held"
+    )
+    refused(entry.save)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"),
+    [(EntryKind.USAGE, 5), (EntryKind.BONUS, -5), (EntryKind.ADJUSTMENT, 0), (EntryKind.EXPIRY, 5)],
+)
+def test_an_entry_has_the_sign_of_its_kind(alice, kind, amount):
+    wallet = Wallet.objects.get(user=alice)
+    refused(LedgerEntry(wallet=wallet, kind=kind, amount_microcredits=amount, idempotency_key="sign").save)
+
+
+def test_usage_needs_a_settled_hold_with_that_charge(alice, hold):
+    wallet = Wallet.objects.get(user=alice)
+    for attack in (
+        LedgerEntry(wallet=wallet, kind="usage", amount_microcredits=-5, idempotency_key="a"),
+        LedgerEntry(wallet=wallet, kind="usage", amount_microcredits=-5, idempotency_key="b", hold=hold),
+    ):
+        refused(attack.save)
+
+
+def test_usage_cannot_be_charged_twice_for_one_hold(alice, hold):
+    settled = ledger.settle(hold_id=hold.pk, completion_tokens=5)
+    again = LedgerEntry(
+        wallet=settled.wallet,
+        kind="usage",
+        amount_microcredits=-settled.charged_microcredits,
+        idempotency_key="again",
+        hold=settled,
+    )
+    refused(again.save)
+
+
+def test_usage_cannot_be_charged_to_another_wallet(alice, charlie, hold):
+    settled = ledger.settle(hold_id=hold.pk, completion_tokens=5)
+    theirs = LedgerEntry(
+        wallet=charlie.wallet,
+        kind="usage",
+        amount_microcredits=-settled.charged_microcredits,
+        idempotency_key="theirs",
+        hold=settled,
+    )
+    refused(theirs.save)
+
+
+def test_a_hold_is_born_active(alice, hold):
+    hold.pk, hold.reference, hold.state = None, "other", HoldState.RELEASED
+    hold.closed_at = timezone.now()
+    refused(lambda: hold.save(force_insert=True))
+
+
+def test_a_hold_covers_its_worst_case(alice, hold):
+    hold.pk, hold.reference, hold.amount_microcredits = None, "small", 1
+    refused(lambda: hold.save(force_insert=True))
+
+
+def test_a_hold_is_charged_by_its_tokens_and_prices_alone(hold):
+    change = {"state": HoldState.SETTLED, "closed_at": timezone.now(), "completion_tokens": 5}
+    refused(lambda: Hold.objects.update(charged_microcredits=1, **change))
+    refused(lambda: Hold.objects.update(charged_microcredits=None, **change))
+
+
+def test_a_hold_cannot_be_charged_beyond_what_it_holds(hold):
+    refused(
+        lambda: Hold.objects.update(
+            state=HoldState.SETTLED,
+            closed_at=timezone.now(),
+            completion_tokens=101,
+            charged_microcredits=10 * 20 + 101 * 40,
+        )
+    )
+
+
+def test_a_hold_cannot_be_shrunk_grown_prolonged_reopened_or_deleted(hold):
+    refused(lambda: Hold.objects.update(amount_microcredits=1))
+    refused(lambda: Hold.objects.update(expires_at=timezone.now()))
+    refused(lambda: Hold.objects.all().delete())
+    ledger.release(hold_id=hold.pk)
+    refused(lambda: Hold.objects.update(state=HoldState.ACTIVE, closed_at=None))
+    refused(lambda: Hold.objects.update(state=HoldState.EXPIRED))
+
+
+def test_a_price_is_never_edited_deleted_or_below_one(catalogue):
+    refused(lambda: Price.objects.update(prompt_microcredits_per_token=1))
+    refused(lambda: Price.objects.all().delete())
+    for bad in (0, -20):
+        refused(
+            lambda bad=bad: Price.objects.create(
+                model_key="gemma-3-270m",
+                prompt_microcredits_per_token=bad,
+                completion_microcredits_per_token=40,
+                effective_at=timezone.now(),
+            )
+        )
+
+
+def test_an_overflow_is_refused(alice):
+    wallet = Wallet.objects.get(user=alice)
+    entry = LedgerEntry(wallet=wallet, kind="bonus", amount_microcredits=2**63 - 1, idempotency_key="huge")
+    refused(entry.save, error=Error)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_twenty_threads_for_the_last_credit(bob, faults):
+    fund(bob, 10 * 20 + 100 * 40)
+    results = at_once(20, lambda n: open_hold(bob, 10, 100, reference=f"race-{n}"))
+    assert sum(isinstance(result, Hold) for result in results) == 1
+    assert sum(isinstance(result, ledger.InsufficientCredits) for result in results) == 19
+    assert faults() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("operation", ["grant", "hold", "settle", "release"])
+def test_an_operation_sent_twice_at_once_takes_effect_once(alice, faults, operation):
+    hold = open_hold(alice, reference="race")
+    work = {
+        "grant": lambda _n: fund(alice, CREDIT, key="race"),
+        "hold": lambda _n: open_hold(alice, reference="race-hold"),
+        "settle": lambda _n: ledger.settle(hold_id=hold.pk, completion_tokens=3),
+        "release": lambda _n: ledger.release(hold_id=hold.pk),
+    }[operation]
+    before = Wallet.objects.get(user=alice)
+    at_once(2, work)
+    after = Wallet.objects.get(user=alice)
+    moved = (
+        after.balance_microcredits - before.balance_microcredits,
+        after.held_microcredits - before.held_microcredits,
+    )
+    worst = 10 * 20 + 100 * 40
+    assert (
+        moved == {"grant": (CREDIT, 0), "hold": (0, worst), "settle": (-320, -worst), "release": (0, -worst)}[operation]
+    )
+    assert faults() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_settling_and_releasing_at_once_ends_one_way(alice, faults):
+    for round_number in range(5):
+        hold = open_hold(alice, reference=f"round-{round_number}")
+        results = at_once(
+            2,
+            lambda n, hold=hold: (
+                ledger.release(hold_id=hold.pk) if n else ledger.settle(hold_id=hold.pk, completion_tokens=1)
+            ),
+        )
+        assert sum(isinstance(result, ledger.HoldClosed) for result in results) == 1
+    assert faults() == []

@@ -1,0 +1,25 @@
+"""Credits as people read them."""
+
+import pytest
+
+from billing.templatetags.money import format_credits, per_thousand
+
+
+@pytest.mark.parametrize(
+    ("microcredits", "text"),
+    [
+        (0, "0.00"),
+        (1, "0.000001"),
+        (500_000, "0.50"),
+        (83_416_200, "83.4162"),
+        (1_234_567_890_000, "1,234,567.89"),
+        (-200, "-0.0002"),
+        (-1_500_000, "-1.50"),
+    ],
+)
+def test_credits_are_exact_to_the_microcredit(microcredits, text):
+    assert format_credits(microcredits) == text
+
+
+def test_prices_are_said_for_a_thousand_tokens():
+    assert per_thousand(20) == "0.02"

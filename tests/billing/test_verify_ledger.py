@@ -1,0 +1,69 @@
+"""`verify_ledger` sees each kind of fault. The walls must be taken down to make one."""
+
+import json
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from billing import ledger
+from tests.billing.test_ledger import open_hold
+
+
+@pytest.fixture
+def tamper(alice):
+    """Run a statement with the walls down."""
+
+    def run(statement):
+        tables = ("billing_wallet", "billing_ledgerentry", "billing_hold")
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            for table in tables:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            cursor.execute(statement)
+            for table in tables:
+                cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+    return run
+
+
+def test_a_sound_ledger_has_no_fault_and_exits_0(alice, capsys):
+    ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    call_command("verify_ledger")
+    assert "0 faults in 2 entries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("UPDATE billing_wallet SET balance_microcredits = balance_microcredits + 1", "entries sum to"),
+        ("UPDATE billing_wallet SET held_microcredits = 5", "active holds sum to"),
+        ("UPDATE billing_ledgerentry SET balance_after_microcredits = 1 WHERE kind = 'bonus'", "balance after is 1"),
+        ("DELETE FROM billing_ledgerentry WHERE kind = 'usage'", "its usage entries sum to 0"),
+        (
+            "UPDATE billing_hold SET state = 'released', charged_microcredits = NULL, completion_tokens = NULL",
+            "which is released",
+        ),
+    ],
+)
+def test_each_kind_of_tampering_is_a_fault(alice, tamper, faults, statement, sentence):
+    ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    assert faults() == []
+    tamper(statement)
+    assert any(sentence in fault for fault in faults()), faults()
+
+
+def test_a_hold_that_nobody_closed_is_a_fault(alice, settings, faults):
+    settings.HOLD_LIFETIME_SECONDS = -3600
+    open_hold(alice)
+    assert any("still active" in fault for fault in faults())
+
+
+def test_faults_exit_1_and_come_as_json(alice, tamper, capsys):
+    tamper("UPDATE billing_wallet SET balance_microcredits = 7")
+    with pytest.raises(SystemExit) as ended:
+        call_command("verify_ledger", json=True)
+    assert ended.value.code == 1
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["faults"]) == 2  # the wallet, and the books
+    assert report["accounts_microcredits"]["wallets"] == 7

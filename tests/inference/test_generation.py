@@ -1,0 +1,370 @@
+"""The life of a generation and who pays for what (money.md), with the real ledger, Redis and PostgreSQL."""
+
+import threading
+import time
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from billing import ledger
+from inference import relay, services
+from inference.catalogue import DEMO_KEY, ModelUnavailable
+from inference.engine.fake import FakeEngine
+from inference.models import CatalogueModel, Generation, GenerationState
+from inference.prompts import InvalidPrompt, Turn
+from inference.services import Parameters, request_generation, stop_generation, sweep_generations
+from inference.worker import Worker
+from tests.cast import at_once, fund
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PROMPT, COMPLETION = 20, 40
+
+
+@pytest.fixture(scope="module")
+def worker():
+    return Worker()
+
+
+@pytest.fixture
+def engine(worker):
+    """The fake engine in the worker; set its attributes to make it slow or fail."""
+    worker._engines[DEMO_KEY] = engine = FakeEngine()
+    return engine
+
+
+def ask(user, model, max_tokens=20, key=None, text="Tell me a story."):
+    return request_generation(
+        user=user,
+        model=model,
+        turns=[Turn("user", text)],
+        parameters=Parameters(max_tokens=max_tokens),
+        idempotency_key=key or str(uuid4()),
+        inputs_hash="test",
+    )
+
+
+def charge(user):
+    """What the wallet has paid so far, and what is held."""
+    user.wallet.refresh_from_db()
+    granted = sum(user.wallet.entries.filter(kind="bonus").values_list("amount_microcredits", flat=True))
+    return granted - user.wallet.balance_microcredits, user.wallet.held_microcredits
+
+
+def in_thread(work, *args):
+    thread = threading.Thread(target=work, args=args)
+    thread.start()
+    return thread
+
+
+def wait_for(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_a_completed_answer_costs_prompt_and_completion_tokens(alice, catalogue, worker, engine, faults):
+    engine.length = 7
+    generation = ask(alice, catalogue)
+    assert charge(alice) == (0, generation.prompt_tokens * PROMPT + 20 * COMPLETION)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.state, generation.finish_reason, generation.completion_tokens) == ("completed", "stop", 7)
+    assert charge(alice) == (generation.prompt_tokens * PROMPT + 7 * COMPLETION, 0)
+    assert generation.text.startswith("The quick brown fox")
+    assert generation.prompt_token_ids == []
+    assert faults() == []
+
+
+def test_an_answer_that_reaches_its_length_costs_all_of_it(alice, catalogue, worker, engine):
+    generation = ask(alice, catalogue, max_tokens=5)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.finish_reason, generation.completion_tokens) == ("length", 5)
+    assert charge(alice) == (generation.prompt_tokens * PROMPT + 5 * COMPLETION, 0)
+
+
+def test_stop_costs_the_prompt_and_the_tokens_produced_until_then(alice, catalogue, worker, engine, faults):
+    engine.step_seconds = 0.02
+    generation = ask(alice, catalogue, max_tokens=500)
+    thread = in_thread(worker.run, generation.pk)
+    wait_for(lambda: relay.read_text(generation.pk)[1] >= 3)
+    stop_generation(generation=generation)
+    thread.join(timeout=2)
+    assert not thread.is_alive()
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.STOPPED
+    assert generation.completion_tokens == len(generation.text.split())
+    assert charge(alice) == (generation.prompt_tokens * PROMPT + generation.completion_tokens * COMPLETION, 0)
+    assert relay.read_text(generation.pk)[0] == generation.text
+    assert faults() == []
+
+
+def test_stop_while_queued_costs_nothing(alice, catalogue, worker, engine, faults):
+    generation = ask(alice, catalogue)
+    stop_generation(generation=generation)
+    worker.run(generation.pk)  # the task still arrives: it finds nothing to do
+    generation.refresh_from_db()
+    assert (generation.state, generation.text) == (GenerationState.CANCELLED, "")
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_stop_while_the_model_loads_costs_nothing(alice, catalogue, faults, monkeypatch):
+    worker = Worker()
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(_model):
+        loading.set()
+        go_on.wait(5)
+        return FakeEngine()
+
+    monkeypatch.setattr(worker, "_load_engine", load)
+    generation = ask(alice, catalogue)
+    thread = in_thread(worker.run, generation.pk)
+    assert loading.wait(5)
+    stop_generation(generation=generation)
+    wait_for(worker._jobs[generation.pk].stopped.is_set)
+    go_on.set()
+    thread.join(timeout=5)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.CANCELLED
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_stop_of_an_ended_answer_changes_nothing(alice, catalogue, worker, engine):
+    generation = ask(alice, catalogue, max_tokens=3)
+    worker.run(generation.pk)
+    before = charge(alice)
+    stop_generation(generation=generation)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.COMPLETED
+    assert charge(alice) == before
+
+
+def test_stop_and_the_end_of_the_answer_at_once_charge_once(alice, catalogue, worker, engine, faults):
+    for _ in range(10):
+        generation = ask(alice, catalogue, max_tokens=5)
+        at_once(
+            2,
+            lambda n, generation=generation: stop_generation(generation=generation) if n else worker.run(generation.pk),
+        )
+        generation.refresh_from_db()
+        assert not generation.is_live
+    assert faults() == []
+
+
+def test_a_failing_engine_costs_nothing_and_keeps_the_text(alice, catalogue, worker, engine, faults):
+    engine.fails_at = 4
+    generation = ask(alice, catalogue)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.FAILED
+    assert generation.text == "The quick brown "
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_an_unexpected_error_costs_nothing_and_tells_no_internals(alice, catalogue, worker, engine, monkeypatch):
+    def explode(_request):
+        raise RuntimeError("secret path")
+
+    monkeypatch.setattr(engine, "generate", explode)
+    generation = ask(alice, catalogue)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert generation.error == "Something went wrong on our side."
+    assert charge(alice) == (0, 0)
+
+
+def test_an_answer_that_takes_too_long_costs_nothing(alice, catalogue, worker, engine, settings):
+    settings.GENERATION_SECONDS = 0
+    settings.HEARTBEAT_SECONDS = 0.05
+    engine.step_seconds = 0.05
+    generation = ask(alice, catalogue, max_tokens=500)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.state, generation.error) == (GenerationState.FAILED, "It took too long.")
+    assert charge(alice) == (0, 0)
+
+
+def test_a_dead_engine_is_built_anew_for_the_next_request(alice, catalogue, worker, engine):
+    engine.close()
+    generation = ask(alice, catalogue, max_tokens=3)
+    worker.run(generation.pk)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.COMPLETED
+
+
+def test_shutting_down_interrupts_what_still_runs_for_nothing(alice, catalogue, settings, faults):
+    settings.SHUTDOWN_GRACE_SECONDS = 0.1
+    worker = Worker()
+    worker._engines[DEMO_KEY] = FakeEngine(step_seconds=0.02)
+    generation = ask(alice, catalogue, max_tokens=1000)
+    thread = in_thread(worker.run, generation.pk)
+    wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
+    worker.shut_down()
+    thread.join(timeout=5)
+    generation.refresh_from_db()
+    assert (generation.state, generation.error) == (GenerationState.FAILED, "The service was restarted.")
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_a_task_delivered_twice_runs_once(alice, catalogue, worker, engine, faults):
+    engine.step_seconds = 0.002
+    generation = ask(alice, catalogue)
+    at_once(4, lambda _n: worker.run(generation.pk))
+    worker.run(generation.pk)
+    assert Generation.objects.get().state == GenerationState.COMPLETED
+    assert charge(alice)[0] == generation.prompt_tokens * PROMPT + 20 * COMPLETION
+    assert faults() == []
+
+
+def test_twenty_at_once_from_a_wallet_that_affords_three(bob, catalogue, worker, engine, faults):
+    prompt_tokens = ask_price(bob, catalogue)
+    worst = prompt_tokens * PROMPT + 20 * COMPLETION
+    fund(bob, 3 * worst, key="three")
+    results = at_once(20, lambda n: ask(bob, catalogue, key=f"race-{n}"))
+    made = [result for result in results if isinstance(result, Generation)]
+    assert len(made) == 3
+    assert sum(isinstance(result, ledger.InsufficientCredits) for result in results) == 17
+    at_once(3, lambda n: worker.run(made[n].pk))
+    assert set(Generation.objects.values_list("state", flat=True)) == {"completed"}
+    bob.wallet.refresh_from_db()
+    assert (bob.wallet.balance_microcredits, bob.wallet.held_microcredits) == (0, 0)
+    assert faults() == []
+
+
+def ask_price(user, model):
+    """How many tokens the test's prompt has."""
+    from inference.prompts import encode_conversation
+
+    return len(encode_conversation(model=model, turns=[Turn("user", "Tell me a story.")]))
+
+
+def test_the_length_is_limited_by_the_balance_and_says_so(bob, catalogue):
+    fund(bob, ask_price(bob, catalogue) * PROMPT + 30 * COMPLETION)
+    generation = ask(bob, catalogue, max_tokens=2000)
+    assert generation.max_completion_tokens == 30
+    assert generation.is_limited_by_balance
+
+
+def test_a_tiny_prompt_is_not_refused_because_max_tokens_was_large(bob, catalogue):
+    fund(bob, 10_000)
+    assert ask(bob, catalogue, max_tokens=10**9).max_completion_tokens > 100
+
+
+def test_a_prompt_longer_than_the_context_says_by_how_many_tokens(alice, catalogue):
+    with pytest.raises(InvalidPrompt, match=r"(\d[\d,]*) tokens too long: it has"):
+        ask(alice, catalogue, text="word " * 9000)
+    assert charge(alice) == (0, 0)
+    assert Generation.objects.count() == 0
+
+
+def test_a_prompt_that_leaves_room_for_one_token_is_answered(alice, catalogue, worker, engine):
+    CatalogueModel.objects.update(context_tokens=ask_price(alice, catalogue) + 1, max_completion_tokens=1)
+    catalogue.refresh_from_db()
+    assert ask(alice, catalogue, max_tokens=50).max_completion_tokens == 1
+
+
+def test_an_unavailable_model_says_why_and_costs_nothing(alice, catalogue):
+    model = CatalogueModel.objects.get(key="gemma-3-12b")
+    with pytest.raises(ModelUnavailable, match="not on this machine"):
+        ask(alice, model)
+    assert charge(alice) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": -0.1},
+        {"temperature": 2.1},
+        {"temperature": float("nan")},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": 0},
+        {"top_k": 65},
+        {"max_tokens": 0},
+        {"stop": ("",)},
+        {"stop": ("x",) * 1000},
+        {"stop": ("x" * 201,)},
+    ],
+)
+def test_parameters_out_of_range_are_refused(values):
+    with pytest.raises(InvalidPrompt):
+        Parameters(**values)
+
+
+def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monkeypatch, faults):
+    from config import celery_app
+
+    with celery_app.connection("redis://127.0.0.1:1/0") as nowhere:
+        monkeypatch.setattr(services, "_enqueue", lambda *task: publish_to(nowhere, *task))
+        with pytest.raises(services.QueueUnavailable, match="Nothing was charged"):
+            ask(alice, catalogue)
+    generation = Generation.objects.get()
+    assert generation.state == GenerationState.FAILED
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def publish_to(connection, generation_id, queue):
+    from celery import current_app
+
+    current_app.send_task(
+        "inference.generate", kwargs={"generation_id": str(generation_id)}, queue=queue, connection=connection
+    )
+
+
+def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, faults):
+    generation = ask(alice, catalogue)
+    assert Generation.objects.claim(generation.pk)
+    writer = relay.RelayWriter(generation.pk)
+    writer.write("It was a dark and", 4)
+    assert sweep_generations() == 0  # the worker was heard of just now
+    Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    assert sweep_generations() == 1
+    assert sweep_generations() == 0
+    generation.refresh_from_db()
+    assert (generation.state, generation.text) == (GenerationState.FAILED, "It was a dark and")
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue, worker, engine, faults):
+    engine.step_seconds = 0.02
+    generation = ask(alice, catalogue, max_tokens=50)
+    thread = in_thread(worker.run, generation.pk)
+    wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
+    Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    assert sweep_generations() == 1
+    thread.join(timeout=10)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.FAILED
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_the_sweeper_ends_what_waited_too_long(alice, catalogue, faults):
+    generation = ask(alice, catalogue)
+    Generation.objects.update(created_at=timezone.now() - timezone.timedelta(hours=1))
+    assert sweep_generations() == 1
+    generation.refresh_from_db()
+    assert (generation.state, generation.error) == (GenerationState.FAILED, "The queue was too long.")
+    assert charge(alice) == (0, 0)
+
+
+def test_the_sweeper_sends_again_what_the_queue_may_have_lost(alice, catalogue):
+    generation = ask(alice, catalogue)
+    queue = catalogue.queue
+    relay.connection().delete(queue)
+    Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(minutes=1))
+    sweep_generations()
+    assert relay.connection().llen(queue) == 1
+    sweep_generations()
+    assert relay.connection().llen(queue) == 1
+    relay.connection().delete(queue)
+    assert generation.state == GenerationState.QUEUED

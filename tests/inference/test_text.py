@@ -1,0 +1,47 @@
+"""Text that is shown holds whole characters and no stop string."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.engine.text import StopCutter, TextAssembler
+
+
+@pytest.mark.parametrize(
+    "text", ["naïve café", "日本語のテキスト", "👩‍👩‍👧 family", "Zażółć gęślą jaźń\n\ttab", "🏳️‍🌈" * 5]
+)
+def test_tokens_give_back_the_text_without_half_characters(tokenizer, text):
+    assembler = TextAssembler(tokenizer, ())
+    parts = [assembler.push(token) for token in tokenizer.encode(text, add_special_tokens=False).ids]
+    assert "".join(parts) + assembler.flush() == text
+    assert all("\ufffd" not in part for part in parts)
+
+
+def test_control_tokens_are_counted_but_not_shown(tokenizer):
+    assembler = TextAssembler(tokenizer, ())
+    assert [assembler.push(106), assembler.push(1)] == ["", ""]
+    assert assembler.completion_tokens == 2
+
+
+def test_a_stop_string_inside_a_character_sequence_is_cut(tokenizer):
+    assembler = TextAssembler(tokenizer, ("世",))
+    parts = [assembler.push(token) for token in tokenizer.encode("hello 世界", add_special_tokens=False).ids]
+    assert "".join(parts) == "hello "
+    assert assembler.is_stopped
+
+
+@given(
+    text=st.text(alphabet="abc", max_size=40),
+    stops=st.lists(st.text(alphabet="abc", min_size=1, max_size=4), min_size=1, max_size=3),
+    cuts=st.lists(st.integers(0, 40), max_size=8),
+)
+def test_however_text_is_split_it_is_cut_at_the_first_stop_string(text, stops, cuts):
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
+    cutter = StopCutter(tuple(stops))
+    shown = "".join(cutter.push(text[a:b]) for a, b in itertools.pairwise(edges)) + cutter.flush()
+    assert not any(stop in shown for stop in stops)
+    assert text.startswith(shown)
+    if not any(stop in text for stop in stops):
+        assert shown == text
