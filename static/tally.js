@@ -25,7 +25,7 @@
   });
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-example], [data-copy], [data-toggle]");
+    const target = event.target.closest("[data-example], [data-copy]");
     if (!target) return;
     if (target.dataset.copy) {
       navigator.clipboard.writeText(by(target.dataset.copy).querySelector(".said").innerText);
@@ -33,9 +33,6 @@
       const label = target.textContent;
       target.textContent = "✓";
       setTimeout(() => { target.textContent = label; }, 1500);
-    } else if (target.dataset.toggle) {
-      const open = by(target.dataset.toggle).classList.toggle("open");
-      target.setAttribute("aria-expanded", open);
     } else {
       by("prompt").value = target.textContent.trim();
       by("prompt").focus();

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from playwright.sync_api import sync_playwright
 
 from tests.cast import CREDIT, UserFactory, fund
+from tests.stack import Stack
 
 
 @pytest.fixture
@@ -62,3 +64,50 @@ def faults() -> Any:
     from billing.verification import verify
 
     return lambda: verify().faults
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole stack with the real model, started once for the browser and fault tests."""
+    running = Stack(tmp_path_factory.mktemp("stack"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium: Any, stack: Stack) -> Iterator[Any]:
+    """Call it for a page that is logged in as the demo customer; script errors fail the test."""
+    contexts: list[Any] = []
+    errors: list[str] = []
+
+    def open_page(login: dict[str, str] | None = None, **options: Any) -> Any:
+        context = chromium.new_context(base_url=stack.url, **options)
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        login = login or stack.runtime["customer"]
+        page.goto("/accounts/login/")
+        page.fill("[name=login]", login["email"])
+        page.fill("[name=password]", login["password"])
+        page.click("button[type=submit]")
+        page.wait_for_url(f"{stack.url}/")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

