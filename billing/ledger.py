@@ -50,6 +50,11 @@ def open_wallet(*, user: User) -> Wallet:
     return Wallet.objects.get_or_create(user=user)[0]
 
 
+def lock_wallet(*, user: User) -> Wallet:
+    """Lock the user's wallet until the transaction ends: whatever this user pays for waits its turn."""
+    return Wallet.objects.select_for_update().get(user=user)
+
+
 @transaction.atomic
 def grant(
     *,
@@ -69,7 +74,7 @@ def grant(
         raise ValueError(f"{kind} does not add credits")
     if type(amount_microcredits) is not int or amount_microcredits <= 0:
         raise ValueError(f"a grant is a positive integer, not {amount_microcredits!r}")
-    wallet = Wallet.objects.select_for_update().get(user=user)
+    wallet = lock_wallet(user=user)
     inputs_hash = _hash_inputs(wallet.pk, kind, amount_microcredits)
     earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
     if earlier is not None:
@@ -109,7 +114,7 @@ def hold(
     price = Price.objects.current(model_key)
     if price is None:
         raise NoPrice(f"{model_key} has no price")
-    wallet = Wallet.objects.select_for_update().get(user=user)
+    wallet = lock_wallet(user=user)
     if Hold.objects.filter(reference=reference).exists():
         raise IdempotencyConflict(f"{reference} already has a hold")
     prompt_cost = prompt_tokens * price.prompt_microcredits_per_token

@@ -1,16 +1,26 @@
 """Writing conversations: send a message, retry an answer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from billing.ledger import IdempotencyConflict as KeyInUse
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
+from inference.estimates import Estimate, estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import Turn, clean_prompt
-from inference.services import Parameters, QueueUnavailable, find_repeat, hash_inputs, request_generation
+from inference.services import (
+    AlreadyRequested,
+    Parameters,
+    QueueUnavailable,
+    hash_inputs,
+    refuse_repeat,
+    request_generation,
+)
 
 
 class AnswerInProgress(Exception):
@@ -42,31 +52,32 @@ def send_message(
     """
     text = clean_prompt(text)
     inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text)
-    try:
-        exchange = _add_exchange(user, conversation, model, text, parameters, idempotency_key, inputs_hash)
-    except KeyInUse:  # the first of two clicks committed meanwhile
-        generation = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
-        if generation is None:
-            raise
-        return _exchange_of(generation)
-    except QueueUnavailable:
-        _forget(user, idempotency_key, is_new=conversation is None)
-        raise
-    return exchange
+    add = partial(_add_exchange, user, conversation, model, text, parameters, idempotency_key, inputs_hash)
+    return _ask(add, is_new=conversation is None)
+
+
+def estimate_message(
+    *, user: User, conversation: Conversation | None, model: CatalogueModel, text: str
+) -> Estimate | None:
+    """What sending this would cost. Raises InvalidPrompt and ModelUnavailable as sending would."""
+    turns = [] if conversation is None else _turns(conversation, before=None)
+    return estimate_answer(user=user, model=model, turns=_merged([*turns, Turn("user", clean_prompt(text))]))
 
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str) -> Exchange:
     """Ask again for an answer that failed. Raises as `send_message` does."""
     inputs_hash = hash_inputs("retry", answer.pk)
+    return _ask(partial(_add_retry, user, answer, idempotency_key, inputs_hash), is_new=False)
+
+
+def _ask(add: Callable[[], Exchange], *, is_new: bool) -> Exchange:
+    """Add an exchange; a repeat gives the earlier one, and one that never reached the queue is taken back."""
     try:
-        return _add_retry(user, answer, idempotency_key, inputs_hash)
-    except KeyInUse:
-        generation = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
-        if generation is None:
-            raise
-        return _exchange_of(generation)
-    except QueueUnavailable:
-        _forget(user, idempotency_key, is_new=False)
+        return add()
+    except AlreadyRequested as repeat:
+        return _exchange_of(repeat.generation.pk)
+    except QueueUnavailable as error:
+        _take_back(_exchange_of(error.generation_id), is_new=is_new)
         raise
 
 
@@ -82,9 +93,7 @@ def _add_exchange(
 ) -> Exchange:
     if conversation is not None:
         conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
-    repeat = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
-    if repeat is not None:
-        return _exchange_of(repeat)
+    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
     turns: list[Turn] = []
     if conversation is None:
         conversation = Conversation.objects.create(user=user, title=_title(text), model=model)
@@ -109,9 +118,7 @@ def _add_exchange(
 @transaction.atomic
 def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: str) -> Exchange:
     conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
-    repeat = find_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
-    if repeat is not None:
-        return _exchange_of(repeat)
+    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
     _refuse_while_answering(conversation)
     failed = Generation.objects.select_related("model").get(message=answer)
     generation = request_generation(
@@ -165,21 +172,21 @@ def _parameters_of(generation: Generation) -> Parameters:
     )
 
 
-def _exchange_of(generation: Generation) -> Exchange:
-    answer = Message.objects.select_related("conversation", "generation").get(generation=generation)
-    prompt = answer.conversation.messages.filter(pk__lt=answer.pk, role=Role.USER).last()
-    return Exchange(answer.conversation, prompt, answer)
+def _exchange_of(generation_id: UUID) -> Exchange:
+    answer = Message.objects.select_related("conversation", "generation").get(generation=generation_id)
+    prompt = answer.conversation.messages.filter(pk__lt=answer.pk).last()
+    is_retry = prompt is None or prompt.role != Role.USER
+    return Exchange(answer.conversation, None if is_retry else prompt, answer)
 
 
 @transaction.atomic
-def _forget(user: User, idempotency_key: str, *, is_new: bool) -> None:
-    """Take back what a send that never reached the queue left in the conversation; its generation row stays."""
-    exchange = _exchange_of(Generation.objects.for_user(user).get(idempotency_key=idempotency_key))
+def _take_back(exchange: Exchange, *, is_new: bool) -> None:
+    """Remove what a send that never reached the queue left in the conversation; its generation row stays."""
     exchange.answer.delete()
+    if exchange.prompt is not None:
+        exchange.prompt.delete()
     if is_new:
         exchange.conversation.delete()
-    elif exchange.prompt is not None:
-        exchange.prompt.delete()
 
 
 def _title(text: str) -> str:

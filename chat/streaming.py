@@ -6,6 +6,7 @@ receipt). The id of an event is the id of the relay entry, so a browser that rec
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -41,17 +42,18 @@ async def stream_answer(
     events = _Events(last_event_id)
     if not last_event_id:
         yield _event("start", "")
-    async for chunks in relay.follow(generation_id, relay.BEGINNING, WAIT_SECONDS):
-        if any(chunk.state for chunk in chunks):
-            break
-        if chunks:
-            for event in events.of(chunks):
-                yield event
-            continue
-        progress = await _in_thread(lambda: _progress(generation_id))
-        if not progress.is_live:
-            break
-        yield (progress.status and events.status(progress.status)) or b": still there\n\n"
+    async with aclosing(relay.follow(generation_id, relay.BEGINNING, WAIT_SECONDS)) as batches:
+        async for chunks in batches:
+            if any(chunk.state for chunk in chunks):
+                break
+            if chunks:
+                for event in events.of(chunks):
+                    yield event
+                continue
+            progress = await _in_thread(lambda: _progress(generation_id))
+            if not progress.is_live:
+                break
+            yield (progress.status and events.status(progress.status)) or b": still there\n\n"
     yield _event("done", await _in_thread(render_done))
 
 

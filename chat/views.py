@@ -51,16 +51,14 @@ def home(request: Request) -> HttpResponse:
 @login_required
 def conversation(request: Request, conversation_id: UUID) -> HttpResponse:
     """One conversation; an answer that is still being written goes on streaming."""
-    return _page(request, get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id))
+    return _page(request, _own_conversation(request, conversation_id))
 
 
 @require_POST
 @login_required
 def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
     """Add a prompt and stream its answer."""
-    talk = None
-    if conversation_id is not None:
-        talk = get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id)
+    talk = _own_conversation(request, conversation_id)
     form = MessageForm(request.POST)
     if not form.is_valid():
         error = next(iter(form.errors.values()))[0]
@@ -77,6 +75,23 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
     except tuple(FAILURES) as error:
         return _refuse(request, talk, _explain(error), FAILURES[type(error)])
     return _show(request, exchange, is_new=talk is None)
+
+
+@require_POST
+@login_required
+def estimate(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
+    """What the draft would cost; empty while it cannot be sent anyway."""
+    talk = _own_conversation(request, conversation_id)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse()
+    try:
+        cost = services.estimate_message(
+            user=request.user, conversation=talk, model=form.cleaned_data["model"], text=form.cleaned_data["text"]
+        )
+    except (InvalidPrompt, ModelUnavailable):
+        return HttpResponse()
+    return render(request, "chat/_estimate.html", {"estimate": cost})
 
 
 @require_POST
@@ -123,6 +138,13 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx passes it on as it comes
     return response
+
+
+def _own_conversation(request: Request, conversation_id: UUID | None) -> Conversation | None:
+    """This user's conversation, None for a new chat, 404 for anybody else's."""
+    if conversation_id is None:
+        return None
+    return get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id)
 
 
 def _answer_id(request: Request, generation_id: UUID) -> int | None:

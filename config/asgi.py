@@ -3,10 +3,14 @@
 import logging
 import os
 import threading
+import warnings
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+
+# WhiteNoise hands files over as synchronous iterators, which Django serves from a thread and warns about.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 application = get_asgi_application()
 

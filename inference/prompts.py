@@ -69,6 +69,22 @@ def encode_conversation(*, model: CatalogueModel, turns: Sequence[Turn]) -> list
     return [*ids, START_OF_TURN, *tokenizer.encode("model\n", add_special_tokens=False).ids]
 
 
+def completion_room(model: CatalogueModel, prompt_tokens: int, asked: int | None) -> int:
+    """How many tokens the answer may have: by the request, the model, and what the context window leaves.
+
+    Raises InvalidPrompt, saying by how many tokens the prompt is too long, when it leaves none.
+    """
+    room = model.context_tokens - prompt_tokens
+    if room < 1:
+        raise InvalidPrompt(
+            _(
+                "The conversation is {over:,} tokens too long: it has {count:,}, and {name} takes at most "
+                "{limit:,} including the answer. Shorten it or start a new chat."
+            ).format(over=1 - room, count=prompt_tokens, name=model.name, limit=model.context_tokens)
+        )
+    return min(asked or settings.DEFAULT_MAX_TOKENS, model.max_completion_tokens, room)
+
+
 def warm_up() -> None:
     """Load the tokenizers of the available models: 2 s once, so that no customer waits for it."""
     for model in CatalogueModel.objects.offered().filter(unavailable_reason=""):

@@ -8,7 +8,7 @@ relay carries no money: when Redis is away, the answer goes on and is saved whol
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
@@ -95,24 +95,24 @@ def read_text(generation_id: UUID) -> tuple[str, int]:
     return "".join(chunk.text for chunk in chunks), max((chunk.tokens for chunk in chunks), default=0)
 
 
-async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncIterator[list[Chunk]]:
+async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
     """Yield the entries after the id `after` as they come, for ever; an empty list each time none came for a while.
 
     The reader stops at the terminal entry or when it closes the iterator. While Redis is away it yields empty
     lists, so that the caller can ask the database instead.
     """
+    # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may swallow
+    # the cancellation of a client that leaves, and the reader would go on for nobody.
     client = redis.asyncio.Redis.from_url(
-        settings.REDIS_URL,
-        decode_responses=True,
-        socket_timeout=wait_seconds + 5,
-        socket_connect_timeout=2,
+        settings.REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
     )
     key = _stream_key(generation_id)
     async with client:
         while True:
             try:
-                answer = await client.xread({key: after}, count=500, block=int(wait_seconds * 1000))
-            except redis.RedisError:
+                async with asyncio.timeout(wait_seconds + 5):
+                    answer = await client.xread({key: after}, count=500, block=int(wait_seconds * 1000))
+            except (redis.RedisError, TimeoutError):
                 await asyncio.sleep(wait_seconds)
                 answer = []
             chunks = [_chunk(entry_id, fields) for _key, entries in answer for entry_id, fields in entries]

@@ -24,7 +24,7 @@ from inference import relay
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_TOP_K
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.prompts import InvalidPrompt, Turn, encode_conversation
+from inference.prompts import InvalidPrompt, Turn, completion_room, encode_conversation
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,21 @@ generation_ended = Signal()
 
 
 class QueueUnavailable(Exception):
-    """The broker is down. The hold was released: nothing was charged."""
+    """The broker is down. The hold was released, nothing was charged, and the idempotency key is free again."""
+
+    def __init__(self, generation_id: UUID) -> None:
+        super().__init__(
+            _("The answering service cannot be reached right now. Nothing was charged; try again in a minute.")
+        )
+        self.generation_id = generation_id
+
+
+class AlreadyRequested(Exception):
+    """The same request came before, with the same key: `generation` is what it made. Nothing more is charged."""
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(str(generation))
+        self.generation = generation
 
 
 class IdempotencyConflict(Exception):
@@ -70,12 +84,14 @@ def hash_inputs(*inputs: object) -> str:
     return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()
 
 
-def find_repeat(*, user: User, idempotency_key: str, inputs_hash: str) -> Generation | None:
-    """The generation this key already made. Raises IdempotencyConflict when that asked for something else."""
+def refuse_repeat(*, user: User, idempotency_key: str, inputs_hash: str) -> None:
+    """Raise AlreadyRequested when this key has made a generation, IdempotencyConflict when it asked otherwise."""
     earlier = Generation.objects.for_user(user).filter(idempotency_key=idempotency_key).first()
-    if earlier is not None and earlier.inputs_hash != inputs_hash:
+    if earlier is None:
+        return
+    if earlier.inputs_hash != inputs_hash:
         raise IdempotencyConflict(_("This form was already sent with another message. Reload the page."))
-    return earlier
+    raise AlreadyRequested(earlier)
 
 
 @transaction.atomic
@@ -90,24 +106,27 @@ def request_generation(
 ) -> Generation:
     """Count the prompt, hold the worst case, insert the row, and queue it on commit.
 
-    Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits,
-    ledger.IdempotencyConflict when the key is in use (see `find_repeat`); and, once committed, QueueUnavailable.
+    Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, and what
+    `refuse_repeat` raises; once committed, QueueUnavailable.
     """
     if not model.is_available:
         raise ModelUnavailable(
             _("{name} cannot answer now. {reason}").format(name=model.name, reason=model.unavailable_reason)
         )
     prompt_token_ids = encode_conversation(model=model, turns=turns)
-    requested_tokens = _completion_room(model, len(prompt_token_ids), parameters.max_tokens)
+    requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
+    ledger.lock_wallet(user=user)  # two clicks at once: the second waits here, then finds the first
+    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    generation_id = uuid4()
     hold = ledger.hold(
         user=user,
         model_key=model.key,
         prompt_tokens=len(prompt_token_ids),
         max_completion_tokens=requested_tokens,
-        reference=f"generation:{user.pk}:{idempotency_key}",
+        reference=f"generation:{generation_id}",
     )
     generation = Generation.objects.create(
-        id=uuid4(),
+        id=generation_id,
         user=user,
         model=model,
         hold=hold,
@@ -202,28 +221,14 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
     return True
 
 
-def _completion_room(model: CatalogueModel, prompt_tokens: int, asked: int | None) -> int:
-    """How many tokens the answer may have, by the request, the model and what the context window leaves."""
-    room = model.context_tokens - prompt_tokens
-    if room < 1:
-        raise InvalidPrompt(
-            _(
-                "The conversation is {over:,} tokens too long: it has {count:,}, and {name} takes at most "
-                "{limit:,} including the answer. Shorten it or start a new chat."
-            ).format(over=1 - room, count=prompt_tokens, name=model.name, limit=model.context_tokens)
-        )
-    return min(asked or settings.DEFAULT_MAX_TOKENS, model.max_completion_tokens, room)
-
-
 def _enqueue_or_fail(generation_id: UUID, queue: str) -> None:
-    """Publish the task. With the broker down, free the hold at once and say so."""
+    """Publish the task. With the broker down, free the hold and the key at once and say so."""
     try:
         _enqueue(generation_id, queue)
     except OperationalError as error:
         fail_generation(generation_id=generation_id, error=_("The queue could not be reached."))
-        raise QueueUnavailable(
-            _("The answering service cannot be reached right now. Nothing was charged; try again in a minute.")
-        ) from error
+        Generation.objects.filter(pk=generation_id).update(idempotency_key=f"unqueued:{generation_id}")
+        raise QueueUnavailable(generation_id) from error
 
 
 def _enqueue(generation_id: UUID, queue: str) -> None:

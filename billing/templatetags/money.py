@@ -16,6 +16,13 @@ def format_credits(microcredits: int) -> str:
 
 
 @register.filter
+def roughly(microcredits: int) -> str:
+    """Format an estimate with two digits that mean something, rounded up: 123456 is '0.13'."""
+    unit = 10 ** max(0, len(str(microcredits)) - 2)
+    return format_credits(-(-microcredits // unit) * unit)
+
+
+@register.filter
 def per_thousand(microcredits_per_token: int) -> str:
     """Format a price per token as credits for 1,000 tokens."""
     return format_credits(microcredits_per_token * 1000)

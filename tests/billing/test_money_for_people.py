@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.templatetags.money import format_credits, per_thousand
+from billing.templatetags.money import format_credits, per_thousand, roughly
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,10 @@ def test_credits_are_exact_to_the_microcredit(microcredits, text):
 
 def test_prices_are_said_for_a_thousand_tokens():
     assert per_thousand(20) == "0.02"
+
+
+@pytest.mark.parametrize(
+    ("microcredits", "text"), [(0, "0.00"), (7, "0.000007"), (123_456, "0.13"), (20_820, "0.021"), (2_049_000, "2.10")]
+)
+def test_an_estimate_is_rounded_up_to_two_digits(microcredits, text):
+    assert roughly(microcredits) == text

@@ -4,12 +4,12 @@ from uuid import uuid4
 
 import pytest
 from django.urls import reverse
+from kombu.exceptions import OperationalError
 
 from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
 from inference import services
 from inference.models import Generation, GenerationState
-from inference.services import QueueUnavailable
 from tests.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,21 +144,24 @@ def test_a_broke_customer_is_told_what_is_missing_and_keeps_the_draft(client, bo
 def test_a_queue_that_is_down_costs_nothing_keeps_the_draft_and_leaves_no_message(
     client, alice, conversation, send, monkeypatch, faults
 ):
-    def refuse(generation_id, queue):
-        services.fail_generation(generation_id=generation_id, error="The queue could not be reached.")
-        raise QueueUnavailable("cannot be reached right now. Nothing was charged")
+    def refuse(_generation_id, _queue):
+        raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(services, "_enqueue_or_fail", refuse)
     balance = Wallet.objects.get(user=alice).balance_microcredits
-    for to in (None, conversation):
-        response = send("Are you there?", to=to)
-        assert response.status_code == 503
-        assert "Nothing was charged" in response.content.decode()
+    key = uuid4()
+    with monkeypatch.context() as broken:
+        broken.setattr(services, "_enqueue", refuse)
+        for to in (None, conversation, conversation):
+            response = send("Are you there?", to=to, key=key if to else None)
+            assert response.status_code == 503
+            assert "Nothing was charged" in response.content.decode()
     assert Conversation.objects.count() == 1
     assert Message.objects.count() == 2
     wallet = Wallet.objects.get(user=alice)
     assert (wallet.balance_microcredits, wallet.held_microcredits) == (balance, 0)
     assert faults() == []
+    assert send("Are you there?", to=conversation, key=key).status_code == 302  # the same form works again
+    assert Message.objects.count() == 4
 
 
 def test_charlie_gets_404_for_everything_of_alice(client, conversation, charlie, send):
@@ -239,3 +242,25 @@ def test_a_long_first_line_makes_a_short_title(client, alice, send):
     title = Conversation.objects.get().title
     assert len(title) <= 80
     assert title.endswith("word…")
+
+
+def test_the_estimate_says_the_usual_and_the_worst_case(client, conversation, django_assert_max_num_queries):
+    fields = {"text": "And a dog?", "model": "gemma-3-270m", "idempotency_key": uuid4()}
+    with django_assert_max_num_queries(9):
+        response = client.post(reverse("chat:estimate", args=[conversation.pk]), fields)
+    usual, most = response.content.decode().strip().removeprefix("about ").split(" credits, at most ")
+    assert 0 < float(usual) < float(most) < 0.03
+    assert Generation.objects.count() == 1
+
+
+@pytest.mark.parametrize("fields", [{"text": ""}, {"text": "hi", "model": "gpt-99"}, {"text": "word " * 9000}])
+def test_there_is_no_estimate_for_what_cannot_be_sent(client, alice, fields):
+    client.force_login(alice)
+    data = {"model": "gemma-3-270m", "idempotency_key": uuid4(), **fields}
+    response = client.post(reverse("chat:estimate_new"), data)
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_charlie_gets_no_estimate_for_a_conversation_of_alice(client, conversation, charlie):
+    client.force_login(charlie)
+    assert client.post(reverse("chat:estimate", args=[conversation.pk])).status_code == 404

@@ -28,13 +28,19 @@ async def read(async_client, generation, last_event_id="", until="done"):
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
     response = await async_client.get(reverse("chat:events", args=[generation.pk]), headers=headers)
     assert response["Content-Type"] == "text/event-stream"
-    events = []
-    async for part in response.streaming_content:
-        for block in part.decode().split("\n\n"):
-            if block.startswith("event:"):
-                events.append(parse(block))
-        if any(name == until for name, _id, _html in events):
-            break
+    events, reached = [], asyncio.Event()
+
+    async def consume():
+        async for part in response.streaming_content:
+            events.extend(parse(block) for block in part.decode().split("\n\n") if block.startswith("event:"))
+            if any(name == until for name, _id, _html in events):
+                reached.set()
+
+    reader, stop = asyncio.create_task(consume()), asyncio.create_task(reached.wait())
+    await asyncio.wait({reader, stop}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    for task in (reader, stop):
+        task.cancel()  # as the ASGI handler does when a client leaves
+    await asyncio.gather(reader, stop, return_exceptions=True)
     return events
 
 
