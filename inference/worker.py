@@ -13,7 +13,8 @@ from functools import cache
 from uuid import UUID
 
 import redis
-from celery.signals import worker_shutting_down
+from celery import current_app
+from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
@@ -217,6 +218,13 @@ def current_worker() -> Worker:
     """The worker of this process, made at its first task."""
     with _making:
         return _make_worker()
+
+
+@worker_ready.connect
+def import_engine_early(**_kwargs: object) -> None:
+    """Import torch (8 s) while a GPU worker waits for its first question; the weights load with that question."""
+    if any(queue.startswith("generate.") for queue in current_app.amqp.queues.consume_from):
+        threading.Thread(target=import_string, args=(settings.INFERENCE_ENGINE,), daemon=True).start()
 
 
 @worker_shutting_down.connect

@@ -1,6 +1,26 @@
 """Development on one machine: what `startup.py run` uses. Demo accounts exist only here and in tests."""
 
-from config.settings.base import *
+import json
+import os
+from pathlib import Path
+
+
+def _take_what_startup_wrote() -> None:
+    """Let a plain `manage.py` command find the servers of a running Tally; the environment wins."""
+    local = Path(os.environ.get("TALLY_LOCAL_DIR") or Path(__file__).parents[2] / ".local")
+    try:
+        runtime = json.loads((local / "runtime.json").read_text())
+        secret_key = (local / "secret_key").read_text().strip()
+    except (OSError, ValueError):
+        return
+    os.environ.setdefault("DATABASE_URL", runtime.get("database_url", ""))
+    os.environ.setdefault("REDIS_URL", runtime.get("redis_url", ""))
+    os.environ.setdefault("SECRET_KEY", secret_key)
+
+
+_take_what_startup_wrote()
+
+from config.settings.base import *  # noqa: E402  after the environment is complete
 
 DEBUG = True
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
