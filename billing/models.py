@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -190,7 +190,8 @@ CONTRA_ACCOUNTS: dict[str, str] = {
     EntryKind.EXPIRY: "breakage",
     EntryKind.CHARGEBACK: "payments",
 }
-CREDIT_KINDS = (EntryKind.TOP_UP, EntryKind.BONUS, EntryKind.PROMOTION, EntryKind.REFUND)
+GRANT_KINDS = (EntryKind.TOP_UP, EntryKind.BONUS, EntryKind.PROMOTION)
+CREDIT_KINDS = (*GRANT_KINDS, EntryKind.REFUND)
 DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
 
 
@@ -247,3 +248,80 @@ class LedgerEntry(models.Model):
     def contra_account(self) -> str:
         """The system account on the other side of this entry."""
         return CONTRA_ACCOUNTS[self.kind]
+
+
+class GrantQuerySet(models.QuerySet["Grant"]):
+    """Reads of grants."""
+
+    def for_user(self, user: Any) -> "GrantQuerySet":
+        """This user's own."""
+        return self.filter(wallet__user=user)
+
+    def unspent(self) -> "GrantQuerySet":
+        """Those with something left."""
+        return self.filter(remaining_microcredits__gt=0)
+
+    def due(self) -> "GrantQuerySet":
+        """Those with something left whose time is over."""
+        return self.unspent().filter(expires_at__lte=timezone.now())
+
+    def in_spending_order(self) -> "GrantQuerySet":
+        """What expires soonest goes first; of what expires at the same time or never, the unpaid before the paid."""
+        is_paid = Case(When(entry__kind=EntryKind.TOP_UP, then=1), default=0)
+        return self.order_by(F("expires_at").asc(nulls_last=True), is_paid, "pk")
+
+
+class Grant(models.Model):
+    """Where credit came from and what is left of it. The entry that brought it says why; its amount is this amount."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="grants")
+    entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="grant")
+    amount_microcredits = models.BigIntegerField()
+    remaining_microcredits = models.BigIntegerField()
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = GrantQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("grant")
+        verbose_name_plural = _("grants")
+        indexes = [
+            models.Index(
+                name="billing_grant_unspent",
+                fields=["wallet", "expires_at"],
+                condition=Q(remaining_microcredits__gt=0),
+            ),
+            models.Index(name="billing_grant_due", fields=["expires_at"], condition=Q(remaining_microcredits__gt=0)),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_grant_remainder_within_amount",
+                condition=Q(
+                    amount_microcredits__gt=0,
+                    remaining_microcredits__gte=0,
+                    remaining_microcredits__lte=F("amount_microcredits"),
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"grant {self.pk}"
+
+
+class GrantUse(models.Model):
+    """The part of an entry that one grant paid for (negative), or got back by a refund (positive)."""
+
+    grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="uses")
+    entry = models.ForeignKey(LedgerEntry, on_delete=models.PROTECT, related_name="uses")
+    amount_microcredits = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("use of a grant")
+        verbose_name_plural = _("uses of grants")
+        constraints = [
+            models.UniqueConstraint(name="billing_grant_use_one_a_pair", fields=["entry", "grant"]),
+            models.CheckConstraint(name="billing_grant_use_is_not_zero", condition=~Q(amount_microcredits=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"use {self.pk} of grant {self.grant_id}"

@@ -34,6 +34,26 @@ RULES: dict[str, str] = {
         SELECT e.id, -e.amount_microcredits, h.id, h.state FROM billing_ledgerentry e
         JOIN billing_hold h ON h.id = e.hold_id
         WHERE e.kind = 'usage' AND (h.state <> 'settled' OR h.wallet_id <> e.wallet_id)""",
+    "entry {0}: {1}, its grant and uses sum to {2}": """
+        SELECT e.id, e.amount_microcredits,
+               COALESCE(MAX(g.amount_microcredits), 0) + COALESCE(SUM(u.amount_microcredits), 0)
+        FROM billing_ledgerentry e LEFT JOIN billing_grant g ON g.entry_id = e.id
+        LEFT JOIN billing_grantuse u ON u.entry_id = e.id
+        GROUP BY e.id HAVING e.amount_microcredits
+            <> COALESCE(MAX(g.amount_microcredits), 0) + COALESCE(SUM(u.amount_microcredits), 0)""",
+    "grant {0}: {1} left, its amount and uses leave {2}": """
+        SELECT g.id, g.remaining_microcredits, g.amount_microcredits + COALESCE(SUM(u.amount_microcredits), 0)
+        FROM billing_grant g LEFT JOIN billing_grantuse u ON u.grant_id = g.id
+        GROUP BY g.id HAVING g.remaining_microcredits
+            <> g.amount_microcredits + COALESCE(SUM(u.amount_microcredits), 0)""",
+    "wallet {0}: balance {1}, its grants have {2} left": """
+        SELECT w.id, w.balance_microcredits, COALESCE(SUM(g.remaining_microcredits), 0)
+        FROM billing_wallet w LEFT JOIN billing_grant g ON g.wallet_id = w.id
+        GROUP BY w.id HAVING w.balance_microcredits <> COALESCE(SUM(g.remaining_microcredits), 0)""",
+    "hold {0}: charged {1}, refunded {2}": """
+        SELECT h.id, h.charged_microcredits, SUM(e.amount_microcredits)
+        FROM billing_hold h JOIN billing_ledgerentry e ON e.hold_id = h.id AND e.kind = 'refund'
+        GROUP BY h.id HAVING SUM(e.amount_microcredits) > COALESCE(h.charged_microcredits, 0)""",
     "hold {0}: still active {1} after it expired": """
         SELECT id, now() - expires_at FROM billing_hold
         WHERE state = 'active' AND expires_at < now() - interval '10 minutes'""",

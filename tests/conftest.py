@@ -11,6 +11,14 @@ from tests.cast import CREDIT, UserFactory, fund
 from tests.stack import Stack
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the thorough tests out unless they are asked for by name of their mark."""
+    if "thorough" not in config.getoption("-m"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=thorough)
+        items[:] = [item for item in items if item not in thorough]
+
+
 @pytest.fixture
 def catalogue(db: None) -> Any:
     """The catalogue with its prices; the demo model is available, the others are not."""

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing import ledger
-from billing.models import EntryKind, Hold, HoldState, LedgerEntry, Price, Wallet
+from billing.models import EntryKind, Grant, GrantUse, Hold, HoldState, LedgerEntry, Price, Wallet
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, at_once, fund
 
@@ -86,20 +86,51 @@ def test_an_entry_cannot_be_deleted(alice):
     refused(lambda: sql("DELETE FROM billing_ledgerentry"))
 
 
-def test_bulk_created_entries_move_the_balance_like_any_other(alice, faults):
+@pytest.mark.parametrize("amount", [5 * CREDIT, -5 * CREDIT])
+def test_entries_that_no_grant_stands_behind_are_refused_at_commit(alice, faults, amount):
     wallet = Wallet.objects.get(user=alice)
-    LedgerEntry.objects.bulk_create(
-        LedgerEntry(
-            wallet=wallet,
-            kind=EntryKind.ADJUSTMENT,
-            amount_microcredits=-CREDIT,
-            balance_after_microcredits=10**15,
-            idempotency_key=f"bulk-{n}",
-        )
-        for n in range(3)
-    )
-    assert Wallet.objects.get(user=alice).balance_microcredits == 97 * CREDIT
+    entry = LedgerEntry(wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=amount, idempotency_key="x")
+
+    def attack():
+        LedgerEntry.objects.bulk_create([entry])
+        connection.check_constraints()  # what a commit does
+
+    refused(attack)
+    assert Wallet.objects.get(user=alice).balance_microcredits == 100 * CREDIT
     assert faults() == []
+
+
+def test_a_grant_changes_only_through_its_uses(alice):
+    refused(lambda: Grant.objects.update(remaining_microcredits=0))
+    refused(lambda: Grant.objects.update(amount_microcredits=10**12))
+    refused(lambda: Grant.objects.update(expires_at=timezone.now()))
+    refused(lambda: Grant.objects.all().delete())
+    Grant.objects.get().save()
+
+
+def test_a_grant_is_born_whole_from_an_entry_of_its_wallet(alice, charlie, hold):
+    settled = ledger.settle(hold_id=hold.pk, completion_tokens=5)
+    usage = settled.entries.get()
+    for entry, amount in ((usage, 5), (LedgerEntry.objects.get(wallet__user=charlie), 100 * CREDIT)):
+        attack = Grant(wallet=settled.wallet, entry=entry, amount_microcredits=amount, remaining_microcredits=amount)
+        refused(attack.save)
+
+
+def test_a_use_is_never_changed_nor_added_to_a_finished_entry(alice, charlie, hold):
+    ledger.settle(hold_id=hold.pk, completion_tokens=5)
+    use = GrantUse.objects.get()
+    refused(lambda: GrantUse.objects.update(amount_microcredits=-1))
+    refused(lambda: GrantUse.objects.all().delete())
+    theirs = Grant.objects.get(wallet__user=charlie)
+    refused(GrantUse(grant=theirs, entry=use.entry, amount_microcredits=-1).save)  # another wallet's
+    fund(alice, CREDIT, key="second")
+    second = Grant.objects.get(entry__idempotency_key="second")
+
+    def attack():
+        GrantUse(grant=second, entry=use.entry, amount_microcredits=-1).save()
+        connection.check_constraints()
+
+    refused(attack)
 
 
 def test_an_entry_cannot_overdraw(alice):

@@ -15,7 +15,7 @@ def tamper(alice):
     """Run a statement with the walls down."""
 
     def run(statement):
-        tables = ("billing_wallet", "billing_ledgerentry", "billing_hold")
+        tables = ("billing_wallet", "billing_ledgerentry", "billing_hold", "billing_grant", "billing_grantuse")
         with connection.cursor() as cursor:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             for table in tables:
@@ -39,7 +39,13 @@ def test_a_sound_ledger_has_no_fault_and_exits_0(alice, capsys):
         ("UPDATE billing_wallet SET balance_microcredits = balance_microcredits + 1", "entries sum to"),
         ("UPDATE billing_wallet SET held_microcredits = 5", "active holds sum to"),
         ("UPDATE billing_ledgerentry SET balance_after_microcredits = 1 WHERE kind = 'bonus'", "balance after is 1"),
-        ("DELETE FROM billing_ledgerentry WHERE kind = 'usage'", "its usage entries sum to 0"),
+        (
+            "DELETE FROM billing_grantuse; DELETE FROM billing_ledgerentry WHERE kind = 'usage'",
+            "its usage entries sum to 0",
+        ),
+        ("DELETE FROM billing_grantuse", "its grant and uses sum to 0"),
+        ("UPDATE billing_grant SET remaining_microcredits = 7", "its amount and uses leave"),
+        ("UPDATE billing_grant SET remaining_microcredits = 7", "its grants have 7 left"),
         (
             "UPDATE billing_hold SET state = 'released', charged_microcredits = NULL, completion_tokens = NULL",
             "which is released",
@@ -65,5 +71,5 @@ def test_faults_exit_1_and_come_as_json(alice, tamper, capsys):
         call_command("verify_ledger", json=True)
     assert ended.value.code == 1
     report = json.loads(capsys.readouterr().out)
-    assert len(report["faults"]) == 2  # the wallet, and the books
+    assert len(report["faults"]) == 3  # its entries, its grants, and the books
     assert report["accounts_microcredits"]["wallets"] == 7
