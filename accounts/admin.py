@@ -4,7 +4,8 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import User
+from accounts.admin_base import ReadOnlyAdmin
+from accounts.models import AuditEvent, User
 
 
 @admin.register(User)
@@ -26,3 +27,13 @@ class UserAdmin(DjangoUserAdmin[User]):
         (_("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    """Who did what to whom."""
+
+    list_display = ("created_at", "actor", "action", "subject", "details")
+    list_filter = ("action", "created_at")
+    search_fields = ("actor__email", "subject__email", "action")
+    list_select_related = ("actor", "subject")

@@ -47,3 +47,23 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.email
+
+
+class AuditEvent(models.Model):
+    """What somebody did to somebody's money or account. Append-only: the database refuses to change or delete one."""
+
+    actor = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", verbose_name=_("who"))
+    action = models.CharField(_("what"), max_length=60)
+    subject = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("whose")
+    )
+    details = models.JSONField(default=dict)
+    created_at = models.DateTimeField(_("when"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
+        indexes = [models.Index(name="accounts_audit_of_subject", fields=["subject", "-created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_id}"

@@ -4,52 +4,52 @@ Each function is one transaction that first locks the one wallet row. If the pro
 PostgreSQL rolls all of it back; if it dies after the commit, a retry finds what was written and returns it.
 """
 
-import hashlib
-import json
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, Sum
+from django.db.models import Sum
 from django.utils import timezone
 
 from accounts.models import User
+from billing.entries import (
+    IdempotencyConflict,
+    InsufficientCredits,
+    LedgerError,
+    demand_positive,
+    expire_due_grants,
+    find_repeat,
+    move,
+    pay_debts,
+)
 from billing.models import (
     GRANT_KINDS,
+    Debt,
+    DebtPayment,
     EntryKind,
     Grant,
-    GrantUse,
     Hold,
     HoldState,
     LedgerEntry,
     Price,
+    TopUp,
     Wallet,
 )
 
-
-class LedgerError(Exception):
-    """A movement that the ledger refuses. Nothing was changed."""
-
-
-class InsufficientCredits(LedgerError):
-    """The wallet cannot pay for the prompt and a useful answer.
-
-    `available_microcredits` is what is free now, `needed_microcredits` the least that would do.
-    """
-
-    def __init__(self, *, available_microcredits: int, needed_microcredits: int) -> None:
-        super().__init__(f"{needed_microcredits} microcredits needed, {available_microcredits} available")
-        self.available_microcredits = available_microcredits
-        self.needed_microcredits = needed_microcredits
-
-
-class IdempotencyConflict(LedgerError):
-    """The key was used before, with other inputs."""
+__all__ = ["IdempotencyConflict", "InsufficientCredits", "LedgerError"]  # from `entries`, for those who call us
 
 
 class HoldClosed(LedgerError):
     """The hold was already settled with another charge, released or expired."""
+
+
+class CreditsOwed(LedgerError):
+    """A payment was taken back after its credits were spent: nothing is sold until `owed_microcredits` are paid."""
+
+    def __init__(self, *, owed_microcredits: int) -> None:
+        super().__init__(f"{owed_microcredits} microcredits are owed")
+        self.owed_microcredits = owed_microcredits
 
 
 class RefundTooLarge(LedgerError):
@@ -67,11 +67,6 @@ class NoPrice(LedgerError):
 def open_wallet(*, user: User) -> Wallet:
     """Return the user's wallet, made empty if there was none."""
     return Wallet.objects.get_or_create(user=user)[0]
-
-
-def lock_wallet(*, user: User) -> Wallet:
-    """Lock the user's wallet until the transaction ends: whatever this user pays for waits its turn."""
-    return Wallet.objects.select_for_update().get(user=user)
 
 
 @transaction.atomic
@@ -92,8 +87,8 @@ def grant(
     """
     if kind not in GRANT_KINDS:
         raise ValueError(f"{kind} does not add credits")
-    _demand_positive(amount_microcredits)
-    return _move(
+    demand_positive(amount_microcredits)
+    return move(
         lock_wallet(user=user),
         kind=kind,
         amount_microcredits=amount_microcredits,
@@ -102,6 +97,76 @@ def grant(
         by=by,
         expires_at=expires_at,
     )
+
+
+@transaction.atomic
+def claw_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, reason: str) -> LedgerEntry | None:
+    """Take credits of a payment back, once for each key: what is free now, the rest is owed and blocks the wallet.
+
+    Nothing is floored to zero. Returns the entry, or None when nothing was free. Raises ValueError for an amount
+    that is not a positive integer.
+    """
+    demand_positive(amount_microcredits)
+    wallet = lock_wallet(user=topup.user)
+    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
+    if earlier is not None or Debt.objects.filter(idempotency_key=idempotency_key).exists():
+        return earlier
+    taken = min(amount_microcredits, wallet.available_microcredits)
+    entry = None
+    if taken:
+        entry = move(
+            wallet,
+            kind=EntryKind.CHARGEBACK,
+            amount_microcredits=-taken,
+            idempotency_key=idempotency_key,
+            reason=reason,
+            topup=topup,
+        )
+    owed = amount_microcredits - taken
+    if owed:
+        Debt.objects.create(
+            wallet=wallet,
+            topup=topup,
+            amount_microcredits=owed,
+            remaining_microcredits=owed,
+            idempotency_key=idempotency_key,
+        )
+    return entry
+
+
+@transaction.atomic
+def give_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, reason: str) -> LedgerEntry | None:
+    """Undo a claw-back after a won dispute, once for each key: first what is still owed for it, the rest in credits.
+
+    Returns the entry, or None when all of it was still owed.
+    """
+    demand_positive(amount_microcredits)
+    wallet = lock_wallet(user=topup.user)
+    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
+    if earlier is not None or DebtPayment.objects.filter(idempotency_key=idempotency_key).exists():
+        return earlier
+    left = amount_microcredits
+    for debt in topup.debts.filter(remaining_microcredits__gt=0).order_by("pk"):
+        part = min(left, debt.remaining_microcredits)
+        if part:
+            DebtPayment.objects.create(debt=debt, amount_microcredits=part, idempotency_key=idempotency_key)
+            left -= part
+    if not left:
+        return None
+    return move(
+        wallet,
+        kind=EntryKind.CHARGEBACK,
+        amount_microcredits=left,
+        idempotency_key=idempotency_key,
+        reason=reason,
+        topup=topup,
+    )
+
+
+def owed_microcredits(*, wallet: Wallet) -> int:
+    """What the wallet owes for payments that were taken back."""
+    open_debts = wallet.debts.filter(remaining_microcredits__gt=0)
+    return open_debts.aggregate(total=Sum("remaining_microcredits"))["total"] or 0
 
 
 @transaction.atomic
@@ -115,7 +180,7 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
         raise ValueError("an adjustment needs a reason")
     if type(amount_microcredits) is not int or amount_microcredits == 0:
         raise ValueError(f"an adjustment is an integer that is not zero, not {amount_microcredits!r}")
-    return _move(
+    return move(
         lock_wallet(user=user),
         kind=EntryKind.ADJUSTMENT,
         amount_microcredits=amount_microcredits,
@@ -147,7 +212,8 @@ def hold(
     if price is None:
         raise NoPrice(f"{model_key} has no price")
     wallet = lock_wallet(user=user)
-    _expire_due_grants(wallet)
+    _refuse_debtor(wallet)
+    expire_due_grants(wallet)
     if Hold.objects.filter(reference=reference).exists():
         raise IdempotencyConflict(f"{reference} already has a hold")
     prompt_cost = prompt_tokens * price.prompt_microcredits_per_token
@@ -196,7 +262,8 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     open_hold.charged_microcredits = charge
     open_hold.closed_at = timezone.now()
     open_hold.save(update_fields=["state", "completion_tokens", "charged_microcredits", "closed_at"])
-    _move(
+    open_hold.wallet.held_microcredits -= open_hold.amount_microcredits  # as the database just did
+    move(
         open_hold.wallet,
         kind=EntryKind.USAGE,
         amount_microcredits=-charge,
@@ -204,6 +271,7 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
         reason=open_hold.reference,
         hold=open_hold,
     )
+    pay_debts(open_hold.wallet)
     return open_hold
 
 
@@ -217,6 +285,8 @@ def release(*, hold_id: UUID, expired: bool = False) -> Hold:
         open_hold.state = HoldState.EXPIRED if expired else HoldState.RELEASED
         open_hold.closed_at = timezone.now()
         open_hold.save(update_fields=["state", "closed_at"])
+        open_hold.wallet.held_microcredits -= open_hold.amount_microcredits  # as the database just did
+        pay_debts(open_hold.wallet)
     return open_hold
 
 
@@ -229,9 +299,9 @@ def refund(*, hold_id: UUID, amount_microcredits: int, idempotency_key: str, rea
     """
     if not reason.strip():
         raise ValueError("a refund needs a reason")
-    _demand_positive(amount_microcredits)
+    demand_positive(amount_microcredits)
     charged = _lock_hold(hold_id)
-    repeat = _find_repeat(charged.wallet, EntryKind.REFUND, amount_microcredits, idempotency_key, charged)
+    repeat = find_repeat(charged.wallet, EntryKind.REFUND, amount_microcredits, idempotency_key, charged)
     if repeat is not None:
         return repeat
     if charged.state != HoldState.SETTLED:
@@ -240,7 +310,7 @@ def refund(*, hold_id: UUID, amount_microcredits: int, idempotency_key: str, rea
     refundable = (charged.charged_microcredits or 0) - earlier
     if amount_microcredits > refundable:
         raise RefundTooLarge(refundable_microcredits=refundable)
-    return _move(
+    return move(
         charged.wallet,
         kind=EntryKind.REFUND,
         amount_microcredits=amount_microcredits,
@@ -260,7 +330,7 @@ def expire_grants() -> int:
     wallet_ids = list(due)
     for wallet_id in wallet_ids:
         with transaction.atomic():
-            _expire_due_grants(Wallet.objects.select_for_update().get(pk=wallet_id))
+            expire_due_grants(Wallet.objects.select_for_update().get(pk=wallet_id))
     return len(wallet_ids)
 
 
@@ -280,112 +350,15 @@ def expire_holds() -> int:
     return expired
 
 
-def _move(
-    wallet: Wallet,
-    *,
-    kind: EntryKind,
-    amount_microcredits: int,
-    idempotency_key: str,
-    reason: str,
-    by: User | None = None,
-    hold: Hold | None = None,
-    expires_at: datetime | None = None,
-    from_grant: Grant | None = None,
-) -> LedgerEntry:
-    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote."""
-    repeat = _find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
-    if repeat is not None:
-        return repeat
-    if hold is None and -amount_microcredits > wallet.available_microcredits:
-        raise InsufficientCredits(
-            available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
-        )
-    wallet.balance_microcredits += amount_microcredits  # the database does it; this keeps our copy in step
-    entry = LedgerEntry.objects.create(
-        wallet=wallet,
-        kind=kind,
-        amount_microcredits=amount_microcredits,
-        balance_after_microcredits=wallet.balance_microcredits,
-        idempotency_key=idempotency_key,
-        inputs_hash=_hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None),
-        hold=hold,
-        reason=reason,
-        created_by=by,
-    )
-    if kind == EntryKind.REFUND:
-        parts = _charged_parts(entry)
-    elif amount_microcredits > 0:
-        Grant.objects.create(
-            wallet=wallet,
-            entry=entry,
-            amount_microcredits=amount_microcredits,
-            remaining_microcredits=amount_microcredits,
-            expires_at=expires_at,
-        )
-        return entry
-    elif from_grant is not None:
-        parts = [(from_grant.pk, from_grant.remaining_microcredits)]
-    else:
-        in_order = wallet.grants.unspent().in_spending_order()
-        parts = list(in_order.values_list("pk", "remaining_microcredits"))
-    _use_grants(entry, parts)
-    return entry
+def lock_wallet(*, user: User) -> Wallet:
+    """Lock the user's wallet until the transaction ends: whatever this user pays for waits its turn."""
+    return Wallet.objects.select_for_update().get(user=user)
 
 
-def _use_grants(entry: LedgerEntry, parts: list[tuple[int, int]]) -> None:
-    """Divide the entry among grants, in order, each up to its part."""
-    sign = 1 if entry.amount_microcredits > 0 else -1
-    left, uses = abs(entry.amount_microcredits), []
-    for grant_id, most in parts:
-        if left == 0:
-            break
-        part = min(left, most)
-        uses.append(GrantUse(grant_id=grant_id, entry=entry, amount_microcredits=sign * part))
-        left -= part
-    if left:
-        raise LedgerError(f"the grants of wallet {entry.wallet_id} do not cover entry {entry.pk}: {left} are missing")
-    GrantUse.objects.bulk_create(uses)
-
-
-def _charged_parts(refund_entry: LedgerEntry) -> list[tuple[int, int]]:
-    """What each grant paid for the refunded charge and has not got back, the last used first."""
-    uses = GrantUse.objects.filter(entry__hold=refund_entry.hold_id)
-    paid = uses.values("grant").annotate(
-        paid=-Sum("amount_microcredits"), last=Max("pk", filter=Q(amount_microcredits__lt=0))
-    )
-    return list(paid.filter(paid__gt=0).order_by("-last").values_list("grant", "paid"))
-
-
-def _expire_due_grants(wallet: Wallet) -> None:
-    """Take what is left of the wallet's overdue grants, as far as it is not held. The wallet is locked."""
-    for grant in wallet.grants.due().in_spending_order():
-        amount = min(grant.remaining_microcredits, wallet.available_microcredits)
-        if amount > 0:
-            last_use = grant.uses.aggregate(last=Max("pk"))["last"] or 0
-            _move(
-                wallet,
-                kind=EntryKind.EXPIRY,
-                amount_microcredits=-amount,
-                idempotency_key=f"expiry:{grant.pk}:{last_use}",
-                reason=f"grant {grant.pk} expired",
-                from_grant=grant,
-            )
-
-
-def _find_repeat(
-    wallet: Wallet, kind: EntryKind, amount_microcredits: int, idempotency_key: str, hold: Hold | None
-) -> LedgerEntry | None:
-    """What this key wrote before. Raises IdempotencyConflict when that had other inputs."""
-    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
-    inputs_hash = _hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None)
-    if earlier is not None and earlier.inputs_hash != inputs_hash:
-        raise IdempotencyConflict(f"{idempotency_key} was used with other inputs")
-    return earlier
-
-
-def _demand_positive(amount_microcredits: int) -> None:
-    if type(amount_microcredits) is not int or amount_microcredits <= 0:
-        raise ValueError(f"the amount is a positive integer, not {amount_microcredits!r}")
+def _refuse_debtor(wallet: Wallet) -> None:
+    owed = owed_microcredits(wallet=wallet)
+    if owed:
+        raise CreditsOwed(owed_microcredits=owed)
 
 
 def _lock_hold(hold_id: UUID) -> Hold:
@@ -394,8 +367,3 @@ def _lock_hold(hold_id: UUID) -> Hold:
     locked = Hold.objects.get(pk=hold_id)
     locked.wallet = wallet
     return locked
-
-
-def _hash_inputs(*inputs: object) -> str:
-    """SHA-256 of the inputs of a movement, to tell a retry from another request under the same key."""
-    return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()

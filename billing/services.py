@@ -1,12 +1,14 @@
 """Rules of the house about credits, on top of the ledger."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from billing import ledger
-from billing.models import EntryKind, LedgerEntry, Price
+from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry, Package, Price
 
 
 def give_signup_bonus(*, user: User) -> LedgerEntry | None:
@@ -21,6 +23,7 @@ def give_signup_bonus(*, user: User) -> LedgerEntry | None:
         amount_microcredits=settings.SIGNUP_BONUS_MICROCREDITS,
         idempotency_key=key,
         reason="sign-up bonus",
+        expires_at=timezone.now() + timedelta(days=settings.SIGNUP_BONUS_DAYS),
     )
 
 
@@ -33,4 +36,24 @@ def set_first_price(*, model_key: str, prompt_microcredits: int, completion_micr
             "prompt_microcredits_per_token": prompt_microcredits,
             "completion_microcredits_per_token": completion_microcredits,
         },
+    )
+
+
+def seed_packages() -> None:
+    """Add the packages that a new deployment starts with; where there are any, staff decide."""
+    if Package.objects.exists():
+        return
+    credit = MICROCREDITS_PER_CREDIT
+    Package.objects.bulk_create(
+        Package(
+            name=name,
+            price_minor=price_minor,
+            currency=settings.TOPUP_CURRENCY,
+            credits_microcredits=price_minor * settings.CREDITS_PER_MINOR_UNIT * credit,
+            bonus_microcredits=bonus * credit,
+            position=position,
+        )
+        for position, (name, price_minor, bonus) in enumerate(
+            [(_("Small"), 500, 0), (_("Medium"), 2000, 100), (_("Large"), 5000, 500)]
+        )
     )

@@ -54,6 +54,34 @@ RULES: dict[str, str] = {
         SELECT h.id, h.charged_microcredits, SUM(e.amount_microcredits)
         FROM billing_hold h JOIN billing_ledgerentry e ON e.hold_id = h.id AND e.kind = 'refund'
         GROUP BY h.id HAVING SUM(e.amount_microcredits) > COALESCE(h.charged_microcredits, 0)""",
+    "debt {0}: {1} left, its amount and payments leave {2}": """
+        SELECT d.id, d.remaining_microcredits, d.amount_microcredits - COALESCE(SUM(p.amount_microcredits), 0)
+        FROM billing_debt d LEFT JOIN billing_debtpayment p ON p.debt_id = d.id
+        GROUP BY d.id HAVING d.remaining_microcredits
+            <> d.amount_microcredits - COALESCE(SUM(p.amount_microcredits), 0)""",
+    "top-up {0}: {1}, worth {2}, credited {3}": """
+        WITH credited AS (
+            SELECT split_part(idempotency_key, ':', 2) AS topup, SUM(amount_microcredits) AS total
+            FROM billing_ledgerentry WHERE idempotency_key LIKE 'topup%:%' GROUP BY 1)
+        SELECT t.id, t.state, t.credits_microcredits + t.bonus_microcredits, COALESCE(c.total, 0)
+        FROM billing_topup t FULL JOIN credited c ON c.topup = t.id::text
+        WHERE t.id IS NULL OR COALESCE(c.total, 0)
+            <> CASE t.state WHEN 'paid' THEN t.credits_microcredits + t.bonus_microcredits ELSE 0 END""",
+    "top-up {0}: {1} taken back, its entries and debts say {2}": """
+        WITH taken AS (
+            SELECT split_part(idempotency_key, ':', 2) AS topup, -SUM(amount_microcredits) AS total
+            FROM billing_ledgerentry WHERE idempotency_key LIKE 'claw-back:%' GROUP BY 1
+            UNION ALL
+            SELECT topup_id::text, SUM(amount_microcredits) FROM billing_debt GROUP BY 1
+            UNION ALL
+            SELECT d.topup_id::text, -SUM(p.amount_microcredits)
+            FROM billing_debtpayment p JOIN billing_debt d ON d.id = p.debt_id WHERE p.entry_id IS NULL GROUP BY 1)
+        SELECT t.id, t.clawed_back_microcredits, COALESCE(SUM(k.total), 0)
+        FROM billing_topup t LEFT JOIN taken k ON k.topup = t.id::text
+        GROUP BY t.id HAVING t.clawed_back_microcredits <> COALESCE(SUM(k.total), 0)""",
+    "code {0}: {1} redemptions counted, there are {2}": """
+        SELECT c.code, c.redemptions_count, COUNT(r.id) FROM billing_promotioncode c
+        LEFT JOIN billing_redemption r ON r.code_id = c.id GROUP BY c.id HAVING c.redemptions_count <> COUNT(r.id)""",
     "hold {0}: still active {1} after it expired": """
         SELECT id, now() - expires_at FROM billing_hold
         WHERE state = 'active' AND expires_at < now() - interval '10 minutes'""",

@@ -1,26 +1,62 @@
-"""The credits pages: the balance with its history, and the receipt of one answer."""
+"""The credits pages: the balance with its history, use by day and model, and the receipt of one answer."""
 
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_GET, require_safe
 
 from accounts.http import Request
-from billing.models import EntryKind, Hold, LedgerEntry
+from billing.charts import draw_usage
+from billing.exports import export_response
+from billing.history import HistoryForm
+from billing.ledger import owed_microcredits
+from billing.models import EntryKind, Grant, Hold, LedgerEntry
+from billing.usage import RANGES_DAYS, parse_range, summarise_usage
+
+ENTRIES_A_PAGE = 50
 
 
 @require_safe
 @login_required
 def overview(request: Request) -> HttpResponse:
-    """Balance, held, and every movement, the latest first."""
-    entries = LedgerEntry.objects.for_user(request.user).select_related("hold")
-    page = Paginator(entries, 50).get_page(request.GET.get("page"))
-    context = {"heading": _("Credits"), "wallet": request.user.wallet, "page": page}
-    return render(request, "billing/overview.html", context)
+    """Balance, held, and the movements that the filters ask for, the latest first."""
+    form = HistoryForm(request.GET)
+    entries = form.narrow(LedgerEntry.objects.for_user(request.user)).select_related("hold")
+    page = Paginator(entries, ENTRIES_A_PAGE).get_page(request.GET.get("page"))
+    context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
+    grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")
+    owed = owed_microcredits(wallet=request.user.wallet)
+    return render(request, "billing/overview.html", context | {"grants": grants, "owed": owed})
+
+
+@require_GET
+@login_required
+def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpResponse:
+    """The same movements as a file. A filter that makes no sense is refused: a file shows no message beside it."""
+    form = HistoryForm(request.GET)
+    if not form.is_valid():
+        return HttpResponse(form.errors_as_text(), status=400, content_type="text/plain; charset=utf-8")
+    return export_response(form.narrow(LedgerEntry.objects.for_user(request.user)), format_name)
+
+
+@require_safe
+@login_required
+def usage(request: Request) -> HttpResponse:
+    """Charged credits by day and model, as a chart and as tables."""
+    days = parse_range(request.GET.get("days"))
+    used = summarise_usage(LedgerEntry.objects.for_user(request.user), days=days)
+    context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
+    return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
+
+
+@require_safe
+def who_pays(request: HttpRequest) -> HttpResponse:
+    """What the customer pays for and what is on us, for everybody to read."""
+    return render(request, "billing/who_pays.html", {"heading": _("Who pays for what"), "tab": "who_pays"})
 
 
 @require_safe

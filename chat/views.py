@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.http import Request
-from billing.ledger import InsufficientCredits, LedgerError
+from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError
 from billing.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import services
@@ -34,6 +34,7 @@ FAILURES: dict[type[Exception], int] = {
     IdempotencyConflict: 409,
     services.AnswerInProgress: 409,
     InsufficientCredits: 402,
+    CreditsOwed: 402,
     LedgerError: 409,
     ModelUnavailable: 503,
     QueueUnavailable: 503,
@@ -73,7 +74,7 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
             idempotency_key=str(form.cleaned_data["idempotency_key"]),
         )
     except tuple(FAILURES) as error:
-        return _refuse(request, talk, _explain(error), FAILURES[type(error)])
+        return _refuse(request, talk, _explain(error), _status_of(error))
     return _show(request, exchange, is_new=talk is None)
 
 
@@ -108,7 +109,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
             user=request.user, answer=answer, idempotency_key=str(form.cleaned_data["idempotency_key"])
         )
     except tuple(FAILURES) as error:
-        return _refuse(request, answer.conversation, _explain(error), FAILURES[type(error)])
+        return _refuse(request, answer.conversation, _explain(error), _status_of(error))
     return _show(request, exchange, is_new=False)
 
 
@@ -176,7 +177,7 @@ def _show(request: Request, exchange: services.Exchange, *, is_new: bool) -> Htt
 def _refuse(request: Request, talk: Conversation | None, error: str, status: int) -> HttpResponse:
     """Say what is wrong beside the composer, with the draft kept; nothing was changed."""
     if request.htmx:
-        response = render(request, "chat/_error.html", {"error": error}, status=status)
+        response = render(request, "chat/_error.html", {"error": error, "status": status}, status=status)
         return reswap(retarget(response, "#compose-error"), "innerHTML")
     return _page(request, talk, draft=request.POST.get("text", ""), error=error, status=status)
 
@@ -195,6 +196,7 @@ def _page(
         "search": search,
         "draft": draft,
         "error": error,
+        "status": status,
     }
     return render(request, "chat/conversation.html", context, status=status)
 
@@ -215,10 +217,18 @@ def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]
     }
 
 
+def _status_of(error: Exception) -> int:
+    return next(status for kind, status in FAILURES.items() if isinstance(error, kind))
+
+
 def _explain(error: Exception) -> str:
     if isinstance(error, InsufficientCredits):
         return _("You have {available} credits free, and this needs at least {needed}. Top up, or shorten it.").format(
             available=format_credits(error.available_microcredits), needed=format_credits(error.needed_microcredits)
+        )
+    if isinstance(error, CreditsOwed):
+        return _("You owe {owed} credits for a payment that was taken back. Top up to go on.").format(
+            owed=format_credits(error.owed_microcredits)
         )
     if isinstance(error, LedgerError):
         return _("This could not be paid for: {reason}. Nothing was charged.").format(reason=error)

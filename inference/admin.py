@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from billing.admin import ReadOnlyAdmin
+from accounts.admin_base import ReadOnlyAdmin
 from inference.models import CatalogueModel, Generation
 
 

@@ -39,6 +39,12 @@
     }
   });
 
+  // A custom amount says what it buys.
+  by("amount")?.addEventListener("input", (event) => {
+    const credits = Number(event.target.value) * Number(event.target.dataset.creditsPerUnit);
+    by("amount-credits").value = credits > 0 ? `= ${credits.toLocaleString(document.documentElement.lang)}` : "";
+  });
+
   // A message that was sent leaves the composer; one that was refused stays in it.
   document.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.elt.id !== "composer") return;

@@ -23,6 +23,12 @@ def roughly(microcredits: int) -> str:
 
 
 @register.filter
+def money(amount_minor: int, currency: str) -> str:
+    """Format minor units of a two-decimal currency: 123456 usd is '1,234.56 USD'."""
+    return f"{amount_minor // 100:,}.{amount_minor % 100:02d} {currency.upper()}"
+
+
+@register.filter
 def per_thousand(microcredits_per_token: int) -> str:
     """Format a price per token as credits for 1,000 tokens."""
     return format_credits(microcredits_per_token * 1000)

@@ -5,7 +5,9 @@ from typing import Any
 
 import django_stubs_ext
 import environ
+from celery.schedules import crontab
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
@@ -122,7 +124,14 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 CELERY_BEAT_SCHEDULE = {
     "sweep-generations": {"task": "inference.sweep_generations", "schedule": 5.0, "options": {"expires": 5}},
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
+    "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
+    "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
     "verify-ledger": {"task": "billing.verify_ledger", "schedule": 3600.0, "options": {"expires": 3600}},
+    "reconcile-payments": {
+        "task": "billing.reconcile_payments",
+        "schedule": crontab(hour=4, minute=20),
+        "options": {"expires": 3600},
+    },
 }
 
 # People
@@ -155,7 +164,7 @@ EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Tally <tally@localhost>")
 
 # Security. No unsafe-inline anywhere; scripts and styles come from this host alone.
-CONTENT_SECURITY_POLICY = {
+CONTENT_SECURITY_POLICY: dict[str, dict[str, list[Any]]] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF, NONCE],
@@ -184,7 +193,25 @@ STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
 # Money (money.md). Integers only: microcredits, a millionth of a credit.
+REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # above: two people
+SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
+NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes
 SIGNUP_BONUS_MICROCREDITS = env.int("SIGNUP_BONUS_MICROCREDITS", default=10_000_000)
+CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent
+TOPUP_CURRENCY = env.str("TOPUP_CURRENCY", default="usd")
+TOPUP_MINOR_BOUNDS = (env.int("TOPUP_LEAST_MINOR", default=100), env.int("TOPUP_MOST_MINOR", default=100_000))
+# Name of a provider to its class; the first is the default. An order belongs to the provider it was made with.
+PAYMENT_PROVIDERS: dict[str, str] = {}
+# Stripe is a provider where its secret key is set. Whoever knows an empty webhook secret could sign themselves credits.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="").strip()
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="").strip()
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # empty: Stripe's own
+if STRIPE_SECRET_KEY:
+    if not STRIPE_WEBHOOK_SECRET:
+        raise ImproperlyConfigured("STRIPE_SECRET_KEY is set, so STRIPE_WEBHOOK_SECRET (whsec_...) must be set too.")
+    PAYMENT_PROVIDERS["stripe"] = "billing.stripe_payments.StripeProvider"
+    # The order form is answered with a redirect to Stripe's page, which Chromium counts as where the form goes.
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"].append("https://checkout.stripe.com")
 HOLD_LIFETIME_SECONDS = env.int("HOLD_LIFETIME_SECONDS", default=3600)
 MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 

@@ -25,6 +25,8 @@ from config.settings.base import *  # noqa: E402  after the environment is compl
 DEBUG = True
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
+# A page that plays the payment provider; with a Stripe key set, Stripe comes first.
+PAYMENT_PROVIDERS = {**PAYMENT_PROVIDERS, "sandbox": "billing.sandbox.SandboxProvider"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -1,8 +1,13 @@
 """The credits pages show what the ledger says, to its owner alone."""
 
+import re
+from pathlib import Path
+
+import pytest
 from django.urls import reverse
 
 from billing import ledger
+from billing.charts import LOOKS
 from tests.billing.test_ledger import open_hold
 
 
@@ -10,7 +15,7 @@ def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_
     for _ in range(3):
         ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
     client.force_login(alice)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         page = client.get(reverse("billing:overview")).content.decode()
     assert page.count("-0.00032") == 3
     assert "99.99904" in page
@@ -32,3 +37,68 @@ def test_charlie_gets_404_for_a_receipt_of_alice(client, alice, charlie):
 
 def test_nobody_sees_credits_without_log_in(client, db):
     assert client.get(reverse("billing:overview")).status_code == 302
+
+
+def test_a_receipt_leads_to_who_pays_and_prints_with_its_owner(client, alice, django_assert_num_queries):
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
+    client.force_login(alice)
+    with django_assert_num_queries(4):
+        page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
+    assert reverse("billing:who_pays") in page
+    assert "for alice@example.com" in page.split('class="print-only"')[1].split("</header>")[0]
+
+
+def test_a_receipt_of_a_released_hold_says_nothing_was_charged(client, alice):
+    hold = ledger.release(hold_id=open_hold(alice).pk)
+    client.force_login(alice)
+    page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
+    assert "Nothing was charged" in page
+    assert 'id="charged"' not in page
+
+
+def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = client.get(reverse("billing:who_pays"))
+    page = response.content.decode()
+    assert response.status_code == 200
+    assert page.count('<th scope="row">') == 7
+    assert reverse("account_login") in page
+    assert reverse("account_logout") not in page
+    assert 'class="tabs' not in page
+
+
+def test_a_customer_reads_who_pays_among_their_pages(client, alice, django_assert_num_queries):
+    client.force_login(alice)
+    with django_assert_num_queries(2):
+        page = client.get(reverse("billing:who_pays")).content.decode()
+    tabs = page.split('class="tabs')[1].split("</nav>")[0]
+    links = dict(re.findall(r'href="([^"]+)"\s*(aria-current="page")?', tabs))
+    assert {reverse("billing:overview"), reverse("billing:usage")} < set(links)
+    assert [url for url, current in links.items() if current] == [reverse("billing:who_pays")]
+
+
+@pytest.mark.parametrize("name", ["overview", "usage", "who_pays"])
+def test_credits_pages_need_no_inline_style_or_script(client, alice, name):
+    ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    client.force_login(alice)
+    page = client.get(reverse(f"billing:{name}")).content.decode()
+    assert " style=" not in page
+    assert "<style" not in page
+    assert not re.search(r"<script(?![^>]*src=)", page)
+    assert not re.search(r"\son\w+=", page)
+
+
+def test_the_usage_chart_draws_only_looks_that_exist():
+    root = Path(__file__).parents[2]
+    drawn = (root / "templates/billing/_chart.html").read_text()
+    styled = (root / "static/tally.css").read_text()
+    for look in range(LOOKS):
+        assert f'<pattern id="look-{look}"' in drawn
+        assert f".look-{look} {{" in styled
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+@pytest.mark.parametrize("name", ["overview", "usage", "who_pays", "export_csv", "export_json"])
+def test_credits_pages_only_read(client, alice, name, method):
+    client.force_login(alice)
+    assert getattr(client, method)(reverse(f"billing:{name}")).status_code == 405

@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
 from inference import services
-from inference.models import Generation, GenerationState
+from inference.models import CatalogueModel, Generation, GenerationState
 from tests.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,6 +138,17 @@ def test_a_broke_customer_is_told_what_is_missing_and_keeps_the_draft(client, bo
     page = response.content.decode()
     assert "You have 0.00 credits free" in page
     assert "My long thought" in page
+    assert reverse("billing:buy") in page  # the top-up page is one click away
+    nothing_happened()
+
+
+def test_a_model_nobody_has_priced_cannot_be_asked(client, alice, send):
+    CatalogueModel.objects.create(
+        key="unpriced", name="X", source="x", context_tokens=9000, max_completion_tokens=9, unavailable_reason=""
+    )
+    client.force_login(alice)
+    response = send("Hello", model="unpriced")
+    assert response.status_code in (409, 503)
     nothing_happened()
 
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.models import User
-from billing.services import give_signup_bonus
+from billing.services import give_signup_bonus, seed_packages
 
 PASSWORD = "tally-demo-2026"  # noqa: S105  a development machine's, on loopback only
 ROLES: dict[str, dict[str, bool]] = {
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         """Create what is missing; leave what is there."""
         if not settings.DEMO:
             raise CommandError("Demo accounts exist only under development settings.")
+        seed_packages()
         logins = {role: self._make(role, flags) for role, flags in ROLES.items()}
         if options["json"]:
             self.stdout.write(json.dumps(logins))

@@ -1,0 +1,149 @@
+"""The history as a file, CSV or JSON, streamed: memory stays flat however long the history is.
+
+Entries are read in batches by primary key, each in a thread that gives its connection back. A server-side cursor
+would keep one connection of the pool for as long as the slowest customer downloads. Entries are append-only and a
+wallet's are numbered in the order they commit, so batches of falling numbers are one consistent picture.
+"""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+
+from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry
+
+T = TypeVar("T")
+BATCH_ENTRIES = 1000
+
+# Amounts in credits are text with six decimals: exact in every reader.
+COLUMNS = (
+    "entry_id",
+    "created_at",
+    "kind",
+    "amount_microcredits",
+    "amount_credits",
+    "balance_after_microcredits",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "hold_id",
+    "reason",
+)
+FIELDS = (
+    "pk",
+    "created_at",
+    "kind",
+    "amount_microcredits",
+    "balance_after_microcredits",
+    "hold__model_key",
+    "hold__prompt_tokens",
+    "hold__completion_tokens",
+    "hold_id",
+    "reason",
+)
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width forms included.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How rows become a file: what stands before, between and after the batches."""
+
+    content_type: str
+    head: str
+    between: str
+    tail: str
+    render: Callable[[Iterable[Row]], str]
+
+
+def export_response(entries: QuerySet[LedgerEntry], format_name: str) -> StreamingHttpResponse:
+    """A download of these entries, the latest first. `format_name` is a key of FORMATS."""
+    file_format = FORMATS[format_name]
+    response = StreamingHttpResponse(stream(entries, file_format), content_type=file_format.content_type)
+    file_name = f"tally-credits-{timezone.now():%Y-%m-%d}.{format_name}"
+    response["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+async def stream(entries: QuerySet[LedgerEntry], file_format: Format) -> AsyncIterator[bytes]:
+    """Yield the file piece by piece. Holds no database connection and no rows between two pieces."""
+    yield file_format.head.encode()
+    separator = ""
+    below: int | None = None
+    is_last = False
+    while not is_last:
+        text, below, is_last = await _in_thread(partial(_render_batch, entries, file_format, below))
+        if text:
+            yield f"{separator}{text}".encode()
+            separator = file_format.between
+    yield file_format.tail.encode()
+
+
+def _render_batch(
+    entries: QuerySet[LedgerEntry], file_format: Format, below: int | None
+) -> tuple[str, int | None, bool]:
+    """The next entries below this number as text, the lowest number among them, and whether they are the last."""
+    older = entries if below is None else entries.filter(pk__lt=below)
+    rows = [_row(*values) for values in older.order_by("-pk").values_list(*FIELDS)[:BATCH_ENTRIES]]
+    return file_format.render(rows), rows[-1][0] if rows else None, len(rows) < BATCH_ENTRIES
+
+
+def _row(pk: int, created_at: datetime, kind: str, amount: int, *rest: Any) -> Row:
+    """One entry in the order of COLUMNS. Only usage has tokens, so that a sum does not count a refund's again."""
+    balance_after, model, prompt_tokens, completion_tokens, hold_id, reason = rest
+    moment = created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    hold = str(hold_id) if hold_id else None
+    tokens = (prompt_tokens, completion_tokens) if kind == EntryKind.USAGE else (None, None)
+    return (pk, moment, kind, amount, _exact_credits(amount), balance_after, model, *tokens, hold, reason)
+
+
+def _exact_credits(microcredits: int) -> str:
+    whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    return f"{'-' if microcredits < 0 else ''}{whole}.{rest:06d}"
+
+
+def _harmless(column: str, value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
+    is_formula = column in {"model", "reason"} and value and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
+
+
+def _as_csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([*map(_harmless, COLUMNS, row)] for row in rows)
+    return text.getvalue()
+
+
+def _as_json(rows: Iterable[Row]) -> str:
+    return ",\n".join(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
+
+
+FORMATS = {
+    "csv": Format("text/csv; charset=utf-8", ",".join(COLUMNS) + "\r\n", "", "", _as_csv),
+    "json": Format("application/json", "[\n", ",\n", "\n]\n", _as_json),
+}
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Run a query in the request's thread and give its connection back at once."""
+
+    def run() -> T:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    return await sync_to_async(run)()

@@ -1,0 +1,80 @@
+"""The history of credits: which movements a customer asks to see."""
+
+from datetime import UTC, datetime, time
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.db.models import Q, QuerySet
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from billing.models import EntryKind, LedgerEntry
+
+SEARCH_CHARACTERS = 100
+
+
+def _day_field(label: Any) -> forms.DateField:
+    return forms.DateField(
+        label=label,
+        required=False,
+        widget=forms.DateInput(attrs={"class": "field", "type": "date"}, format="%Y-%m-%d"),
+        error_messages={"invalid": _("Write a day as 2026-01-31.")},
+    )
+
+
+class HistoryForm(forms.Form):
+    """The filters, from a query string: every field may be left out, and days are days in UTC."""
+
+    kind = forms.ChoiceField(
+        label=_("What"),
+        required=False,
+        choices=lambda: [("", _("Everything")), *((kind.value, capfirst(str(kind.label))) for kind in EntryKind)],
+        widget=forms.Select(attrs={"class": "field"}),
+        error_messages={"invalid_choice": _("There is no such kind of movement.")},
+    )
+    text = forms.CharField(
+        label=_("Reason or model"),
+        required=False,
+        max_length=SEARCH_CHARACTERS,
+        widget=forms.TextInput(attrs={"class": "field", "type": "search"}),
+    )
+    since = _day_field(_("From"))
+    until = _day_field(_("To"))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a period that ends before it begins."""
+        cleaned = super().clean() or self.cleaned_data
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and since > until:
+            self.add_error("until", _("This day is before the first one."))
+        return cleaned
+
+    def narrow(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+        """The entries that the filters ask for; all of them when a filter makes no sense."""
+        return narrow(entries, **self.cleaned_data) if self.is_valid() else entries
+
+    def query(self) -> str:
+        """The filters that are in force, as a query string for a link; empty when there are none."""
+        in_force = self.cleaned_data if self.is_valid() else {}
+        return urlencode({name: self.data[name] for name, value in in_force.items() if value})
+
+    def errors_as_text(self) -> str:
+        """What is wrong, a line a field, for an answer that is not a page."""
+        return "".join(f"{name}: {' '.join(map(str, errors))}\n" for name, errors in self.errors.items())
+
+
+def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any, text: str) -> QuerySet[LedgerEntry]:
+    """Keep the entries of one kind, of these days (both included) and with this text in the reason or the model.
+
+    A filter that is empty or None keeps everything.
+    """
+    if kind:
+        entries = entries.filter(kind=kind)
+    if since:
+        entries = entries.filter(created_at__gte=datetime.combine(since, time.min, UTC))
+    if until:
+        entries = entries.filter(created_at__lte=datetime.combine(until, time.max, UTC))
+    if text:
+        entries = entries.filter(Q(reason__icontains=text) | Q(hold__model_key__icontains=text))
+    return entries

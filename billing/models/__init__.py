@@ -1,0 +1,54 @@
+"""The tables of money: `ledger` is the heart, `topups` is how credits come in. Only billing imports them."""
+
+from billing.models.ledger import (
+    CONTRA_ACCOUNTS,
+    CREDIT_KINDS,
+    GRANT_KINDS,
+    MICROCREDITS_PER_CREDIT,
+    EntryKind,
+    Grant,
+    GrantUse,
+    Hold,
+    HoldState,
+    LedgerEntry,
+    LedgerEntryQuerySet,
+    Price,
+    Wallet,
+)
+from billing.models.refunds import Refund, RefundState
+from billing.models.topups import (
+    Debt,
+    DebtPayment,
+    Package,
+    PaymentEvent,
+    PromotionCode,
+    Redemption,
+    TopUp,
+    TopUpState,
+)
+
+__all__ = [
+    "CONTRA_ACCOUNTS",
+    "CREDIT_KINDS",
+    "GRANT_KINDS",
+    "MICROCREDITS_PER_CREDIT",
+    "Debt",
+    "DebtPayment",
+    "EntryKind",
+    "Grant",
+    "GrantUse",
+    "Hold",
+    "HoldState",
+    "LedgerEntry",
+    "LedgerEntryQuerySet",
+    "Package",
+    "PaymentEvent",
+    "Price",
+    "PromotionCode",
+    "Redemption",
+    "Refund",
+    "RefundState",
+    "TopUp",
+    "TopUpState",
+    "Wallet",
+]

@@ -1,0 +1,65 @@
+"""Refunds that staff make: of one answer, or of one payment."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from billing.models.ledger import Hold
+from billing.models.topups import TopUp
+
+
+class RefundState(models.TextChoices):
+    """Waiting for a second person, then approved and on its way, then one of the others."""
+
+    WAITING = "waiting", _("waiting for approval")
+    APPROVED = "approved", _("approved")
+    DONE = "done", _("done")
+    REJECTED = "rejected", _("rejected")
+
+
+class Refund(models.Model):
+    """One refund. `amount` is in microcredits for an answer, in minor units of its currency for a payment.
+
+    An approved refund of a payment whose provider could not be reached stays approved and is sent again under the
+    same key: exactly once, whatever dies.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    hold = models.ForeignKey(Hold, on_delete=models.PROTECT, null=True, blank=True, related_name="refunds")
+    topup = models.ForeignKey(TopUp, on_delete=models.PROTECT, null=True, blank=True, related_name="refunds")
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=200)
+    state = models.CharField(max_length=10, choices=RefundState.choices, default=RefundState.WAITING)
+    idempotency_key = models.CharField(max_length=100, unique=True)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    requested_at = models.DateTimeField(auto_now_add=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        permissions = [("make_refund", _("Can refund answers and payments"))]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_refund_of_an_answer_or_a_payment",
+                condition=Q(hold__isnull=False, topup__isnull=True) | Q(hold__isnull=True, topup__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_refund_has_an_amount_and_a_reason", condition=Q(amount__gt=0) & ~Q(reason="")
+            ),
+            models.CheckConstraint(
+                name="billing_refund_decided_unless_waiting",
+                condition=Q(state=RefundState.WAITING, decided_by__isnull=True)
+                | ~Q(state=RefundState.WAITING) & Q(decided_by__isnull=False, decided_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"refund {self.pk}"

@@ -1,0 +1,274 @@
+"""How credits come in: packages, orders, the payments behind them, promotion codes, and what is owed back."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Upper
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from billing.models.ledger import LedgerEntry, Wallet
+
+
+class Package(models.Model):
+    """Credits at a price, some with a bonus. Money is in minor units (cents) of an ISO currency."""
+
+    name = models.CharField(max_length=60)
+    price_minor = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3, default="usd")
+    credits_microcredits = models.BigIntegerField()
+    bonus_microcredits = models.BigIntegerField(default=0)
+    is_active = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("package")
+        verbose_name_plural = _("packages")
+        ordering = ["position", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_package_is_worth_something",
+                condition=Q(price_minor__gt=0, credits_microcredits__gt=0, bonus_microcredits__gte=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TopUpState(models.TextChoices):
+    """Created with the order; paid once the provider says so; the others end it without credits."""
+
+    CREATED = "created", _("waiting for payment")
+    PENDING = "pending", _("payment is being processed")
+    PAID = "paid", _("paid")
+    FAILED = "failed", _("payment failed")
+    CANCELLED = "cancelled", _("cancelled")
+
+
+class TopUpQuerySet(models.QuerySet["TopUp"]):
+    """Reads of orders."""
+
+    def for_user(self, user: Any) -> "TopUpQuerySet":
+        """This user's own, the latest first."""
+        return self.filter(user=user).order_by("-created_at")
+
+
+class TopUp(models.Model):
+    """An order of credits. The row exists before any checkout does, and fixes what will be credited.
+
+    `checkout_reference` is the provider's checkout (a Stripe Checkout Session), `payment_reference` its payment
+    (a Stripe PaymentIntent). `clawed_back_microcredits` is what refunds and disputes have taken back so far, owed
+    or paid; a provider may only ever complete its own orders.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="topups")
+    package = models.ForeignKey(Package, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    provider = models.CharField(max_length=20)
+    state = models.CharField(max_length=10, choices=TopUpState.choices, default=TopUpState.CREATED)
+    amount_minor = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    credits_microcredits = models.BigIntegerField()
+    bonus_microcredits = models.BigIntegerField(default=0)
+    idempotency_key = models.CharField(max_length=100)
+    inputs_hash = models.CharField(max_length=64)
+    checkout_reference = models.CharField(max_length=255, blank=True)
+    checkout_url = models.URLField(max_length=2000, blank=True)
+    payment_reference = models.CharField(max_length=255, blank=True)
+    refunded_minor = models.PositiveIntegerField(default=0)
+    disputed_minor = models.PositiveIntegerField(default=0)
+    clawed_back_microcredits = models.BigIntegerField(default=0)
+    claw_back_steps = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    paid_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TopUpQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("top-up")
+        verbose_name_plural = _("top-ups")
+        indexes = [models.Index(name="billing_topup_of_user", fields=["user", "-created_at"])]
+        constraints = [
+            models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
+            models.UniqueConstraint(
+                name="billing_topup_one_a_checkout",
+                fields=["provider", "checkout_reference"],
+                condition=~Q(checkout_reference=""),
+            ),
+            models.UniqueConstraint(
+                name="billing_topup_one_a_payment",
+                fields=["provider", "payment_reference"],
+                condition=~Q(payment_reference=""),
+            ),
+            models.CheckConstraint(
+                name="billing_topup_is_worth_something",
+                condition=Q(amount_minor__gt=0, credits_microcredits__gt=0, bonus_microcredits__gte=0),
+            ),
+            models.CheckConstraint(
+                name="billing_topup_takes_back_at_most_what_it_gave",
+                condition=Q(
+                    refunded_minor__lte=F("amount_minor"),
+                    disputed_minor__lte=F("amount_minor"),
+                    clawed_back_microcredits__gte=0,
+                    clawed_back_microcredits__lte=F("credits_microcredits") + F("bonus_microcredits"),
+                ),
+            ),
+            models.CheckConstraint(
+                name="billing_topup_paid_has_its_time",
+                condition=Q(state=TopUpState.PAID, paid_at__isnull=False)
+                | ~Q(state=TopUpState.PAID) & Q(paid_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"top-up {self.pk}"
+
+    @property
+    def total_microcredits(self) -> int:
+        """What the customer gets, bonus included."""
+        return self.credits_microcredits + self.bonus_microcredits
+
+
+class PaymentEvent(models.Model):
+    """A provider's message as it came, stored before anything else is done, and processed once."""
+
+    provider = models.CharField(max_length=20)
+    event_id = models.CharField(max_length=255)
+    type = models.CharField(max_length=100)
+    payload = models.JSONField()
+    received_at = models.DateTimeField(auto_now_add=True)
+    processed_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = _("payment event")
+        verbose_name_plural = _("payment events")
+        constraints = [
+            models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+class PromotionCodeQuerySet(models.QuerySet["PromotionCode"]):
+    """Reads of codes."""
+
+    def spelled(self, text: str) -> "PromotionCodeQuerySet":
+        """The code somebody typed, in any case and with blanks around it."""
+        return self.filter(code=text.strip().upper())
+
+
+class PromotionCode(models.Model):
+    """Credits for whoever knows the code, within its limits. Stored in upper case."""
+
+    code = models.CharField(max_length=40)
+    credits_microcredits = models.BigIntegerField()
+    expires_after_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    starts_at = models.DateTimeField(default=timezone.now)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    most_redemptions = models.PositiveIntegerField(null=True, blank=True)
+    most_per_user = models.PositiveSmallIntegerField(default=1)
+    is_for_new_users = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    batch = models.CharField(max_length=60, blank=True)
+    redemptions_count = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PromotionCodeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("promotion code")
+        verbose_name_plural = _("promotion codes")
+        constraints = [
+            models.UniqueConstraint(fields=["code"], name="billing_code_is_unique"),
+            models.CheckConstraint(name="billing_code_is_upper_case", condition=Q(code=Upper("code"))),
+            models.CheckConstraint(
+                name="billing_code_is_worth_something",
+                condition=Q(credits_microcredits__gt=0, most_per_user__gt=0),
+            ),
+            models.CheckConstraint(
+                name="billing_code_within_its_limit",
+                condition=Q(most_redemptions__isnull=True) | Q(redemptions_count__lte=F("most_redemptions")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Redemption(models.Model):
+    """One use of a code by one user; `number` counts that user's uses, so two at once collide."""
+
+    code = models.ForeignKey(PromotionCode, on_delete=models.PROTECT, related_name="redemptions")
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="redemptions")
+    number = models.PositiveSmallIntegerField()
+    entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="redemption")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("redemption")
+        verbose_name_plural = _("redemptions")
+        constraints = [
+            models.UniqueConstraint(name="billing_redemption_once_a_number", fields=["code", "wallet", "number"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"redemption {self.pk}"
+
+
+class Debt(models.Model):
+    """What a refund or a dispute took back after it was spent. While any is left the wallet cannot spend."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="debts")
+    topup = models.ForeignKey(TopUp, on_delete=models.PROTECT, related_name="debts")
+    amount_microcredits = models.BigIntegerField()
+    remaining_microcredits = models.BigIntegerField()
+    idempotency_key = models.CharField(max_length=200, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("debt")
+        verbose_name_plural = _("debts")
+        indexes = [
+            models.Index(name="billing_debt_open", fields=["wallet"], condition=Q(remaining_microcredits__gt=0)),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="billing_debt_remainder_within_amount",
+                condition=Q(
+                    amount_microcredits__gt=0,
+                    remaining_microcredits__gte=0,
+                    remaining_microcredits__lte=F("amount_microcredits"),
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"debt {self.pk}"
+
+
+class DebtPayment(models.Model):
+    """A part of a debt that an entry paid, or that a won dispute forgave (then without an entry). Append-only."""
+
+    debt = models.ForeignKey(Debt, on_delete=models.PROTECT, related_name="payments")
+    entry = models.ForeignKey(
+        LedgerEntry, on_delete=models.PROTECT, null=True, blank=True, related_name="debt_payments"
+    )
+    amount_microcredits = models.BigIntegerField()
+    idempotency_key = models.CharField(max_length=200, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("payment of a debt")
+        verbose_name_plural = _("payments of debts")
+        constraints = [
+            models.CheckConstraint(name="billing_debt_payment_is_positive", condition=Q(amount_microcredits__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"payment of debt {self.debt_id}"

@@ -1,0 +1,90 @@
+"""Are Stripe and we of one mind about who paid? Compares the last days of payments; credits nothing by itself.
+
+A webhook can be lost for good: Stripe gives up after three days. Then a customer has paid and has nothing, and only
+this comparison notices.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from billing.models import TopUp, TopUpState
+from billing.stripe_payments import NAME, StripeJson, id_of, parse_topup_id, session_named, sessions_since
+
+DAYS = 3
+# A session lives a day, and a bank transfer into it may take two weeks: how far back an open order is asked about.
+OPEN_ORDER_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement, for a person to settle."""
+
+    problem: str
+    topup_id: str
+    checkout_reference: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}: order {self.topup_id}, checkout {self.checkout_reference}, {self.detail}"
+
+
+def reconcile(*, days: int = DAYS) -> list[Finding]:
+    """Every disagreement about the payments of the last `days`. Raises payments.PaymentError without an answer.
+
+    A payment of this very second may be found before its webhook arrives; the next run finds it no more.
+    """
+    if NAME not in settings.PAYMENT_PROVIDERS:
+        return []
+    started_at = timezone.now()
+    since = started_at - timedelta(days=days)
+    sessions = {session["id"]: session for session in sessions_since(since)}
+    asked = [topup for topup in _orders_to_ask_about(since) if topup.checkout_reference not in sessions]
+    for topup in asked:
+        session = session_named(topup.checkout_reference) if topup.checkout_reference else None
+        if session is not None:
+            sessions[session["id"]] = session
+    paid = {key: session for key, session in sessions.items() if session["payment_status"] == "paid"}
+    findings = [finding for session in paid.values() for finding in _check_session(session)]
+    return findings + list(_unknown_to_stripe(since, started_at, paid))
+
+
+def _orders_to_ask_about(since: datetime) -> list[TopUp]:
+    """Orders that were paid lately, or may have been without our hearing of it."""
+    is_open = Q(state__in=[TopUpState.CREATED, TopUpState.PENDING]) & ~Q(checkout_reference="")
+    may_be_paid = is_open & Q(created_at__gte=timezone.now() - timedelta(days=OPEN_ORDER_DAYS))
+    return list(TopUp.objects.filter(Q(paid_at__gte=since) | may_be_paid, provider=NAME).order_by("created_at"))
+
+
+def _check_session(session: StripeJson) -> Iterator[Finding]:
+    """What is wrong with a paid session. Sessions of whatever else is sold on the account carry no order's id."""
+    text = (session.get("metadata") or {}).get("topup_id", "")
+    if not text:
+        return
+    topup_id = parse_topup_id(text)
+    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
+    took = f"{session['amount_total']} {session['currency']}"
+    if topup is None:
+        yield Finding("paid, but there is no such order", text, session["id"], took)
+        return
+    if topup.state != TopUpState.PAID:
+        yield Finding("paid but not credited", text, session["id"], f"{took}, the order is {topup.state}")
+    elif topup.payment_reference != id_of(session["payment_intent"]):
+        detail = f"{id_of(session['payment_intent'])} besides {topup.payment_reference}"
+        yield Finding("paid twice, credited once", text, session["id"], detail)
+    if (session["amount_total"], session["currency"]) != (topup.amount_minor, topup.currency):
+        detail = f"Stripe took {took}, the order is for {topup.amount_minor} {topup.currency}"
+        yield Finding("another amount was paid", text, session["id"], detail)
+
+
+def _unknown_to_stripe(since: datetime, until: datetime, paid: dict[str, StripeJson]) -> Iterator[Finding]:
+    """Orders that we had credited before Stripe was asked, and Stripe has no payment for."""
+    known = {id_of(session["payment_intent"]) for session in paid.values()}
+    for topup in TopUp.objects.filter(provider=NAME, state=TopUpState.PAID, paid_at__range=(since, until)):
+        if topup.payment_reference not in known:
+            detail = f"{topup.amount_minor} {topup.currency}, payment {topup.payment_reference or 'none'}"
+            yield Finding("credited but not paid", str(topup.pk), topup.checkout_reference, detail)

@@ -1,0 +1,248 @@
+"""What Stripe's events mean for orders. Each is stored first, as it came, then processed once.
+
+Stripe delivers an event at least once, in any order, for three days (https://docs.stripe.com/webhooks). So nothing
+here depends on order: completions win over failures, refunds are running totals, and disputes are never taken from
+the event but read anew. An event that came before its order's completion is refused, and so comes again after it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing import topups
+from billing.models import PaymentEvent, TopUp, TopUpState
+from billing.stripe_payments import NAME, StripeJson, disputed_minor, id_of, parse_topup_id, topup_id_of_payment
+from billing.topups import TopUpConflict
+
+logger = logging.getLogger(__name__)
+
+MOST_READS = 5  # of a dispute that changes while it is being read
+
+
+class Outcome(Enum):
+    """What became of an event."""
+
+    DONE = "done"
+    FOREIGN = "foreign"  # fits no order; kept for a person to look at
+    TOO_EARLY = "too early"
+    FAILED = "failed"
+
+
+class TooEarly(Exception):
+    """The event is about an order that has not been completed here yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A Checkout Session was paid: minor units, and the PaymentIntent."""
+
+    topup_id: UUID
+    amount_minor: int
+    currency: str
+    payment_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """A Checkout Session is waiting for its money, or ended without."""
+
+    topup_id: UUID
+    state: TopUpState
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The running total of a payment's refunds, in minor units."""
+
+    topup_id: UUID
+    total_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """What disputes hold of a payment as of the moment it was read, in minor units."""
+
+    topup_id: UUID
+    total_minor: int
+
+
+Change = Paid | Unpaid | Refunded | Disputed
+
+
+def receive_event(*, event: StripeJson) -> Outcome:
+    """Store a verified event and process it, unless that was done before. Never raises for what the event says."""
+    stored, _created = PaymentEvent.objects.get_or_create(
+        provider=NAME, event_id=event["id"], defaults={"type": event["type"], "payload": event}
+    )
+    if stored.processed_at is not None:
+        return Outcome.DONE
+    try:
+        _process(stored)
+    except TooEarly as early:
+        return _note(stored, Outcome.TOO_EARLY, early, logging.WARNING)
+    except TopUpConflict as conflict:
+        return _note(stored, Outcome.FOREIGN, conflict, logging.CRITICAL)
+    except Exception as error:  # noqa: BLE001  whatever it was: noted, answered with 500, and so delivered again
+        return _note(stored, Outcome.FAILED, error, logging.CRITICAL)
+    return Outcome.DONE
+
+
+def _process(stored: PaymentEvent) -> None:
+    """Read what the event means, with the network if need be, then apply and close it in one transaction.
+
+    What was read from Stripe may be older than what another delivery has written meanwhile. Therefore the event is
+    closed only by a read that began after the last write and says the same.
+    """
+    read = READERS.get(stored.type)
+    if read is None:
+        _close(stored, None)
+        return
+    change = read(stored.payload["data"]["object"])
+    for _attempt in range(MOST_READS):
+        if not isinstance(change, Disputed):
+            _close(stored, change)
+            return
+        _apply(change)
+        written, change = change, read(stored.payload["data"]["object"])
+        if written == change:
+            _close(stored, None)
+            return
+    raise RuntimeError("the dispute kept changing")
+
+
+@transaction.atomic
+def _close(stored: PaymentEvent, change: Change | None) -> None:
+    """Apply an event and mark it processed, if no other delivery of it has done so."""
+    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)
+    if event.processed_at is not None:
+        return
+    if change is not None:
+        _apply(change)
+    event.processed_at = timezone.now()
+    event.error = ""
+    event.save(update_fields=["processed_at", "error"])
+
+
+def _apply(change: Change) -> None:
+    """Tell the order. Raises TopUpConflict where it does not fit."""
+    match change:
+        case Paid():
+            _complete(change)
+        case Unpaid(state=TopUpState.PENDING):
+            _set_pending(change.topup_id)
+        case Unpaid():
+            topups.fail_topup(topup_id=change.topup_id, provider=NAME, state=change.state)
+        case Refunded():
+            topups.set_refunded(topup_id=change.topup_id, provider=NAME, refunded_minor=change.total_minor)
+        case Disputed():
+            topups.set_disputed(topup_id=change.topup_id, provider=NAME, disputed_minor=change.total_minor)
+
+
+def _complete(paid: Paid) -> None:
+    topup = topups.complete_topup(
+        topup_id=paid.topup_id,
+        provider=NAME,
+        amount_minor=paid.amount_minor,
+        currency=paid.currency,
+        payment_reference=paid.payment_reference,
+    )
+    if topup.payment_reference != paid.payment_reference:
+        raise TopUpConflict(f"{topup} was paid twice: {topup.payment_reference}, then {paid.payment_reference}")
+
+
+@transaction.atomic
+def _set_pending(topup_id: UUID) -> None:
+    """Note that the money is on its way, unless the order has ended: `completed` may come after its failure."""
+    ended = TopUp.objects.select_for_update().filter(provider=NAME, pk=topup_id).exclude(state=TopUpState.CREATED)
+    if not ended:
+        topups.fail_topup(topup_id=topup_id, provider=NAME, state=TopUpState.PENDING)
+
+
+def _read_completed(session: StripeJson) -> Change:
+    """A session ended: paid now, or by a method whose money takes days. `amount_total` is what was asked for."""
+    topup_id = _order_of_session(session)
+    if session["payment_status"] == "unpaid":
+        return Unpaid(topup_id, TopUpState.PENDING)
+    if session["payment_status"] != "paid":
+        raise TopUpConflict(f"session {session['id']} is {session['payment_status']}")
+    return Paid(topup_id, session["amount_total"], session["currency"], id_of(session["payment_intent"]))
+
+
+def _read_failed(session: StripeJson) -> Change:
+    return Unpaid(_order_of_session(session), TopUpState.FAILED)
+
+
+def _read_expired(session: StripeJson) -> Change:
+    return Unpaid(_order_of_session(session), TopUpState.CANCELLED)
+
+
+def _read_refunded(charge: StripeJson) -> Change:
+    return Refunded(_order_of_payment(id_of(charge["payment_intent"])).pk, charge["amount_refunded"])
+
+
+def _read_disputed(dispute: StripeJson) -> Change:
+    payment_intent = id_of(dispute["payment_intent"])
+    topup = _order_of_payment(payment_intent)
+    return Disputed(topup.pk, disputed_minor(payment_intent, topup))
+
+
+def _read_failed_refund(refund: StripeJson) -> Change:
+    """The bank sent a refund back: the customer has neither money nor credits, and only a person can settle that."""
+    raise TopUpConflict(f"refund {refund['id']} of {id_of(refund['payment_intent'])} failed: settle it by hand")
+
+
+def _order_of_session(session: StripeJson) -> UUID:
+    """The order a session is for. Not by client_reference_id: a payment link takes that from its buyer's URL."""
+    topup_id = parse_topup_id((session.get("metadata") or {}).get("topup_id", ""))
+    if topup_id is None:
+        raise TopUpConflict(f"session {session['id']} is for no order of ours")
+    return topup_id
+
+
+def _order_of_payment(payment_intent: str) -> TopUp:
+    """The paid order behind a PaymentIntent. Raises TooEarly for one that is ours but not completed yet.
+
+    Stripe redelivers what was refused, so it meets the completed order then; if the completion itself was lost,
+    reconciliation finds it.
+    """
+    topup = TopUp.objects.filter(provider=NAME, payment_reference=payment_intent).first() if payment_intent else None
+    if topup is not None:
+        return topup
+    topup_id = parse_topup_id(topup_id_of_payment(payment_intent)) if payment_intent else None
+    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
+    if topup is None:
+        raise TopUpConflict(f"payment {payment_intent} is for no order of ours")
+    if topup.state != TopUpState.PAID:
+        raise TooEarly(f"{topup} is not completed yet")
+    if topup.payment_reference != payment_intent:
+        raise TopUpConflict(f"{topup} was paid by {topup.payment_reference}, not by {payment_intent}")
+    return topup
+
+
+def _note(stored: PaymentEvent, outcome: Outcome, error: Exception, level: int) -> Outcome:
+    """Write the reason on the event, which stays open, and in the log."""
+    logger.log(
+        level, "Stripe event %s (%s) is %s: %r", stored.event_id, stored.type, outcome.value, error, exc_info=error
+    )
+    PaymentEvent.objects.filter(pk=stored.pk, processed_at=None).update(error=repr(error)[:300])
+    return outcome
+
+
+READERS: dict[str, Callable[[StripeJson], Change]] = {
+    "checkout.session.completed": _read_completed,
+    "checkout.session.async_payment_succeeded": _read_completed,
+    "checkout.session.async_payment_failed": _read_failed,
+    "checkout.session.expired": _read_expired,
+    "charge.refunded": _read_refunded,
+    "refund.failed": _read_failed_refund,
+    "charge.dispute.created": _read_disputed,
+    "charge.dispute.updated": _read_disputed,
+    "charge.dispute.closed": _read_disputed,
+    "charge.dispute.funds_withdrawn": _read_disputed,
+    "charge.dispute.funds_reinstated": _read_disputed,
+}

@@ -1,0 +1,121 @@
+"""Buying credits: packages, a custom amount, a code, and the page one comes back to from the checkout."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts.http import Request
+from billing import promotions, sandbox, topups
+from billing.models import Package, TopUp
+from billing.payments import PaymentError
+from billing.templatetags.money import format_credits
+
+
+class OrderForm(forms.Form):
+    """A package, or an amount in the main unit of the currency, and the key that makes a double click harmless."""
+
+    package = forms.ModelChoiceField(Package.objects.filter(is_active=True), required=False)
+    amount = forms.DecimalField(
+        required=False,
+        max_digits=12,
+        decimal_places=2,
+        error_messages={"max_decimal_places": gettext_lazy("Amounts go down to a cent: 12.50, not 12.505.")},
+    )
+    idempotency_key = forms.UUIDField()
+
+    def offer(self) -> topups.Offer:
+        """What was chosen. Raises InvalidAmount."""
+        package, amount = self.cleaned_data["package"], self.cleaned_data["amount"]
+        if package is not None:
+            return topups.offer_of_package(package)
+        if amount is None:
+            raise topups.InvalidAmount(_("Choose a package or enter an amount."))
+        return topups.offer_of_amount(int(amount * 100))
+
+
+@require_safe
+@login_required
+def buy(request: Request) -> HttpResponse:
+    """What can be bought."""
+    return _buy_page(request)
+
+
+@require_POST
+@login_required
+def order(request: Request) -> HttpResponse:
+    """Make the order and go to its checkout."""
+    form = OrderForm(request.POST)
+    if not form.is_valid():
+        return _buy_page(request, error=next(iter(form.errors.values()))[0], status=422)
+    key = str(form.cleaned_data["idempotency_key"])
+    try:
+        topup = topups.start_topup(user=request.user, offer=form.offer(), idempotency_key=key)
+    except topups.InvalidAmount as error:
+        return _buy_page(request, error=str(error), status=422)
+    except topups.TopUpConflict as error:
+        return _buy_page(request, error=str(error), status=409)
+    except PaymentError as error:
+        return _buy_page(request, error=str(error), status=503)
+    return redirect(topup.checkout_url)
+
+
+@require_safe
+@login_required
+def topup(request: Request, topup_id: UUID) -> HttpResponse:
+    """Where a checkout comes back to; what it says is what the ledger knows, not what the address says."""
+    found = get_object_or_404(TopUp.objects.for_user(request.user).select_related("package"), pk=topup_id)
+    return render(request, "billing/topup.html", {"heading": _("Top-up"), "topup": found, "tab": "buy"})
+
+
+@require_POST
+@login_required
+def redeem(request: Request) -> HttpResponse:
+    """Credit a promotion code."""
+    try:
+        redemption = promotions.redeem_code(user=request.user, text=request.POST.get("code", "")[:60])
+    except promotions.InvalidCode as error:
+        return _buy_page(request, code_error=str(error), code=request.POST.get("code", "")[:60], status=422)
+    worth = format_credits(redemption.entry.amount_microcredits)
+    messages.success(request, _("{credits} credits were added to your balance.").format(credits=worth))
+    return redirect("billing:overview")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def sandbox_checkout(request: Request, topup_id: UUID) -> HttpResponse:
+    """The page that plays the payment provider; it exists only where the sandbox is switched on."""
+    if sandbox.NAME not in settings.PAYMENT_PROVIDERS:
+        raise Http404
+    found = get_object_or_404(TopUp.objects.for_user(request.user), pk=topup_id, provider=sandbox.NAME)
+    if request.method != "POST":
+        return render(request, "billing/sandbox.html", {"heading": _("Sandbox checkout"), "topup": found, "tab": "buy"})
+    try:
+        sandbox.play(topup=found, action=request.POST.get("action", ""))
+    except (KeyError, topups.TopUpConflict):
+        return HttpResponse(_("The sandbox cannot do that with this order."), status=409)
+    return redirect("billing:topup", topup_id=found.pk)
+
+
+def _buy_page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
+    least, most = settings.TOPUP_MINOR_BOUNDS
+    page = {
+        "heading": _("Buy credits"),
+        "tab": "buy",
+        "wallet": request.user.wallet,
+        "packages": Package.objects.filter(is_active=True),
+        "least": least / 100,
+        "most": most / 100,
+        "currency": settings.TOPUP_CURRENCY.upper(),
+        "credits_per_unit": settings.CREDITS_PER_MINOR_UNIT * 100,
+        "new_key": uuid4(),
+    }
+    return render(request, "billing/buy.html", page | context, status=status)

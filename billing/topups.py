@@ -1,0 +1,199 @@
+"""Orders of credits: made before any checkout, completed once, taken back exactly.
+
+Providers call `complete_topup`, `fail_topup`, `set_refunded` and `set_disputed`; each is one transaction that
+locks the order first and then the wallet, and each may be called again, in any order, with the same result.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+from billing import ledger
+from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, Package, TopUp, TopUpState
+from billing.payments import default_provider
+
+
+class InvalidAmount(Exception):
+    """The amount cannot be bought; the message says what can."""
+
+
+class TopUpConflict(Exception):
+    """The idempotency key was used for another order, or the report does not fit the order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is bought: money in minor units, credits in microcredits."""
+
+    amount_minor: int
+    currency: str
+    credits_microcredits: int
+    bonus_microcredits: int = 0
+    package: Package | None = None
+
+
+def offer_of_package(package: Package) -> Offer:
+    """What a package gives."""
+    return Offer(
+        package.price_minor,
+        package.currency,
+        package.credits_microcredits,
+        package.bonus_microcredits,
+        package,
+    )
+
+
+def offer_of_amount(amount_minor: int) -> Offer:
+    """What a custom amount buys, CREDITS_PER_MINOR_UNIT credits a minor unit. Raises InvalidAmount out of bounds."""
+    least, most = settings.TOPUP_MINOR_BOUNDS
+    if type(amount_minor) is not int or not least <= amount_minor <= most:
+        raise InvalidAmount(
+            _("Choose an amount between {least:.2f} and {most:.2f} {currency}.").format(
+                least=least / 100, most=most / 100, currency=settings.TOPUP_CURRENCY.upper()
+            )
+        )
+    credits_microcredits = amount_minor * settings.CREDITS_PER_MINOR_UNIT * MICROCREDITS_PER_CREDIT
+    return Offer(amount_minor, settings.TOPUP_CURRENCY, credits_microcredits)
+
+
+def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
+    """Store the order, then open its checkout; the same key returns the same order and checkout.
+
+    Raises TopUpConflict for a key that ordered something else, payments.PaymentError when the provider cannot open a
+    checkout: the order then stays without one, and the same key tries again.
+    """
+    provider = default_provider()
+    topup = _store_order(user, offer, idempotency_key, provider.name)
+    if topup.checkout_url or topup.state != TopUpState.CREATED:
+        return topup
+    checkout = provider.start_checkout(topup)
+    TopUp.objects.filter(pk=topup.pk, checkout_reference="").update(
+        checkout_reference=checkout.reference, checkout_url=checkout.url
+    )
+    topup.refresh_from_db()
+    return topup
+
+
+@transaction.atomic
+def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency: str, payment_reference: str) -> TopUp:
+    """Credit an order that was paid, once. A late payment of a failed or cancelled order is credited too.
+
+    Raises TopUpConflict when another provider, amount or currency reports it: then nothing is credited and a
+    person must look.
+    """
+    topup = _lock(topup_id, provider)
+    if (amount_minor, currency.lower()) != (topup.amount_minor, topup.currency):
+        raise TopUpConflict(f"{topup} is {topup.amount_minor} {topup.currency}, paid {amount_minor} {currency}")
+    if topup.state == TopUpState.PAID:
+        return topup
+    topup.state = TopUpState.PAID
+    topup.paid_at = timezone.now()
+    topup.payment_reference = payment_reference
+    topup.save(update_fields=["state", "paid_at", "payment_reference"])
+    ledger.grant(
+        user=topup.user,
+        kind=EntryKind.TOP_UP,
+        amount_microcredits=topup.credits_microcredits,
+        idempotency_key=f"topup:{topup.pk}",
+        reason="top-up",
+    )
+    if topup.bonus_microcredits:
+        ledger.grant(
+            user=topup.user,
+            kind=EntryKind.BONUS,
+            amount_microcredits=topup.bonus_microcredits,
+            idempotency_key=f"topup-bonus:{topup.pk}",
+            reason="bonus of the package",
+        )
+    return topup
+
+
+@transaction.atomic
+def fail_topup(*, topup_id: UUID, provider: str, state: TopUpState) -> TopUp:
+    """Note that an order is pending, failed or was cancelled. A paid order stays paid, whatever comes late."""
+    topup = _lock(topup_id, provider)
+    if topup.state != TopUpState.PAID:
+        topup.state = state
+        topup.save(update_fields=["state"])
+    return topup
+
+
+@transaction.atomic
+def set_refunded(*, topup_id: UUID, provider: str, refunded_minor: int) -> TopUp:
+    """Tell how much of a payment has been refunded in all, and take its credits back to match.
+
+    A smaller total than before is an old report and changes nothing.
+    """
+    topup = _lock(topup_id, provider)
+    topup.refunded_minor = max(topup.refunded_minor, min(refunded_minor, topup.amount_minor))
+    return _balance_claw_back(topup, "payment refunded")
+
+
+@transaction.atomic
+def set_disputed(*, topup_id: UUID, provider: str, disputed_minor: int) -> TopUp:
+    """Tell how much of a payment is disputed now: the amount when opened or lost, 0 when won."""
+    topup = _lock(topup_id, provider)
+    topup.disputed_minor = min(disputed_minor, topup.amount_minor)
+    return _balance_claw_back(topup, "payment disputed")
+
+
+def _balance_claw_back(topup: TopUp, reason: str) -> TopUp:
+    """Take back, or give back, until what was taken fits what of the payment was refunded or disputed.
+
+    The share is rounded down, so that all of it is taken only when all of it was given back.
+    """
+    if topup.state != TopUpState.PAID:
+        raise TopUpConflict(f"{topup} was not paid")
+    returned_minor = min(topup.refunded_minor + topup.disputed_minor, topup.amount_minor)
+    target = topup.total_microcredits * returned_minor // topup.amount_minor
+    change = target - topup.clawed_back_microcredits
+    step = topup.claw_back_steps + bool(change)
+    key = f"claw-back:{topup.pk}:{step}"
+    if change > 0:
+        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=reason)
+    elif change < 0:
+        ledger.give_back(topup=topup, amount_microcredits=-change, idempotency_key=key, reason="dispute won")
+    topup.clawed_back_microcredits = target
+    topup.claw_back_steps = step
+    topup.save(update_fields=["refunded_minor", "disputed_minor", "clawed_back_microcredits", "claw_back_steps"])
+    return topup
+
+
+def _store_order(user: User, offer: Offer, idempotency_key: str, provider: str) -> TopUp:
+    inputs = [provider, offer.amount_minor, offer.currency, offer.credits_microcredits, offer.bonus_microcredits]
+    inputs_hash = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+    try:
+        with transaction.atomic():
+            return TopUp.objects.create(
+                user=user,
+                package=offer.package,
+                provider=provider,
+                amount_minor=offer.amount_minor,
+                currency=offer.currency,
+                credits_microcredits=offer.credits_microcredits,
+                bonus_microcredits=offer.bonus_microcredits,
+                idempotency_key=idempotency_key,
+                inputs_hash=inputs_hash,
+            )
+    except IntegrityError:
+        earlier = TopUp.objects.filter(user=user, idempotency_key=idempotency_key).first()
+        if earlier is None:
+            raise
+        if earlier.inputs_hash != inputs_hash:
+            raise TopUpConflict(_("This form was already sent with another amount. Reload the page.")) from None
+        return earlier
+
+
+def _lock(topup_id: UUID, provider: str) -> TopUp:
+    """Lock an order of this provider. Raises TopUpConflict for anybody else's."""
+    topup = TopUp.objects.select_for_update(of=("self",)).select_related("user").filter(pk=topup_id).first()
+    if topup is None or topup.provider != provider:
+        raise TopUpConflict(f"{provider} has no order {topup_id}")
+    return topup

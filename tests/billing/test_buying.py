@@ -1,0 +1,166 @@
+"""Buying credits in the pages, through the sandbox provider."""
+
+from uuid import uuid4
+
+import pytest
+from django.urls import reverse
+
+from billing.models import PromotionCode, TopUp, Wallet
+from billing.services import seed_packages
+from tests.cast import CREDIT, at_once
+
+
+@pytest.fixture
+def buyer(client, bob):
+    seed_packages()
+    client.force_login(bob)
+    return bob
+
+
+def order(client, **fields):
+    return client.post(reverse("billing:order"), {"idempotency_key": uuid4(), **fields})
+
+
+def play(client, action):
+    return client.post(reverse("billing:sandbox", args=[TopUp.objects.get().pk]), {"action": action}, follow=True)
+
+
+def balance(user):
+    return Wallet.objects.get(user=user).balance_microcredits
+
+
+def package_id(client):
+    page = client.get(reverse("billing:buy"))
+    return next(package.pk for package in page.context["packages"] if package.bonus_microcredits)
+
+
+def test_a_package_is_ordered_paid_and_credited_with_its_bonus(client, buyer, faults):
+    response = order(client, package=package_id(client))
+    topup = TopUp.objects.get()
+    assert response["Location"].endswith(reverse("billing:sandbox", args=[topup.pk]))
+    assert balance(buyer) == 0  # the order exists, nothing is credited yet
+    page = play(client, "pay").content.decode()
+    assert "2,100.00 credits were added" in page
+    assert balance(buyer) == 2100 * CREDIT
+    play(client, "pay")
+    assert balance(buyer) == 2100 * CREDIT
+    overview = client.get(reverse("billing:overview")).content.decode()
+    assert "2,000.00" in overview
+    assert "bonus" in overview
+    assert faults() == []
+
+
+def test_a_custom_amount_is_ordered_to_the_cent(client, buyer):
+    order(client, amount="12.34")
+    play(client, "pay")
+    assert balance(buyer) == 1234 * CREDIT
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "Choose a package or enter an amount"),
+        ({"amount": "0"}, "between 1.00 and 1000.00"),
+        ({"amount": "-5"}, "between"),
+        ({"amount": "0.99"}, "between"),
+        ({"amount": "1000.01"}, "between"),
+        ({"amount": "9" * 30}, "digits"),
+        ({"amount": "12.505"}, "down to a cent"),
+        ({"amount": "ten"}, "Enter a number"),
+        ({"amount": "NaN"}, "Enter a number"),
+        ({"amount": "1e3000"}, "digits"),
+        ({"package": "99999"}, "valid choice"),
+        ({"amount": "5", "idempotency_key": "x"}, "valid UUID"),
+    ],
+)
+def test_an_order_that_makes_no_sense_says_so_and_orders_nothing(client, buyer, fields, message):
+    response = order(client, **fields)
+    assert response.status_code == 422
+    assert message in response.content.decode()
+    assert TopUp.objects.count() == 0
+
+
+def test_a_double_click_orders_once_and_another_amount_under_the_same_key_is_refused(client, buyer):
+    key = uuid4()
+    first, second = order(client, amount="5", idempotency_key=key), order(client, amount="5", idempotency_key=key)
+    assert first["Location"] == second["Location"]
+    assert order(client, amount="6", idempotency_key=key).status_code == 409
+    assert TopUp.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_double_click_at_the_same_moment_orders_once(client, buyer):
+    key = uuid4()
+    responses = at_once(4, lambda _n: order(client, amount="5", idempotency_key=key))
+    assert {response.status_code for response in responses} == {302}
+    assert TopUp.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [("pending", "still working on it"), ("fail", "Nothing was charged"), ("cancel", "Cancelled")],
+)
+def test_the_return_page_says_what_the_ledger_knows(client, buyer, action, words):
+    order(client, amount="5")
+    assert words in play(client, action).content.decode()
+    assert balance(buyer) == 0
+
+
+def test_the_return_page_believes_no_address(client, buyer):
+    order(client, amount="5")
+    page = client.get(reverse("billing:topup", args=[TopUp.objects.get().pk]) + "?paid=1").content.decode()
+    assert "Waiting for the payment" in page
+
+
+def test_a_dispute_and_its_end(client, buyer, faults):
+    order(client, amount="5")
+    play(client, "pay")
+    play(client, "dispute")
+    assert balance(buyer) == 0
+    play(client, "win")
+    assert balance(buyer) == 500 * CREDIT
+    assert faults() == []
+
+
+def test_the_sandbox_refuses_what_makes_no_sense(client, buyer):
+    order(client, amount="5")
+    assert play(client, "dispute").status_code == 409
+    assert play(client, "nonsense").status_code == 409
+
+
+def test_the_sandbox_does_not_exist_where_it_is_switched_off(client, buyer, settings):
+    order(client, amount="5")
+    settings.PAYMENT_PROVIDERS = {}
+    assert play(client, "pay").status_code == 404
+    assert order(client, amount="5").status_code == 503
+    assert balance(buyer) == 0
+
+
+def test_production_knows_no_sandbox():
+    from config.settings import base
+
+    assert "sandbox" not in base.PAYMENT_PROVIDERS
+
+
+def test_charlie_gets_404_for_an_order_of_bob(client, buyer, charlie):
+    order(client, amount="5")
+    client.force_login(charlie)
+    topup = TopUp.objects.get()
+    for name in ("topup", "sandbox"):
+        assert client.get(reverse(f"billing:{name}", args=[topup.pk])).status_code == 404
+    assert play(client, "pay").status_code == 404
+
+
+def test_a_code_is_redeemed_in_the_page(client, buyer):
+    PromotionCode.objects.create(code="WELCOME", credits_microcredits=5 * CREDIT)
+    response = client.post(reverse("billing:redeem"), {"code": "welcome"}, follow=True)
+    assert balance(buyer) == 5 * CREDIT
+    assert response.status_code == 200
+    again = client.post(reverse("billing:redeem"), {"code": "welcome"})
+    assert again.status_code == 422
+    assert "already" in again.content.decode()
+
+
+def test_buying_needs_a_log_in(client, db):
+    assert client.get(reverse("billing:buy")).status_code == 302
+    assert client.post(reverse("billing:order")).status_code == 302

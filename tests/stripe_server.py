@@ -1,0 +1,282 @@
+"""A small Stripe for tests: a real HTTP server that speaks the part of the REST API Tally uses, and its buyers.
+
+Answers follow https://docs.stripe.com/api: form-encoded requests with bracketed names, lists in pages from the newest
+on, the same answer for the same Idempotency-Key and parameters, 400 `idempotency_error` for other parameters.
+Signatures follow https://docs.stripe.com/webhooks#verify-manually: HMAC-SHA256 of "<time>.<body>".
+"""
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Json = dict[str, Any]
+SECRET = "whsec_the_tests_own"
+WEBHOOK = "/credits/webhooks/stripe/"
+
+
+class StripeServer:
+    """Sessions, payments, charges, refunds and disputes in memory, and the events that came of them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Json]] = {
+            name: {} for name in ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes")
+        }
+        self.requests: list[tuple[str, str, Json]] = []  # method, path, parameters; all that arrived
+        self.failures: list[int] = []  # status codes to answer next, 0 to hang up
+        self.after_reading_disputes: list[Callable[[], None]] = []  # called once each, before the answer goes out
+        self._answers: dict[str, tuple[Json, int, Json]] = {}
+        self._numbers = count(1)
+        self._lock = threading.RLock()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._http.daemon_threads = True
+        self._http.stripe = self  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(timeout=5)
+
+    # What buyers, their banks and the dashboard do. Each returns the events of it, for the test to deliver.
+
+    def pay(self, session_id: str, **changes: Any) -> Json:
+        """The buyer pays by card."""
+        session = self.objects["checkout/sessions"][session_id]
+        session |= {"status": "complete", "payment_status": "paid", "payment_intent": self._charge(session)} | changes
+        return self.event("checkout.session.completed", session)
+
+    def pay_later(self, session_id: str) -> Json:
+        """The buyer chooses a method whose money takes days."""
+        session = self.objects["checkout/sessions"][session_id]
+        session |= {"status": "complete", "payment_status": "unpaid", "payment_intent": self._charge(session)}
+        return self.event("checkout.session.completed", session)
+
+    def money_arrives(self, session_id: str) -> Json:
+        session = self.objects["checkout/sessions"][session_id]
+        session["payment_status"] = "paid"
+        return self.event("checkout.session.async_payment_succeeded", session)
+
+    def money_never_arrives(self, session_id: str) -> Json:
+        return self.event("checkout.session.async_payment_failed", self.objects["checkout/sessions"][session_id])
+
+    def expire(self, session_id: str) -> Json:
+        session = self.objects["checkout/sessions"][session_id]
+        session["status"] = "expired"
+        return self.event("checkout.session.expired", session)
+
+    def refund(self, payment_intent: str, amount: int) -> Json:
+        """Somebody gives money back, here or in the dashboard."""
+        charge = self.charge_of(payment_intent)
+        charge["amount_refunded"] += amount
+        return self.event("charge.refunded", charge)
+
+    def open_dispute(self, payment_intent: str, amount: int, currency: str = "usd", status: str = "needs_response"):
+        dispute = self._add(
+            "disputes",
+            "dp",
+            object="dispute",
+            amount=amount,
+            currency=currency,
+            status=status,
+            payment_intent=payment_intent,
+            charge=self.charge_of(payment_intent)["id"],
+        )
+        return self.event("charge.dispute.created", dispute)
+
+    def dispute_moves(self, dispute_id: str, status: str, kind: str = "closed") -> Json:
+        """A dispute is won or lost, or an inquiry becomes a dispute."""
+        dispute = self.objects["disputes"][dispute_id]
+        dispute["status"] = status
+        return self.event(f"charge.dispute.{kind}", dispute)
+
+    def event(self, kind: str, about: Json) -> Json:
+        """An event as Stripe sends it: the object as it was at that moment."""
+        return {
+            "id": f"evt_{next(self._numbers)}",
+            "object": "event",
+            "type": kind,
+            "created": int(time.time()),
+            "data": {"object": deepcopy(about)},
+        }
+
+    def charge_of(self, payment_intent: str) -> Json:
+        return next(c for c in self.objects["charges"].values() if c["payment_intent"] == payment_intent)
+
+    # The API
+
+    def answer(self, method: str, path: str, params: Json, idempotency_key: str) -> tuple[int, Json]:
+        """Status and body for a request. A POST with a known key is not done again."""
+        with self._lock:
+            status, body = self._answer(method, path, params, idempotency_key)
+        if method == "GET" and path == "/v1/disputes" and self.after_reading_disputes:
+            self.after_reading_disputes.pop(0)()
+        return status, body
+
+    def _answer(self, method: str, path: str, params: Json, idempotency_key: str) -> tuple[int, Json]:
+        self.requests.append((method, path, params))
+        if self.failures:
+            return self.failures.pop(0), _error("api_error", "injected")
+        if method == "GET":
+            return self._get(path, params)
+        if idempotency_key not in self._answers:
+            self._answers[idempotency_key] = (params, *self._post(path, params))
+        earlier, status, body = self._answers[idempotency_key]
+        if earlier != params:
+            return 400, _error("idempotency_error", "Keys for idempotent requests can only be used with the same")
+        return status, body
+
+    def _get(self, path: str, params: Json) -> tuple[int, Json]:
+        name, _, last = path.removeprefix("/v1/").rpartition("/")
+        if name in self.objects:
+            found = self.objects[name].get(last)
+            return (200, found) if found else (404, _error("invalid_request_error", "No such object"))
+        name = f"{name}/{last}".strip("/")
+        if name not in self.objects:
+            return 404, _error("invalid_request_error", "Unrecognized request URL")
+        return 200, deepcopy(self._page(name, params))
+
+    def _page(self, name: str, params: Json) -> Json:
+        rows = list(reversed(self.objects[name].values()))
+        if "payment_intent" in params:
+            rows = [row for row in rows if row["payment_intent"] == params["payment_intent"]]
+        rows = [row for row in rows if row["created"] >= int(params.get("created[gte]", 0))]
+        if "starting_after" in params:
+            rows = rows[[row["id"] for row in rows].index(params["starting_after"]) + 1 :]
+        page = rows[: min(int(params.get("limit", 10)), 100)]
+        return {"object": "list", "data": page, "has_more": len(rows) > len(page), "url": f"/v1/{name}"}
+
+    def _post(self, path: str, params: Json) -> tuple[int, Json]:
+        if path == "/v1/checkout/sessions":
+            return 200, self._open_session(params)
+        if path == "/v1/refunds":
+            return self._refund(params)
+        return 404, _error("invalid_request_error", "Unrecognized request URL")
+
+    def _open_session(self, params: Json) -> Json:
+        session = self._add(
+            "checkout/sessions",
+            "cs_test",
+            object="checkout.session",
+            mode=params["mode"],
+            status="open",
+            payment_status="unpaid",
+            payment_intent=None,
+            amount_total=int(params["line_items[0][price_data][unit_amount]"]) * int(params["line_items[0][quantity]"]),
+            currency=params["line_items[0][price_data][currency]"],
+            client_reference_id=params["client_reference_id"],
+            customer_email=params["customer_email"],
+            metadata={"topup_id": params["metadata[topup_id]"]},
+            success_url=params["success_url"],
+            cancel_url=params["cancel_url"],
+        )
+        session["url"] = f"https://checkout.stripe.com/c/pay/{session['id']}"
+        session["payment_metadata"] = {"topup_id": params["payment_intent_data[metadata][topup_id]"]}
+        return deepcopy(session)
+
+    def _refund(self, params: Json) -> tuple[int, Json]:
+        charge, amount = self.charge_of(params["payment_intent"]), int(params["amount"])
+        if charge["amount_refunded"] + amount > charge["amount"]:
+            return 400, _error("invalid_request_error", "Refund amount is greater than unrefunded amount on charge")
+        charge["amount_refunded"] += amount
+        refund = {
+            "object": "refund",
+            "status": "succeeded",
+            "amount": amount,
+            "payment_intent": charge["payment_intent"],
+        }
+        return 200, self._add("refunds", "re", **refund)
+
+    def _charge(self, session: Json) -> str:
+        """The payment and the charge of a session; the metadata goes to both, never to disputes."""
+        payment = self._add(
+            "payment_intents", "pi", object="payment_intent", metadata=session.get("payment_metadata", {})
+        )
+        self._add(
+            "charges",
+            "ch",
+            object="charge",
+            payment_intent=payment["id"],
+            amount=session["amount_total"],
+            currency=session["currency"],
+            amount_refunded=0,
+            metadata=payment["metadata"],
+        )
+        return payment["id"]
+
+    def _add(self, name: str, prefix: str, **fields: Any) -> Json:
+        made = {"id": f"{prefix}_{next(self._numbers)}", "created": int(time.time()), "livemode": False, **fields}
+        self.objects[name][made["id"]] = made
+        return made
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """HTTP to `StripeServer.answer`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._serve(urlsplit(self.path).query)
+
+    def do_POST(self) -> None:
+        self._serve(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+
+    def _serve(self, form: str) -> None:
+        stripe: StripeServer = self.server.stripe  # type: ignore[attr-defined]
+        if self.headers.get("Authorization") != "Bearer sk_test_tally":
+            status, body = 401, _error("invalid_request_error", "Invalid API Key provided")
+        else:
+            params = dict(parse_qsl(form, keep_blank_values=True))
+            key = self.headers.get("Idempotency-Key", "")
+            status, body = stripe.answer(self.command, urlsplit(self.path).path, params, key)
+        if not status:
+            self.close_connection = True  # hang up without a word
+            return
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+def sign(body: bytes, *, secret: str = SECRET, at: float | None = None) -> str:
+    """The Stripe-Signature header of a body."""
+    moment = int(time.time() if at is None else at)
+    digest = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={digest}"
+
+
+def deliver(event: Json, **signing: Any) -> int:
+    """Post an event to the webhook, signed, as its own client so that threads may; returns the status."""
+    from django.test import Client
+
+    body = json.dumps(event).encode()
+    return post(Client(raise_request_exception=False, enforce_csrf_checks=True), body, sign(body, **signing))
+
+
+def post(client: Any, body: bytes, signature: str | None) -> int:
+    """Post a body with this signature, or with none."""
+    headers = {} if signature is None else {"Stripe-Signature": signature}
+    return int(client.post(WEBHOOK, body, content_type="application/json", headers=headers).status_code)
+
+
+def _error(kind: str, message: str) -> Json:
+    return {"error": {"type": kind, "message": message}}
