@@ -7,6 +7,7 @@ from uuid import uuid4
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.core.validators import DecimalValidator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -32,6 +33,11 @@ class RefundForm(forms.Form):
     confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
 
+def amount_of(form: RefundForm, unit: int) -> int:
+    """The amount in smallest units; the form has refused anything finer."""
+    return int(form.cleaned_data["amount"] * unit)
+
+
 class RefundableAdmin(ReadOnlyAdmin):
     """Adds `<id>/refund/`: first what would happen, in credits or money, then the refund itself.
 
@@ -55,35 +61,37 @@ class RefundableAdmin(ReadOnlyAdmin):
         most = refunds.refundable_amount(**{self.field: target})
         start = {"amount": Decimal(most) / self.unit, "idempotency_key": uuid4()}
         form = RefundForm(request.POST or None, initial=start)
-        is_preview = False
+        form.fields["amount"].widget.attrs["step"] = str(1 / Decimal(self.unit))
+        cast(forms.DecimalField, form.fields["amount"]).validators.append(
+            DecimalValidator(max_digits=24, decimal_places=len(str(self.unit)) - 1)
+        )
+        preview = ""
         if request.method == "POST" and form.is_valid():
             if form.cleaned_data["confirmed"]:
                 answer = self._refund(request, target, form)
                 if answer is not None:
                     return answer
+            elif amount_of(form, self.unit) > most:
+                form.add_error("amount", _("More than can be refunded."))
             else:
-                is_preview = True
+                preview = refunds.describe_refund(amount=amount_of(form, self.unit), **{self.field: target})
         context = self.admin_site.each_context(request) | {
             "title": _("Refund"),
             "opts": self.opts,
             "original": target,
             "form": form,
             "most": start["amount"],
-            "is_preview": is_preview,
+            "preview": preview,
             "back": reverse(f"admin:billing_{self.opts.model_name}_change", args=[target.pk]),
         }
         return TemplateResponse(request, "admin/billing/refund.html", context)
 
     def _refund(self, request: HttpRequest, target: Model, form: RefundForm) -> HttpResponse | None:
         """Make the refund; None when it was refused, with the message on the form."""
-        amount = form.cleaned_data["amount"] * self.unit
-        if amount != int(amount):
-            form.add_error("amount", _("That is finer than the smallest unit."))
-            return None
         try:
             refund = refunds.request_refund(
                 by=cast(Request, request).user,
-                amount=int(amount),
+                amount=amount_of(form, self.unit),
                 reason=form.cleaned_data["reason"],
                 idempotency_key=str(form.cleaned_data["idempotency_key"]),
                 **cast(dict[str, Any], {self.field: target}),

@@ -45,6 +45,24 @@ def refundable_amount(*, hold: Hold | None = None, topup: TopUp | None = None) -
     return topup.amount_minor - open_or_done - done_elsewhere - topup.disputed_minor
 
 
+def describe_refund(*, amount: int, hold: Hold | None = None, topup: TopUp | None = None) -> str:
+    """What a refund of this amount would do, for the person who is about to make it."""
+    text = _("{worth} go back to {customer}.").format(
+        worth=_worth(amount, topup), customer=hold.wallet.user if hold else topup and topup.user
+    )
+    if topup is not None:
+        returned = topup.refunded_minor + topup.disputed_minor
+        before, after = (
+            topup.total_microcredits * minor // topup.amount_minor for minor in (returned, returned + amount)
+        )
+        text += " " + _("{credits} credits are taken from the balance, or owed where they were spent.").format(
+            credits=format_credits(after - before)
+        )
+    if _microcredits(amount, topup) > settings.REFUND_APPROVAL_MICROCREDITS:
+        text += " " + _("A second person must approve it first.")
+    return text
+
+
 def request_refund(
     *, by: User, amount: int, reason: str, idempotency_key: str, hold: Hold | None = None, topup: TopUp | None = None
 ) -> Refund:

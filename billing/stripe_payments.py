@@ -26,6 +26,7 @@ NAME = "stripe"
 TIMEOUT_SECONDS = (3.0, 8.0)
 MOST_RETRIES = 2
 SIGNATURE_TOLERANCE_SECONDS = 300
+PRODUCT_NAME = "Tally credits"  # not translated: a retry must send the same parameters, whoever's language it has
 
 # A dispute in any other state has taken the money, or may. Inquiries (warning_*) and prevented ones never did.
 DISPUTE_STATES_WITHOUT_LOSS = {
@@ -63,7 +64,7 @@ class StripeProvider:
                             "price_data": {
                                 "currency": topup.currency,
                                 "unit_amount": topup.amount_minor,
-                                "product_data": {"name": _("Tally credits")},
+                                "product_data": {"name": PRODUCT_NAME},
                             },
                         }
                     ],
@@ -79,15 +80,22 @@ class StripeProvider:
         return Checkout(reference=session.id, url=session.url or "")
 
     def refund(self, topup: TopUp, amount_minor: int, idempotency_key: str) -> None:
-        """Give money of a paid order back, once for each key. Raises PaymentError."""
+        """Give money of a paid order back, once for each key. Raises PaymentError.
+
+        Stripe forgets keys after a day, and a refund whose answer was lost may be sent again later than that. So the
+        key is also written on the refund and looked for first.
+        """
         if not topup.payment_reference:
             raise PaymentError(_("This order was not paid through Stripe, so there is nothing to give back."))
         with api() as client:
-            refund = client.v1.refunds.create(
+            earlier = client.v1.refunds.list(params={"payment_intent": topup.payment_reference, "limit": 100})
+            same = (one for one in earlier.auto_paging_iter() if _metadata(one).get("key") == idempotency_key)
+            found = next(same, None)
+            refund = found or client.v1.refunds.create(
                 params={
                     "payment_intent": topup.payment_reference,
                     "amount": amount_minor,
-                    "metadata": {"topup_id": str(topup.pk)},
+                    "metadata": {"topup_id": str(topup.pk), "key": idempotency_key},
                 },
                 options={"idempotency_key": idempotency_key},
             )
@@ -112,7 +120,9 @@ def api() -> Iterator[stripe.StripeClient]:
 
 def verify_event(body: bytes, signature: str | None) -> StripeJson:
     """The event in a webhook's body, as plain JSON. Raises ForgedEvent unless Stripe signed it, and recently."""
-    if not settings.STRIPE_WEBHOOK_SECRET:  # the settings refuse to start so; never let an empty key sign anything
+    if (
+        not settings.STRIPE_WEBHOOK_SECRET.strip()
+    ):  # the settings refuse to start so; never let an empty key sign anything
         raise ForgedEvent("no webhook secret is set")
     try:
         event = stripe.Webhook.construct_event(
@@ -130,7 +140,7 @@ def topup_id_of_payment(payment_intent: str) -> str:
     """The order that a PaymentIntent was made for; empty for a payment that is none of ours. Raises PaymentError."""
     with api() as client:
         payment = client.v1.payment_intents.retrieve(payment_intent)
-    return str((_plain(payment).get("metadata") or {}).get("topup_id", ""))
+    return str(_metadata(payment).get("topup_id", ""))
 
 
 def disputed_minor(payment_intent: str, topup: TopUp) -> int:
@@ -184,10 +194,14 @@ def _plain(found: stripe.StripeObject) -> StripeJson:
     return found.to_dict(for_json=True)
 
 
+def _metadata(found: stripe.StripeObject) -> StripeJson:
+    return _plain(found).get("metadata") or {}
+
+
 def _for_people(error: stripe.StripeError) -> PaymentError:
     """What to tell whoever waits. The details go to the log, without the request's parameters."""
     logger.error("Stripe: %s, status %s, request %s", type(error).__name__, error.http_status, error.request_id)
-    if isinstance(error, stripe.CardError | stripe.InvalidRequestError):
+    if isinstance(error, stripe.CardError | stripe.InvalidRequestError | stripe.IdempotencyError):
         return PaymentError(_("Stripe refused this. No money has moved."))
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
         return PaymentError(_("Payments are not set up correctly here. No money has moved."))

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET, require_safe
 from accounts.http import Request
 from billing.charts import draw_usage
 from billing.exports import export_response
-from billing.history import HistoryForm
+from billing.history import HistoryForm, entries_of
 from billing.ledger import owed_microcredits
-from billing.models import EntryKind, Grant, Hold, LedgerEntry
+from billing.models import EntryKind, Grant, Hold
 from billing.usage import RANGES_DAYS, parse_range, summarise_usage
 
 ENTRIES_A_PAGE = 50
@@ -25,7 +25,7 @@ ENTRIES_A_PAGE = 50
 def overview(request: Request) -> HttpResponse:
     """Balance, held, and the movements that the filters ask for, the latest first."""
     form = HistoryForm(request.GET)
-    entries = form.narrow(LedgerEntry.objects.for_user(request.user)).select_related("hold")
+    entries = form.narrow(entries_of(request.user)).select_related("hold")
     page = Paginator(entries, ENTRIES_A_PAGE).get_page(request.GET.get("page"))
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
     grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")
@@ -40,7 +40,7 @@ def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpRe
     form = HistoryForm(request.GET)
     if not form.is_valid():
         return HttpResponse(form.errors_as_text(), status=400, content_type="text/plain; charset=utf-8")
-    return export_response(form.narrow(LedgerEntry.objects.for_user(request.user)), format_name)
+    return export_response(form.narrow(entries_of(request.user)), format_name)
 
 
 @require_safe
@@ -48,7 +48,7 @@ def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpRe
 def usage(request: Request) -> HttpResponse:
     """Charged credits by day and model, as a chart and as tables."""
     days = parse_range(request.GET.get("days"))
-    used = summarise_usage(LedgerEntry.objects.for_user(request.user), days=days)
+    used = summarise_usage(entries_of(request.user), days=days)
     context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
     return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
 

@@ -198,8 +198,13 @@ class StripeServer:
             "status": "succeeded",
             "amount": amount,
             "payment_intent": charge["payment_intent"],
+            "metadata": {"key": params["metadata[key]"]},
         }
         return 200, self._add("refunds", "re", **refund)
+
+    def forget_keys(self) -> None:
+        """A day has passed."""
+        self._answers.clear()
 
     def _charge(self, session: Json) -> str:
         """The payment and the charge of a session; the metadata goes to both, never to disputes."""

@@ -15,10 +15,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import exports, ledger
-from billing.history import narrow
+from billing.history import entries_of, narrow
 from billing.models import EntryKind, Grant, LedgerEntry
 from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT
+from tests.cast import CREDIT, fund
 
 OVERVIEW = "/credits/"
 
@@ -338,8 +338,19 @@ async def test_memory_stays_flat_over_100_000_entries(async_client, bob, long_hi
     assert peak_bytes < 5_000_000
 
 
+def test_a_short_history_is_found_without_walking_through_the_long_ones(alice, charlie):
+    for number in range(200):
+        fund(charlie, CREDIT + number)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE billing_ledgerentry")
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off")
+    plan = entries_of(alice)[:50].explain()
+    assert "billing_entry_of_a_wallet" in plan
+    assert "billing_ledgerentry_pkey" not in plan
+
+
 def test_narrow_with_nothing_asked_keeps_everything(alice):
-    entries = LedgerEntry.objects.for_user(alice)
+    entries = entries_of(alice)
     assert list(narrow(entries, kind="", since=None, until=None, text="")) == list(entries)
 
 

@@ -188,7 +188,7 @@ def test_staff_refunds_in_the_admin_in_two_steps(client, bob, staff, charged, fa
     assert url in client.get(reverse("admin:billing_hold_change", args=[charged.pk])).content.decode()
     assert "0.00042" in client.get(url).content.decode()
     fields = {"amount": "0.0001", "reason": "A poor answer", "idempotency_key": uuid4()}
-    assert "This gives back 0.0001" in client.post(url, fields).content.decode()
+    assert "0.0001 credits go back to bob@example.com" in client.post(url, fields).content.decode()
     assert balance(bob) == 580  # the preview moves nothing
     for _ in range(2):
         assert client.post(url, fields | {"confirmed": "true"}).status_code == 302

@@ -1,0 +1,73 @@
+"""A customer buys in the browser, spends, gets a refund from staff, and the history on the page adds up."""
+
+import json
+import re
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
+from tests.stack import wait_until
+
+pytestmark = pytest.mark.e2e
+
+NEW_CUSTOMER = """
+import json
+from accounts.models import User
+from allauth.account.models import EmailAddress
+user = User.objects.create_user({email!r}, "buys-a-package-2026")
+EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+print(json.dumps({{"email": user.email, "password": "buys-a-package-2026"}}))
+"""
+
+
+def history(page):
+    """(amounts, balances) of the history, the latest first."""
+    page.goto("/credits/")
+    rows = page.locator("table.rows:has(td.when) tbody tr")
+    amounts, balances = [], []
+    for row in rows.all():
+        cells = [cell.replace(",", "") for cell in row.locator(".amount").all_inner_texts()]
+        amounts.append(Decimal(cells[0]))
+        balances.append(Decimal(cells[1]))
+    return amounts, balances
+
+
+def test_a_package_is_bought_spent_and_refunded_and_the_history_adds_up(browse, stack):
+    email = f"buyer-{uuid4().hex[:8]}@example.com"
+    printed = stack.manage("shell", "--no-imports", "-c", NEW_CUSTOMER.format(email=email))
+    page = browse(login=json.loads(printed.strip().splitlines()[-1]))
+
+    page.fill("#prompt", "I have nothing")
+    page.press("#prompt", "Enter")
+    page.click("#compose-error a")  # no credits: the top-up page is one click away
+    page.wait_for_url(re.compile("/credits/buy/"))
+    page.click("form.pack:has-text('bonus') >> nth=0 >> button")
+    page.click("button[value=pay]")
+    assert "2,100.00 credits were added" in page.locator("main").inner_text()
+    assert stack.wallet(email) == (2_100_000_000, 0)
+
+    page.goto("/")
+    answer = ask(page, "Tell me a story about money.")
+    wait_until(lambda: len(shown(answer)) > 10, 60, "some text")
+    page.keyboard.press("Escape")
+    _prompt, _completion, charged = receipt_of(answer)
+    hold_id = answer.locator(".receipt").get_attribute("href").rstrip("/").rpartition("/")[2]
+    assert stack.wallet(email) == (2_100_000_000 - charged, 0)
+
+    admin = browse(login=stack.runtime["staff"])
+    admin.goto(f"/admin/billing/hold/{hold_id}/change/")
+    admin.click(".object-tools a:has-text('Refund')")
+    admin.fill("[name=reason]", "The answer was poor")
+    admin.click("input[type=submit].default")
+    assert "go back to" in admin.locator("#content-main").inner_text()
+    admin.click("input[type=submit].default")
+    admin.wait_for_url(re.compile("/admin/billing/refund/"))
+    assert stack.wallet(email) == (2_100_000_000, 0)
+
+    amounts, balances = history(page)
+    assert len(amounts) == 4
+    assert sum(amounts) == balances[0] == Decimal(2100)
+    assert all(balances[n] == balances[n + 1] + amounts[n] for n in range(3))
+    stack.verify_ledger()
