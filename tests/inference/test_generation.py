@@ -223,6 +223,26 @@ def test_a_task_delivered_twice_runs_once(alice, catalogue, worker, engine, faul
     assert faults() == []
 
 
+def test_one_of_many_workers_claims_a_row_and_nobody_an_ended_one(alice, catalogue):
+    generation = ask(alice, catalogue)
+    assert at_once(6, lambda _n: Generation.objects.claim(generation.pk)).count(True) == 1
+    services.fail_generation(generation_id=generation.pk, error="test")
+    assert not Generation.objects.claim(generation.pk)
+
+
+def test_an_ended_answer_is_ended_no_second_time(alice, catalogue, faults):
+    generation = ask(alice, catalogue)
+    Generation.objects.claim(generation.pk)
+    end = {"generation_id": generation.pk, "text": "late", "completion_tokens": 3, "finish_reason": "stop"}
+    assert services.fail_generation(generation_id=generation.pk, error="test") is not None
+    assert services.settle_generation(**end) is None
+    assert services.fail_generation(generation_id=generation.pk, error="again") is None
+    generation.refresh_from_db()
+    assert (generation.error, generation.text) == ("test", "")
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
 def test_twenty_at_once_from_a_wallet_that_affords_three(bob, catalogue, worker, engine, faults):
     prompt_tokens = ask_price(bob, catalogue)
     worst = prompt_tokens * PROMPT + 20 * COMPLETION
