@@ -1,5 +1,10 @@
-"""The request that views behind a log-in get."""
+"""The request that views behind a log-in get, and how streaming views query."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connection
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
 
@@ -11,3 +16,18 @@ class Request(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Run a query in the request's thread and give its connection back at once: a stream may last minutes."""
+
+    def run() -> T:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    return await sync_to_async(run)()

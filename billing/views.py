@@ -19,6 +19,8 @@ from billing.usage import RANGES_DAYS, parse_range, summarise_usage
 
 ENTRIES_A_PAGE = 50
 
+GRANTS_SHOWN = 50
+
 
 @require_safe
 @login_required
@@ -28,7 +30,7 @@ def overview(request: Request) -> HttpResponse:
     entries = form.narrow(entries_of(request.user)).select_related("hold")
     page = Paginator(entries, ENTRIES_A_PAGE).get_page(request.GET.get("page"))
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
-    grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")
+    grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
     owed = owed_microcredits(wallet=request.user.wallet)
     return render(request, "billing/overview.html", context | {"grants": grants, "owed": owed})
 

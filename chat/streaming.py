@@ -8,19 +8,16 @@ receipt). The id of an event is the id of the relay entry, so a browser that rec
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.db import connection
 from django.utils.translation import gettext as _
 
+from accounts.http import in_thread
 from chat.markdown import StreamingMarkdown
 from inference import relay
 from inference.models import Generation, GenerationState
 from inference.services import queue_position
 
-T = TypeVar("T")
 WAIT_SECONDS = 2.0  # how often a silent stream looks into the database
 
 
@@ -50,11 +47,11 @@ async def stream_answer(
                 for event in events.of(chunks):
                     yield event
                 continue
-            progress = await _in_thread(lambda: _progress(generation_id))
+            progress = await in_thread(lambda: _progress(generation_id))
             if not progress.is_live:
                 break
             yield (progress.status and events.status(progress.status)) or b": still there\n\n"
-    yield _event("done", await _in_thread(render_done))
+    yield _event("done", await in_thread(render_done))
 
 
 class _Events:
@@ -94,18 +91,6 @@ def _progress(generation_id: UUID) -> Progress:
         ahead = queue_position(generation)
         status = _("{ahead} ahead of you").format(ahead=ahead) if ahead else _("Waiting for the model…")
     return Progress(generation.is_live, status)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run a query in the request's thread and give its connection back at once."""
-
-    def run() -> T:
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    return await sync_to_async(run)()
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

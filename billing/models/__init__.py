@@ -11,7 +11,6 @@ from billing.models.ledger import (
     Hold,
     HoldState,
     LedgerEntry,
-    LedgerEntryQuerySet,
     Price,
     Wallet,
 )
@@ -40,7 +39,6 @@ __all__ = [
     "Hold",
     "HoldState",
     "LedgerEntry",
-    "LedgerEntryQuerySet",
     "Package",
     "PaymentEvent",
     "Price",

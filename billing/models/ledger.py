@@ -195,14 +195,6 @@ CREDIT_KINDS = (*GRANT_KINDS, EntryKind.REFUND)
 DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
 
 
-class LedgerEntryQuerySet(models.QuerySet["LedgerEntry"]):
-    """Reads of entries."""
-
-    def for_user(self, user: Any) -> "LedgerEntryQuerySet":
-        """This user's own, the latest first."""
-        return self.filter(wallet__user=user).order_by("-pk")
-
-
 class LedgerEntry(models.Model):
     """One movement of credits. Never changed, never deleted; `balance_after` is filled by the database."""
 
@@ -218,8 +210,6 @@ class LedgerEntry(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = LedgerEntryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("ledger entry")

@@ -1,5 +1,6 @@
 """The history: filters that never fail, pages that keep them, and files of any length in little memory."""
 
+import asyncio
 import csv
 import io
 import json
@@ -10,13 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from asgiref.sync import sync_to_async
+from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
 from billing import exports, ledger
 from billing.history import entries_of, narrow
-from billing.models import EntryKind, Grant, LedgerEntry
+from billing.models import EntryKind, LedgerEntry
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 
@@ -291,32 +293,19 @@ ENTRIES = 100_000
 
 @pytest.fixture
 def long_history(bob):
-    """100,000 credits of bob, each with its grant, inserted in bulk: the walls hold in bulk too."""
-    batch = 500
-    for start in range(0, ENTRIES, batch):
-        if start == batch:
-            with connection.cursor() as cursor:  # or the triggers go on with the plans they made for empty tables
-                cursor.execute("ANALYZE billing_ledgerentry, billing_grant")
-        with transaction.atomic():
-            entries = LedgerEntry.objects.bulk_create(
-                LedgerEntry(
-                    wallet=bob.wallet,
-                    kind=EntryKind.BONUS,
-                    amount_microcredits=number + 1,
-                    idempotency_key=f"long:{number}",
-                    reason=f"one of very many, number {number}, with some words to weigh something",
-                )
-                for number in range(start, start + batch)
-            )
-            Grant.objects.bulk_create(
-                Grant(
-                    wallet=bob.wallet,
-                    entry=entry,
-                    amount_microcredits=entry.amount_microcredits,
-                    remaining_microcredits=entry.amount_microcredits,
-                )
-                for entry in entries
-            )
+    """100,000 entries of bob, inserted by the database with the walls down: only reading them is tested."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(
+            """INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits,
+                   idempotency_key, inputs_hash, reason, created_at)
+               SELECT %s, 'bonus', n + 1, n, 'long:' || n, repeat('0', 64),
+                   'one of very many, number ' || n || ', with some words to weigh something', now()
+               FROM generate_series(0, %s - 1) n""",
+            [bob.wallet.pk, ENTRIES],
+        )
+        cursor.execute("SET session_replication_role = DEFAULT")
+        cursor.execute("ANALYZE billing_ledgerentry")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -358,3 +347,46 @@ def test_a_day_later_nothing_of_today_is_shown(history):
     tomorrow = (timezone.now() + timedelta(days=1)).date()
     assert shown(history(since=tomorrow.isoformat())) == []
     assert "No movement is like that." in history(since=tomorrow.isoformat()).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_many_downloads_at_once_take_turns_and_all_arrive(async_client, alice, strange_reasons, monkeypatch):
+    monkeypatch.setattr(exports, "BATCH_ENTRIES", 3)
+    monkeypatch.setattr(exports, "_batches_at_once", asyncio.Semaphore(exports.BATCHES_AT_ONCE))
+    running = most = 0
+    in_thread = exports.in_thread
+
+    async def counted(function):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await in_thread(function)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(exports, "in_thread", counted)
+    files = await asyncio.gather(*(download(async_client, alice, "json") for _ in range(8)))
+    assert {len(json.loads(file)) for file in files} == {13}
+    assert most == exports.BATCHES_AT_ONCE
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_download_that_is_left_stops_reading(async_client, alice, strange_reasons, monkeypatch):
+    monkeypatch.setattr(exports, "BATCH_ENTRIES", 3)
+    monkeypatch.setattr(exports, "_batches_at_once", asyncio.Semaphore(1))
+    await async_client.aforce_login(alice)
+    response = await async_client.get(reverse("billing:export_json"))
+    parts = response.streaming_content
+    assert await anext(parts) == b"[\n"
+    assert json.loads(b"[" + await anext(parts) + b"]")
+    await parts.aclose()
+    assert not exports._batches_at_once.locked()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_download_that_waits_for_its_turn_holds_no_connection(async_client, alice):
+    await async_client.aforce_login(alice)
+    response = await async_client.get(reverse("billing:export_csv"))
+    assert await sync_to_async(lambda: connection.connection)() is None
+    assert [part async for part in response.streaming_content]

@@ -61,7 +61,7 @@ def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
         response = client.get(reverse("billing:who_pays"))
     page = response.content.decode()
     assert response.status_code == 200
-    assert page.count('<th scope="row">') == 7
+    assert page.count('<th scope="row">') == 6
     assert reverse("account_login") in page
     assert reverse("account_logout") not in page
     assert 'class="tabs' not in page

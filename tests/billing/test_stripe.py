@@ -55,13 +55,10 @@ def _sound(request):
     assert faults() == []
 
 
-def order(user, amount_minor=10_000, key=None, provider=None):
+def order(user, key=None):
     """Order 10,000 credits and 1,000 more for 100.00 dollars, and open the checkout."""
-    offer = Offer(amount_minor, "usd", 10_000 * CREDIT, 1_000 * CREDIT)
-    topup = topups.start_topup(user=user, offer=offer, idempotency_key=key or str(uuid4()))
-    if provider:
-        TopUp.objects.filter(pk=topup.pk).update(provider=provider)
-    return topup
+    offer = Offer(10_000, "usd", 10_000 * CREDIT, 1_000 * CREDIT)
+    return topups.start_topup(user=user, offer=offer, idempotency_key=key or str(uuid4()))
 
 
 def buy(stripe, user):
@@ -240,22 +237,31 @@ def test_an_empty_secret_signs_nothing(stripe, bob, client, settings, monkeypatc
     assert balance(bob) == 0
 
 
-@pytest.mark.parametrize("secret", ["", "  ", None])
-def test_stripe_without_a_webhook_secret_refuses_to_start(secret):
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings.test", "STRIPE_SECRET_KEY": "sk_test_x"}
-    environment.pop("STRIPE_WEBHOOK_SECRET", None)
-    if secret is not None:
-        environment["STRIPE_WEBHOOK_SECRET"] = secret
-    start = subprocess.run(
-        [sys.executable, "-c", "import django; django.setup()"],
-        env=environment,
+def start_with(code, **environment):
+    """Load the settings in a process of their own and run `code`; nothing of Stripe is set but what is given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STRIPE_")}
+    return subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup(); from django.conf import settings; {code}"],
+        env={**inherited, "DJANGO_SETTINGS_MODULE": "config.settings.test", **environment},
         cwd=django_settings.BASE_DIR,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("secret", [{}, {"STRIPE_WEBHOOK_SECRET": ""}, {"STRIPE_WEBHOOK_SECRET": "  "}])
+def test_stripe_without_a_webhook_secret_refuses_to_start(secret):
+    start = start_with("", STRIPE_SECRET_KEY="sk_test_x", **secret)
     assert start.returncode == 1
     assert "STRIPE_WEBHOOK_SECRET (whsec_...) must be set too" in start.stderr
+
+
+def test_stripe_with_its_secrets_is_the_first_provider_and_its_page_may_be_redirected_to():
+    show = "print([*settings.PAYMENT_PROVIDERS][0], settings.CONTENT_SECURITY_POLICY['DIRECTIVES']['form-action'])"
+    start = start_with(show, STRIPE_SECRET_KEY="sk_test_x", STRIPE_WEBHOOK_SECRET="whsec_x")
+    assert start.stdout.startswith("stripe [")
+    assert "https://checkout.stripe.com" in start.stdout
 
 
 def test_without_stripe_there_is_no_webhook(stripe, bob, settings):
@@ -362,10 +368,11 @@ def test_a_foreign_event_is_kept_shouted_about_and_never_credited(stripe, bob, c
 
 @pytest.mark.parametrize("act", ["pay", "pay_later", "money_never_arrives", "expire"])
 def test_one_provider_completing_anothers_order_is_refused(stripe, bob, caplog, act):
-    topup = order(bob, provider="sandbox")
+    topup = order(bob)
+    TopUp.objects.filter(pk=topup.pk).update(provider="sandbox", state=TopUpState.PENDING)
     assert deliver(getattr(stripe, act)(topup.checkout_reference)) == 200
     assert len(alerts(caplog)) == 1
-    assert (balance(bob), state_of(topup)) == (0, TopUpState.CREATED)
+    assert (balance(bob), state_of(topup)) == (0, TopUpState.PENDING)
 
 
 def test_an_order_paid_twice_is_credited_once_and_shouted_about(stripe, bob, caplog):
@@ -654,6 +661,16 @@ def test_different_events_of_one_payment_at_the_same_moment_end_right(stripe, bo
     ]
     assert at_once(8, lambda n: deliver(events[n % 4])) == [200] * 8
     assert balance(bob) == TOTAL * 3 // 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refund_and_a_dispute_of_one_payment_at_the_same_moment_both_count(stripe, bob, monkeypatch):
+    topup = buy(stripe, bob)
+    events = [stripe.refund(topup.payment_reference, 2_500), stripe.open_dispute(topup.payment_reference, 5_000)]
+    claw_back = ledger.claw_back
+    monkeypatch.setattr(ledger, "claw_back", lambda **what: (time.sleep(0.2), claw_back(**what))[1])
+    assert at_once(2, lambda n: deliver(events[n])) == [200, 200]
+    assert balance(bob) == TOTAL // 4
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.charts import draw_usage, round_up
+from billing.history import entries_of
 from billing.models import EntryKind, LedgerEntry
 from billing.usage import parse_range, summarise_usage
 from tests.billing.test_ledger import open_hold
@@ -29,7 +30,7 @@ def use(user, at=None, model_key=SMALL, completion_tokens=10):
 
 def summarise(user, days=7, now=NOON):
     with mock.patch("django.utils.timezone.now", return_value=now):
-        return summarise_usage(LedgerEntry.objects.for_user(user), days=days)
+        return summarise_usage(entries_of(user), days=days)
 
 
 def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):

@@ -51,8 +51,9 @@ def test_every_page_is_whole_and_accessible(browse, chromium, stack, look):
     look_at(page, f"account-{look}")
     answer.locator(".receipt").click()
     look_at(page, f"receipt-{look}")
-    page.goto("/credits/")
-    look_at(page, f"credits-{look}")
+    for path in ("", "buy/", "usage/", "who-pays/"):
+        page.goto(f"/credits/{path}")
+        look_at(page, f"credits-{path.strip('/')}-{look}")
 
 
 def test_the_first_page_is_under_100_kb_and_stays_on_this_host(browse, stack):
