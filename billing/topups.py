@@ -85,13 +85,15 @@ def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
 def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency: str, payment_reference: str) -> TopUp:
     """Credit an order that was paid, once. A late payment of a failed or cancelled order is credited too.
 
-    Raises TopUpConflict when another provider, amount or currency reports it: then nothing is credited and a
-    person must look.
+    Raises TopUpConflict when another provider, amount or currency reports it, or a second payment: then nothing
+    is credited and a person must look.
     """
     topup = _lock(topup_id, provider)
     if (amount_minor, currency.lower()) != (topup.amount_minor, topup.currency):
         raise TopUpConflict(f"{topup} is {topup.amount_minor} {topup.currency}, paid {amount_minor} {currency}")
     if topup.state == TopUpState.PAID:
+        if topup.payment_reference != payment_reference:
+            raise TopUpConflict(f"{topup} was paid twice: by {topup.payment_reference} and by {payment_reference}")
         return topup
     topup.state = TopUpState.PAID
     topup.paid_at = timezone.now()

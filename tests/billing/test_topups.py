@@ -75,6 +75,14 @@ def test_an_order_reported_paid_again_is_credited_once(bob, paid):
     assert balance(bob) == 550 * CREDIT
 
 
+def test_a_second_payment_of_an_order_is_not_credited_in_silence(bob, paid):
+    with pytest.raises(TopUpConflict, match="paid twice"):
+        topups.complete_topup(
+            topup_id=paid.pk, provider="bank", amount_minor=500, currency="usd", payment_reference="another"
+        )
+    assert balance(bob) == 550 * CREDIT
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_order_reported_paid_many_times_at_once_is_credited_once(bob, faults):
     topup = order(bob)
