@@ -21,6 +21,11 @@ class Request(HttpRequest):
 T = TypeVar("T")
 
 
+def client_address(request: HttpRequest) -> str:
+    """The address a request came from, as uvicorn worked it out from its trusted proxies."""
+    return request.META.get("REMOTE_ADDR") or "unknown"
+
+
 async def in_thread(function: Callable[[], T]) -> T:
     """Run a query in the request's thread and give its connection back at once: a stream may last minutes."""
 

@@ -1,10 +1,18 @@
-"""The user. People are known by their e-mail address; there is no user name."""
+"""The user, the API keys and log-ins that speak for them, and what staff did to them.
 
+People are known by their e-mail address; there is no user name.
+"""
+
+import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 
@@ -32,6 +40,7 @@ class User(AbstractUser):
 
     username = None  # type: ignore[assignment]
     email = models.EmailField(_("e-mail address"), unique=True)
+    login_epoch = models.PositiveIntegerField(default=0, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -41,12 +50,20 @@ class User(AbstractUser):
     class Meta:
         verbose_name = _("user")
         verbose_name_plural = _("users")
+        permissions = [("suspend_user", _("Can suspend users, restore them and end their log-ins"))]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="accounts_user_email_is_unique_in_any_case"),
         ]
 
     def __str__(self) -> str:
         return self.email
+
+    def _get_session_auth_hash(self, secret: Any = None) -> str:
+        """Django's keyed hash of the password, which every session carries; a new `login_epoch` ends them all too."""
+        if not self.login_epoch:
+            return str(super()._get_session_auth_hash(secret=secret))  # type: ignore[misc]
+        salt = "accounts.models.User.get_session_auth_hash"
+        return salted_hmac(salt, f"{self.password}:{self.login_epoch}", secret=secret, algorithm="sha256").hexdigest()
 
 
 class AuditEvent(models.Model):
@@ -67,3 +84,118 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_id}"
+
+
+class Scope(models.TextChoices):
+    """What an API key may do."""
+
+    CHAT = "chat", _("ask models and keep conversations")
+    BILLING_READ = "billing:read", _("read balance, history and payments")
+    BILLING_WRITE = "billing:write", _("order credits and redeem codes")
+    USAGE_READ = "usage:read", _("read usage")
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Reads of keys."""
+
+    def for_user(self, user: Any) -> "ApiKeyQuerySet":
+        """This user's own, the latest first."""
+        return self.filter(user=user).order_by("-pk")
+
+    def live(self) -> "ApiKeyQuerySet":
+        """Neither revoked nor expired."""
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()), revoked_at__isnull=True)
+
+
+class ApiKey(models.Model):
+    """A secret that a program sends instead of a log-in: `tly_<prefix>_<secret>`, of which only a hash is kept.
+
+    The secret has 256 random bits, so a plain SHA-256 cannot be turned back and needs no slow hash.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
+    name = models.CharField(_("name"), max_length=60)
+    prefix = models.CharField(max_length=12, unique=True)
+    secret_hash = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices))
+    monthly_cap_microcredits = models.BigIntegerField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        indexes = [models.Index(name="accounts_key_of_user", fields=["user", "-id"])]
+        constraints = [
+            models.CheckConstraint(name="accounts_key_has_a_name", condition=~Q(name="")),
+            models.CheckConstraint(
+                name="accounts_key_hash_is_sha256",
+                condition=Q(secret_hash__regex="^[0-9a-f]{64}$"),  # noqa: S106  a pattern, no password
+            ),
+            models.CheckConstraint(
+                name="accounts_key_scopes_exist",
+                condition=Q(scopes__len__gt=0, scopes__contained_by=list(Scope.values)),
+            ),
+            models.CheckConstraint(
+                name="accounts_key_cap_is_positive",
+                condition=Q(monthly_cap_microcredits__isnull=True) | Q(monthly_cap_microcredits__gt=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"tly_{self.prefix}_…"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it opens anything now."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class ApiSessionQuerySet(models.QuerySet["ApiSession"]):
+    """Reads of log-ins."""
+
+    def for_user(self, user: Any) -> "ApiSessionQuerySet":
+        """This user's own, the latest first."""
+        return self.filter(user=user).order_by("-created_at", "-pk")
+
+    def live(self) -> "ApiSessionQuerySet":
+        """Neither revoked nor expired."""
+        return self.filter(revoked_at__isnull=True, expires_at__gt=timezone.now())
+
+
+class ApiSession(models.Model):
+    """One log-in through the API. Its tokens name it, so revoking it ends them at once.
+
+    `refresh_id` is the one refresh token that is good now: an older one that comes again was stolen or replayed, and
+    ends the session. `password_hash` is Django's keyed hash of the password: a new password ends the session too.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_sessions")
+    refresh_id = models.CharField(max_length=32)
+    password_hash = models.CharField(max_length=64)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    refreshed_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ApiSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API log-in")
+        verbose_name_plural = _("API log-ins")
+        indexes = [models.Index(name="accounts_session_of_user", fields=["user", "-created_at"])]
+        constraints = [
+            models.CheckConstraint(
+                name="accounts_session_expires_after_refresh", condition=Q(expires_at__gt=models.F("refreshed_at"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"log-in {self.pk}"

@@ -1,11 +1,18 @@
-"""Holds and settlements a second, beside pgbench running as many bare statements in the same run.
+"""Holds and settlements a second, beside pgbench running the same statements in the same run.
 
-    python -m benchmarks.ledger [--seconds 10] [--json FILE]
+    python -m benchmarks.ledger [--seconds 5] [--rounds 3] [--json FILE]
 
-Needs DATABASE_URL (a running Tally's is found by itself) and `pgbench` on the PATH. Everything happens in a test
-database that is dropped afterwards. Ours: 2 processes of 4 threads, each a hold and its settlement through
-`billing.ledger`. pgbench: 8 clients on 2 threads, each the same number of SELECTs, UPDATEs and INSERTs in the same
-two transactions, on tables without a trigger or a constraint. `vs_pgbench` is our rate on 1,000 wallets over its.
+Needs DATABASE_URL (a running Tally's is found by itself) and `pgbench` on the PATH. Everything happens in test
+databases that are dropped afterwards. Ours: 2 processes of 4 threads, each a hold and its settlement through
+`billing.ledger`. pgbench, 8 clients on 2 threads, twice:
+
+- `vs_pgbench`: the very statements of `billing.hot_path`, bare of Django and of Python, on the same tables with
+  their walls. What is missing to 1 is what our code costs on top of what the database does.
+- `vs_pgbench_bare_tables`: as many SELECTs, UPDATEs and INSERTs in the same two transactions, on two tables without
+  a trigger, a foreign key or a constraint. What is missing to 1 is our code and the walls together.
+
+Ours and pgbench's take turns for `--rounds` rounds; the figures are medians. So do the ledgers of 10,000 and of
+1,000,000 entries, which show how the rate grows.
 """
 
 import argparse
@@ -13,12 +20,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,44 +35,84 @@ from uuid import uuid4
 import django
 
 PROCESSES, THREADS, WALLETS = 2, 4, 1000
+PROMPT, MOST, PRODUCED = 20, 200, 100
+MODEL = "gemma-3-270m"
+SIZES = (10_000, 100_000, 1_000_000)
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     _setup()
     from django.db import connection
 
+    database = connection.settings_dict["NAME"]
+    connection.settings_dict["TEST"]["NAME"] = f"tally_benchmark_{os.getpid()}"
     connection.creation.create_test_db(verbosity=0)
     try:
-        results = measure(arguments.seconds)
+        results = measure(arguments.seconds, arguments.rounds)
     finally:
-        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+        connection.creation.destroy_test_db(database, verbosity=0)
     for name, value in results.items():
-        print(f"{name:36} {value if value is None or isinstance(value, dict) else round(value, 3)}")
+        print(f"{name:36} {round(value, 3) if isinstance(value, float) else value}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measure(seconds: float) -> dict[str, Any]:
-    """Run each comparison for `seconds` and return rates in pairs of hold and settlement a second."""
-    users = _make_users()
+def measure(seconds: float, rounds: int) -> dict[str, Any]:
+    """Run each comparison `rounds` times for `seconds`; return medians, in pairs of hold and settlement a second."""
+    from django.db import connection
+
+    database, users = connection.settings_dict["NAME"], _make_users()
     statements = _count_statements(users[0])
-    one, thousand = _ours(users[:1], seconds), _ours(users, seconds)
-    bare_one, bare = _pgbench(statements, 1, seconds), _pgbench(statements, WALLETS, seconds)
-    growth = {str(size): _ours_at(users, size, seconds) for size in (10_000, 100_000)}
-    return {
-        "pairs_per_second_1_wallet": one,
-        "pairs_per_second_1000_wallets": thousand,
-        "statements_per_pair": dict(statements),
-        "pgbench_pairs_per_second_1_wallet": bare_one,
-        "pgbench_pairs_per_second_1000_wallets": bare,
-        "vs_pgbench": thousand / bare if bare else None,
-        "pairs_per_second_by_entries": growth,
+    _make_bare_tables()
+    _run_sql("VACUUM ANALYZE")  # or the triggers go on with the plans they made for empty tables
+    sides: dict[str, Callable[[], float | None]] = {
+        "pairs_per_second_1_wallet": lambda: _ours(database, users[:1], seconds),
+        "pgbench_pairs_per_second_1_wallet": lambda: _pgbench(_replay_script(users[:1]), seconds),
+        "pairs_per_second_1000_wallets": lambda: _ours(database, users, seconds),
+        "pgbench_pairs_per_second_1000_wallets": lambda: _pgbench(_replay_script(users), seconds),
+        "pgbench_bare_tables_pairs_per_second": lambda: _pgbench(_bare_script(statements), seconds),
     }
+    rates = _take_turns(sides, rounds)
+    ours, theirs = rates["pairs_per_second_1000_wallets"], rates["pgbench_pairs_per_second_1000_wallets"]
+    bare = rates["pgbench_bare_tables_pairs_per_second"]
+    growth, proof = _measure_growth(database, users, seconds, rounds)
+    return {
+        **rates,
+        "statements_per_pair": dict(statements),
+        "vs_pgbench": ours / theirs if ours and theirs else None,
+        "vs_pgbench_bare_tables": ours / bare if ours and bare else None,
+        "pairs_per_second_by_entries": growth,
+        "largest_vs_smallest_ledger": growth[str(SIZES[-1])] / growth[str(SIZES[0])],
+        "verify_ledger_on_the_largest": proof,
+        "server": _describe_server(),
+    }
+
+
+def _take_turns(sides: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, float | None]:
+    """The median of each side; a noisy minute of the machine meets all of them."""
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            rate = run()
+            figures[name] += [] if rate is None else [rate]
+    return {name: statistics.median(values) if values else None for name, values in figures.items()}
+
+
+def _describe_server() -> dict[str, str]:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, setting FROM pg_settings"
+            " WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'shared_buffers')"
+        )
+        return dict(cursor.fetchall()) | {"processors": str(os.cpu_count())}
 
 
 def _setup() -> None:
@@ -95,9 +144,9 @@ def _pair(user: Any) -> None:
     from billing import ledger
 
     hold = ledger.hold(
-        user=user, model_key="gemma-3-270m", prompt_tokens=20, max_completion_tokens=200, reference=str(uuid4())
+        user=user, model_key=MODEL, prompt_tokens=PROMPT, max_completion_tokens=MOST, reference=str(uuid4())
     )
-    ledger.settle(hold_id=hold.pk, completion_tokens=100)
+    ledger.settle(hold_id=hold.pk, completion_tokens=PRODUCED)
 
 
 def _count_statements(user_id: int) -> Counter[str]:
@@ -114,11 +163,7 @@ def _count_statements(user_id: int) -> Counter[str]:
     return Counter(word for word in words if word in ("SELECT", "UPDATE", "INSERT"))
 
 
-def _ours(users: list[int], seconds: float) -> float:
-    from django.db import connection
-
-    database = connection.settings_dict["NAME"]
-    connection.close()
+def _ours(database: str, users: list[int], seconds: float) -> float:
     context = multiprocessing.get_context("spawn")
     with context.Pool(PROCESSES) as pool:
         work = [(database, users, seconds)] * PROCESSES
@@ -155,39 +200,118 @@ def _run_process(database: str, user_ids: list[int], seconds: float) -> int:
     return sum(done)
 
 
-def _ours_at(users: list[int], entries: int, seconds: float) -> float:
-    """Our rate once the ledger holds this many entries; they are made in the database, walls down."""
+def _measure_growth(
+    database: str, users: list[int], seconds: float, rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Our rate by the size of the ledger, each in a copy of its own, in turns; and the proof of the largest."""
+    names = {size: f"{database}_{size}" for size in SIZES}
+    try:
+        for size, name in names.items():
+            _copy_database(database, name, size)
+        rates = _take_turns(
+            {str(size): lambda name=name: _ours(name, users, seconds) for size, name in names.items()},  # type: ignore[misc]
+            rounds,
+        )
+        return {size: rate or 0.0 for size, rate in rates.items()}, _verify(names[SIZES[-1]])
+    finally:
+        for name in names.values():
+            _run_sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+def _verify(database: str) -> dict[str, float]:
+    """How long `verify_ledger` takes for a database, in seconds, for how many entries, and how many faults it finds."""
+    from billing.verification import verify
+
+    source = _current_database()
+    _use_database(database)
+    try:
+        started = time.monotonic()
+        report = verify()
+        return {
+            "seconds": time.monotonic() - started,
+            "entries": report.entries,
+            "faults": len(report.faults),
+        }
+    finally:
+        _use_database(source)
+
+
+def _current_database() -> str:
+    from django.db import connection
+
+    return str(connection.settings_dict["NAME"])
+
+
+def _copy_database(source: str, name: str, entries: int) -> None:
+    """Copy a database and fill the copy's ledger up: settled holds, their entries and the uses of grants."""
+    _use_database("postgres")  # a database with a connection to it cannot be copied
+    _run_sql(f"DROP DATABASE IF EXISTS {name}")
+    _run_sql(f"CREATE DATABASE {name} TEMPLATE {source}")
+    _use_database(name)
+    try:
+        _run_sql(GROW, {"missing": entries - _count_entries(), "wallets": WALLETS, "model": MODEL})
+        _run_sql("VACUUM ANALYZE")
+    finally:
+        _use_database(source)
+
+
+def _use_database(name: str) -> None:
+    from django.db import connection
+
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # it would go on with the other database
+    connection.settings_dict["NAME"] = name
+
+
+def _count_entries() -> int:
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM billing_ledgerentry")
-        missing = max(0, entries - cursor.fetchone()[0])
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(
-            """INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits,
-                   idempotency_key, inputs_hash, reason, created_at)
-               SELECT (SELECT MIN(id) FROM billing_wallet) + n %% %s, 'adjustment', 1, 1,
-                   gen_random_uuid()::text, '', '', now() FROM generate_series(1, %s) n""",
-            [WALLETS, missing],
-        )
-        cursor.execute("SET session_replication_role = DEFAULT")
-        cursor.execute("ANALYZE")
-    return _ours(users, seconds)
+        return int(cursor.fetchone()[0])
 
 
-def _pgbench(statements: Counter[str], wallets: int, seconds: float) -> float | None:
-    """Pairs a second of the same statements, bare; None where there is no pgbench."""
+def _run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+# The walls are down while this runs. What it makes adds up all the same: `verify_ledger` is run on it.
+GROW = """
+SET session_replication_role = replica;
+INSERT INTO billing_hold (id, wallet_id, reference, state, model_key, prompt_microcredits_per_token,
+    completion_microcredits_per_token, prompt_tokens, max_completion_tokens, amount_microcredits, completion_tokens,
+    charged_microcredits, created_at, expires_at, closed_at)
+SELECT gen_random_uuid(), (SELECT MIN(id) FROM billing_wallet) + n %% %(wallets)s, 'grown:' || n, 'settled', %(model)s,
+    1, 1, 1, 1, 2, 1, 2, now(), now(), now() FROM generate_series(1, %(missing)s) n;
+INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits, idempotency_key,
+    inputs_hash, hold_id, reason, created_at)
+SELECT h.wallet_id, 'usage', -2, w.balance_microcredits - 2 * row_number() OVER (PARTITION BY w.id ORDER BY h.id),
+    'usage:' || h.id, repeat('0', 64), h.id, h.reference, now()
+    FROM billing_hold h JOIN billing_wallet w ON w.id = h.wallet_id WHERE reference LIKE 'grown:%%' ORDER BY w.id, h.id;
+INSERT INTO billing_grantuse (grant_id, entry_id, amount_microcredits)
+SELECT g.id, e.id, -2 FROM billing_ledgerentry e JOIN billing_grant g USING (wallet_id) WHERE e.kind = 'usage'
+    AND e.reason LIKE 'grown:%%';
+UPDATE billing_grant g SET remaining_microcredits = remaining_microcredits - used FROM (
+    SELECT wallet_id, 2 * COUNT(*) AS used FROM billing_hold WHERE reference LIKE 'grown:%%' GROUP BY 1) grown
+    WHERE grown.wallet_id = g.wallet_id;
+UPDATE billing_wallet w SET balance_microcredits = balance_microcredits - used FROM (
+    SELECT wallet_id, 2 * COUNT(*) AS used FROM billing_hold WHERE reference LIKE 'grown:%%' GROUP BY 1) grown
+    WHERE grown.wallet_id = w.id;
+SET session_replication_role = DEFAULT;
+"""
+
+
+def _pgbench(script: str, seconds: float) -> float | None:
+    """Transactions of a script a second; None where there is no pgbench."""
     program = shutil.which("pgbench") or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))), None)
     if program is None:
         print("pgbench is not installed: no comparison", file=sys.stderr)
         return None
     from django.db import connection
 
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS bare_wallet, bare_entry")
-        cursor.execute("CREATE TABLE bare_wallet AS SELECT n AS id, 0::bigint AS v FROM generate_series(1, 1000) n")
-        cursor.execute("ALTER TABLE bare_wallet ADD PRIMARY KEY (id)")
-        cursor.execute("CREATE TABLE bare_entry (id bigserial PRIMARY KEY, wallet bigint, v bigint)")
     database = connection.settings_dict
     environment = os.environ | {
         "PGHOST": database["HOST"],
@@ -195,20 +319,71 @@ def _pgbench(statements: Counter[str], wallets: int, seconds: float) -> float | 
         "PGUSER": database["USER"],
         "PGPASSWORD": database["PASSWORD"],
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(_bare_script(statements, wallets))
-        script.flush()
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
         output = subprocess.run(
-            [program, "-n", "-c8", "-j2", "-T", str(int(seconds)), "-f", script.name, database["NAME"]],
+            [program, "--no-vacuum", "-c8", "-j2", "-T", str(int(seconds)), "-f", file.name, database["NAME"]],
             env=environment,
             capture_output=True,
             text=True,
-            check=True,
-        ).stdout
-    return float(next(line for line in output.splitlines() if line.startswith("tps")).split()[2])
+            check=False,
+        )
+    if output.returncode != 0:
+        raise RuntimeError(f"pgbench: {output.stderr[-1000:]}")
+    return float(next(line for line in output.stdout.splitlines() if line.startswith("tps")).split()[2])
 
 
-def _bare_script(statements: Counter[str], wallets: int) -> str:
+def _replay_script(users: list[int]) -> str:
+    """A hold and its settlement in the statements that `billing.ledger` sends, for a user drawn each time."""
+    from billing import hot_path
+
+    def fill(statement: str, *values: str) -> str:
+        return statement.replace("%s", "{}").format(*values).strip()
+
+    prompt_price, completion_price = ":w_prompt_microcredits_per_token", ":w_completion_microcredits_per_token"
+    worst = f"{PROMPT} * {prompt_price} + {MOST} * {completion_price}"
+    charge = f"{PROMPT} * {prompt_price} + {PRODUCED} * {completion_price}"
+    reference, later = "'bench:' || :number", "now() + interval '1 hour'"
+    model, prices = f"'{MODEL}'", (prompt_price, completion_price)
+    hold = ("gen_random_uuid()", ":w_id", reference, "'active'", model, *prices, str(PROMPT), str(MOST), worst)
+    unusual = (reference, ":w_id", ":w_id", "now()")
+    usage = (
+        ":w_id",
+        "'usage'",
+        f"-({charge})",
+        "0",
+        "'usage:' || ':h_id'",
+        "repeat('0', 64)",
+        "':h_id'",
+        "'bench'",
+        "NULL",
+    )
+    lines = [
+        f"\\set user random({users[0]}, {users[-1]})",
+        "\\set number random(1, 1000000000000000)",
+        "BEGIN;",
+        fill(hot_path.LOCK_WALLET, model, "now()", ":user") + " \\gset w_",
+        fill(hot_path.INSERT_HOLD, *hold, "now()", later, "NULL", *unusual) + " RETURNING id \\gset h_",
+        "COMMIT;",
+        "BEGIN;",
+        fill(hot_path.LOCK_HOLD, "':h_id'") + " \\gset l_",
+        fill(hot_path.SETTLE_HOLD, "'settled'", str(PRODUCED), charge, "now()", "':h_id'", "'active'") + ";",
+        fill(hot_path.INSERT_ENTRY, *usage, "now()") + " \\gset e_",
+        fill(hot_path.SPENDABLE_GRANTS, ":w_id") + " \\gset g_",
+        fill(hot_path.INSERT_USE, ":g_id", ":e_id", f"-({charge})") + ";",
+        "COMMIT;",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _make_bare_tables() -> None:
+    _run_sql("CREATE TABLE bare_wallet AS SELECT n AS id, 0::bigint AS v FROM generate_series(1, 1000) n")
+    _run_sql("ALTER TABLE bare_wallet ADD PRIMARY KEY (id)")
+    _run_sql("CREATE TABLE bare_entry (id bigserial PRIMARY KEY, wallet bigint, v bigint)")
+
+
+def _bare_script(statements: Counter[str]) -> str:
     """Two transactions that begin by locking the wallet row and share the other statements evenly."""
     bare = {
         "SELECT": "SELECT v FROM bare_wallet WHERE id = :w;",
@@ -221,7 +396,7 @@ def _bare_script(statements: Counter[str], wallets: int) -> str:
     lock = "SELECT v FROM bare_wallet WHERE id = :w FOR UPDATE;"
     middle = len(lines) // 2
     halves = [["BEGIN;", lock, *half, "COMMIT;"] for half in (lines[:middle], lines[middle:])]
-    return "\n".join([f"\\set w random(1, {wallets})", *halves[0], *halves[1], ""])
+    return "\n".join([f"\\set w random(1, {WALLETS})", *halves[0], *halves[1], ""])
 
 
 if __name__ == "__main__":

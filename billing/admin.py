@@ -1,24 +1,16 @@
-"""Money in the admin: everything can be read; only a new price version can be added. Refunds: `admin_refunds`."""
+"""Money in the admin: everything can be read; of prices only a new version can be added.
+
+Refunds are in `admin_refunds`, wallets in `admin_wallets`, promotion codes in `admin_codes`.
+"""
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.utils.translation import gettext_lazy
+from django.http import HttpRequest
 
 from accounts.admin_base import ReadOnlyAdmin
-from billing import admin_refunds  # noqa: F401  registers its admins
-from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price, PromotionCode, Wallet
-
-
-@admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
-    """Balances."""
-
-    list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
-    search_fields = ("user__email",)
-    list_select_related = ("user",)
+from billing import admin_codes, admin_refunds, admin_wallets  # noqa: F401  they register their admins
+from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 
 
 @admin.register(LedgerEntry)
@@ -74,25 +66,6 @@ class PackageAdmin(admin.ModelAdmin[Package]):
     """What customers can buy."""
 
     list_display = ("name", "price_minor", "currency", "credits_microcredits", "bonus_microcredits", "is_active")
-
-
-@admin.register(PromotionCode)
-class PromotionCodeAdmin(admin.ModelAdmin[PromotionCode]):
-    """Codes and how often they were used; a used one stays."""
-
-    list_display = ("code", "credits_microcredits", "redemptions_count", "most_redemptions", "ends_at", "batch")
-    list_filter = ("is_active", "batch")
-    search_fields = ("code", "batch")
-    actions = ("export_csv",)
-
-    @admin.action(description=gettext_lazy("Export the codes as CSV"))
-    def export_csv(self, _request: HttpRequest, chosen: QuerySet[PromotionCode]) -> HttpResponse:
-        """The chosen codes, one a line."""
-        lines = ["code,credits_microcredits,redemptions"]
-        lines += [f"{code.code},{code.credits_microcredits},{code.redemptions_count}" for code in chosen]
-        response = HttpResponse("\n".join(lines) + "\n", content_type="text/csv")
-        response["Content-Disposition"] = 'attachment; filename="codes.csv"'
-        return response
 
 
 @admin.register(PaymentEvent)

@@ -1,6 +1,7 @@
 """Refunds in the admin: a form on an answer's hold and on a payment, and the list where a second person decides."""
 
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
 
@@ -8,44 +9,50 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.validators import DecimalValidator
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db import models
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.admin_base import ReadOnlyAdmin
+from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
-from billing import refunds
+from billing import refund_payouts, refunds
 from billing.models import Hold, Refund, RefundState, TopUp
 
-PERMISSION = "billing.make_refund"
 
-
-class RefundForm(forms.Form):
-    """How much, why, and the key that makes a double click harmless. `confirmed` comes with the second step."""
+class RefundForm(TwoStepForm):
+    """How much and why. The amount is in credits, or in the main unit of the payment's currency."""
 
     amount = forms.DecimalField(min_value=0, max_digits=24)
     reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
-    idempotency_key = forms.UUIDField(widget=forms.HiddenInput)
-    confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
+    def __init__(self, *args: Any, unit: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unit = unit
+        amount = cast(forms.DecimalField, self.fields["amount"])
+        amount.widget.attrs["step"] = str(1 / Decimal(unit))
+        amount.validators.append(DecimalValidator(max_digits=24, decimal_places=len(str(unit)) - 1))
 
-def amount_of(form: RefundForm, unit: int) -> int:
-    """The amount in smallest units; the form has refused anything finer."""
-    return int(form.cleaned_data["amount"] * unit)
+    @property
+    def smallest_units(self) -> int:
+        """The amount in microcredits or minor units; the form has refused anything finer."""
+        return int(self.cleaned_data["amount"] * self.unit)
 
 
 class RefundableAdmin(ReadOnlyAdmin):
     """Adds `<id>/refund/`: first what would happen, in credits or money, then the refund itself.
 
-    `field` is what `refunds.request_refund` calls the object, `unit` how many smallest units the form's unit has.
+    `field` is what `refunds.request_refund` calls the object, `unit` how many smallest units the form's unit has, and
+    `permissions` those of which one is needed.
     """
 
     field: str
     unit: int
+    permissions: tuple[str, ...]
 
     def get_urls(self) -> list[URLPattern]:
         """The refund page, before the admin's own pages."""
@@ -55,51 +62,53 @@ class RefundableAdmin(ReadOnlyAdmin):
 
     def refund_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the form, then the preview, then refund."""
-        target = self.get_object(request, object_id)
-        if target is None or not request.user.has_perm(PERMISSION):
+        if not any(request.user.has_perm(permission) for permission in self.permissions):
             raise PermissionDenied
-        most = refunds.refundable_amount(**{self.field: target})
-        start = {"amount": Decimal(most) / self.unit, "idempotency_key": uuid4()}
-        form = RefundForm(request.POST or None, initial=start)
-        form.fields["amount"].widget.attrs["step"] = str(1 / Decimal(self.unit))
-        cast(forms.DecimalField, form.fields["amount"]).validators.append(
-            DecimalValidator(max_digits=24, decimal_places=len(str(self.unit)) - 1)
-        )
-        preview = ""
-        if request.method == "POST" and form.is_valid():
-            if form.cleaned_data["confirmed"]:
-                answer = self._refund(request, target, form)
-                if answer is not None:
-                    return answer
-            elif amount_of(form, self.unit) > most:
-                form.add_error("amount", _("More than can be refunded."))
-            else:
-                preview = refunds.describe_refund(amount=amount_of(form, self.unit), **{self.field: target})
-        context = self.admin_site.each_context(request) | {
+        target = self.get_object(request, object_id)
+        if target is None:
+            raise Http404
+        of: dict[str, Any] = {self.field: target}
+        most = Decimal(refunds.refundable_amount(**of)) / self.unit
+        start = {"amount": most, "idempotency_key": uuid4()}
+        page = {
             "title": _("Refund"),
-            "opts": self.opts,
             "original": target,
-            "form": form,
-            "most": start["amount"],
-            "preview": preview,
+            "intro": _("At most {most} can be refunded for {target}.").format(most=most, target=target),
+            "button": _("Refund now"),
             "back": reverse(f"admin:billing_{self.opts.model_name}_change", args=[target.pk]),
         }
-        return TemplateResponse(request, "admin/billing/refund.html", context)
+        return answer_in_two_steps(
+            request,
+            model_admin=self,
+            form=RefundForm(request.POST or None, initial=start, unit=self.unit),
+            preview=lambda form: self._preview(request, form, of),
+            act=lambda form: self._refund(request, form, of),
+            page=page,
+        )
 
-    def _refund(self, request: HttpRequest, target: Model, form: RefundForm) -> HttpResponse | None:
-        """Make the refund; None when it was refused, with the message on the form."""
+    def _preview(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> str:
+        if form.smallest_units > refunds.refundable_amount(**of):
+            raise StepRefused(_("More than can be refunded."))
+        what = refunds.describe_refund(by=cast(Request, request).user, amount=form.smallest_units, **of)
+        why = _("Reason: {reason}. The customer is told, and the audit log keeps it.")
+        return f"{what} {why.format(reason=form.cleaned_data['reason'])}"
+
+    def _refund(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> HttpResponse:
         try:
             refund = refunds.request_refund(
                 by=cast(Request, request).user,
-                amount=amount_of(form, self.unit),
+                amount=form.smallest_units,
                 reason=form.cleaned_data["reason"],
                 idempotency_key=str(form.cleaned_data["idempotency_key"]),
-                **cast(dict[str, Any], {self.field: target}),
+                **of,
             )
-        except refunds.RefundRefused as error:
-            form.add_error(None, str(error))
-            return None
-        messages.success(request, _("Refund: {state}.").format(state=refund.get_state_display()))
+        except refunds.RefundConflict as conflict:
+            raise StepRefused(conflict, status=HTTPStatus.CONFLICT) from conflict
+        except refunds.RefundRefused as refused:
+            raise StepRefused(refused) from refused
+        level = messages.WARNING if refund.error else messages.SUCCESS
+        text = _("Refund: {state}.").format(state=refund.get_state_display())
+        messages.add_message(request, level, f"{text} {refund.error}".strip())
         return redirect("admin:billing_refund_changelist")
 
 
@@ -107,7 +116,7 @@ class RefundableAdmin(ReadOnlyAdmin):
 class HoldAdmin(RefundableAdmin):
     """What is and was set aside; a settled one can be refunded."""
 
-    field, unit = "hold", 1_000_000
+    field, unit, permissions = "hold", 1_000_000, (refunds.PERMISSION, "billing.request_refund")
     list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
     list_filter = ("state", "model_key", "created_at")
     search_fields = ("id", "wallet__user__email", "reference")
@@ -118,7 +127,8 @@ class HoldAdmin(RefundableAdmin):
 class TopUpAdmin(RefundableAdmin):
     """Orders and their payments; a paid one can be refunded."""
 
-    field, unit = "topup", 100
+    field, unit, permissions = "topup", 100, (refunds.PERMISSION,)
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # as of Django 6 anyway
     list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
     list_filter = ("state", "provider", "currency", "created_at")
     search_fields = ("id", "user__email", "checkout_reference", "payment_reference")
@@ -129,15 +139,25 @@ class TopUpAdmin(RefundableAdmin):
 class RefundAdmin(ReadOnlyAdmin):
     """Refunds, and the decision on those that wait for a second person."""
 
-    list_display = ("id", "requested_at", "state", "amount", "reason", "requested_by", "decided_by", "error")
+    list_display = (
+        "id",
+        "requested_at",
+        "state",
+        "amount",
+        "reason",
+        "requested_by",
+        "decided_by",
+        "error",
+        "next_try_at",
+    )
     list_filter = ("state", "requested_at")
     search_fields = ("id", "reason", "hold__id", "topup__id", "requested_by__email")
     list_select_related = ("requested_by", "decided_by")
-    actions = ("approve", "reject")
+    actions = ("approve", "reject", "try_again")
 
     def has_make_refund_permission(self, request: HttpRequest) -> bool:
         """Who may decide."""
-        return request.user.has_perm(PERMISSION)
+        return request.user.has_perm(refunds.PERMISSION)
 
     @admin.action(permissions=["make_refund"], description=gettext_lazy("Approve and carry out"))
     def approve(self, request: HttpRequest, chosen: QuerySet[Refund]) -> None:
@@ -149,13 +169,23 @@ class RefundAdmin(ReadOnlyAdmin):
         """Reject what waits."""
         self._decide(request, chosen, is_approved=False)
 
+    @admin.action(permissions=["make_refund"], description=gettext_lazy("Try again now"))
+    def try_again(self, request: HttpRequest, chosen: QuerySet[Refund]) -> None:
+        """Send approved refunds whose provider was away, without waiting for their time."""
+        for refund in chosen.filter(state=RefundState.APPROVED):
+            self._say(request, refund_payouts.carry_out(refund_id=refund.pk))
+
     def _decide(self, request: HttpRequest, chosen: QuerySet[Refund], *, is_approved: bool) -> None:
         for refund in chosen:
             try:
                 decided = refunds.decide_refund(refund=refund, by=cast(Request, request).user, is_approved=is_approved)
             except refunds.RefundRefused as error:
-                messages.error(request, f"{refund.pk}: {error}")
+                messages.error(request, f"{refund}: {error}")
             else:
-                level = messages.WARNING if decided.state == RefundState.APPROVED else messages.SUCCESS
-                text = decided.error or decided.get_state_display()
-                messages.add_message(request, level, f"{refund.pk}: {text}")
+                self._say(request, decided)
+
+    def _say(self, request: HttpRequest, refund: Refund) -> None:
+        """What became of it; an error stands beside its state."""
+        is_good = refund.state in {RefundState.DONE, RefundState.REJECTED}
+        text = " · ".join(filter(None, [refund.get_state_display(), refund.error]))
+        messages.add_message(request, messages.SUCCESS if is_good else messages.WARNING, f"{refund}: {text}")

@@ -11,5 +11,8 @@ class BillingConfig(AppConfig):
     verbose_name = _("Billing")
 
     def ready(self) -> None:
-        """Connect the signals."""
+        """Connect the signals, and add this app's tables to the data export."""
         from billing import receivers  # noqa: F401
+        from billing.data_export import add_billing_sections
+
+        add_billing_sections()

@@ -8,9 +8,12 @@ import json
 from datetime import datetime
 
 from django.db.models import Case, Max, Q, QuerySet, Sum, When
+from django.utils import timezone
 
 from accounts.models import User
+from billing import hot_path
 from billing.models import DebtPayment, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
+from billing.watch import arm
 
 
 class LedgerError(Exception):
@@ -45,9 +48,13 @@ def move(
     topup: TopUp | None = None,
     expires_at: datetime | None = None,
     from_grant: Grant | None = None,
+    is_first: bool = False,
 ) -> LedgerEntry:
-    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote."""
-    repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
+    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote.
+
+    With `is_first` the caller knows that the key is new, and no one looks.
+    """
+    repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
     if repeat is not None:
         return repeat
     if hold is None and -amount_microcredits > wallet.available_microcredits:
@@ -55,7 +62,7 @@ def move(
             available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
         )
     wallet.balance_microcredits += amount_microcredits  # the database does it; this keeps our copy in step
-    entry = LedgerEntry.objects.create(
+    entry = LedgerEntry(
         wallet=wallet,
         kind=kind,
         amount_microcredits=amount_microcredits,
@@ -65,7 +72,9 @@ def move(
         hold=hold,
         reason=reason,
         created_by=by,
+        created_at=timezone.now(),
     )
+    hot_path.insert_entry(entry)
     if amount_microcredits > 0 and kind != EntryKind.REFUND:
         Grant.objects.create(
             wallet=wallet,
@@ -78,6 +87,7 @@ def move(
         _use_grants(entry, _parts_of(entry, from_grant, topup))
     if amount_microcredits > 0:
         pay_debts(wallet)
+        arm(wallet)
     return entry
 
 
@@ -87,11 +97,12 @@ def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None)
         return _charged_parts(entry)
     if from_grant is not None:
         return [(from_grant.pk, from_grant.remaining_microcredits)]
+    if topup is None:
+        return hot_path.spendable_grants(entry.wallet_id)
+    # A payment takes its own credits back before it touches others.
     in_order = entry.wallet.grants.unspent().in_spending_order()
-    if topup is not None:  # a payment takes its own credits back before it touches others
-        is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
-        in_order = in_order.order_by(is_own, *in_order.query.order_by)
-    return list(in_order.values_list("pk", "remaining_microcredits"))
+    is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
+    return list(in_order.order_by(is_own, *in_order.query.order_by).values_list("pk", "remaining_microcredits"))
 
 
 def _use_grants(entry: LedgerEntry, parts: list[tuple[int, int]]) -> None:
@@ -102,11 +113,11 @@ def _use_grants(entry: LedgerEntry, parts: list[tuple[int, int]]) -> None:
         if left == 0:
             break
         part = min(left, most)
-        uses.append(GrantUse(grant_id=grant_id, entry=entry, amount_microcredits=sign * part))
+        uses.append((grant_id, sign * part))
         left -= part
     if left:
         raise LedgerError(f"the grants of wallet {entry.wallet_id} do not cover entry {entry.pk}: {left} are missing")
-    GrantUse.objects.bulk_create(uses)
+    hot_path.insert_uses(entry.pk, uses)
 
 
 def _charged_parts(refund_entry: LedgerEntry) -> list[tuple[int, int]]:

@@ -73,23 +73,35 @@ class Format:
 def export_response(entries: QuerySet[LedgerEntry], format_name: str) -> StreamingHttpResponse:
     """A download of these entries, the latest first. `format_name` is a key of FORMATS."""
     file_format = FORMATS[format_name]
-    response = StreamingHttpResponse(stream(entries, file_format), content_type=file_format.content_type)
+    response = streamed(entries, file_format)
     file_name = f"tally-credits-{timezone.now():%Y-%m-%d}.{format_name}"
     response["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    return response
+
+
+def streamed(
+    entries: QuerySet[LedgerEntry], file_format: Format, *, is_oldest_first: bool = False
+) -> StreamingHttpResponse:
+    """These entries in a format of the caller's, the latest first unless asked otherwise."""
+    parts = stream(entries, file_format, is_oldest_first=is_oldest_first)
+    response = StreamingHttpResponse(parts, content_type=file_format.content_type)
     response["Cache-Control"] = "no-store"
     connection.close()  # what the log-in check used; the download may wait for its turn
     return response
 
 
-async def stream(entries: QuerySet[LedgerEntry], file_format: Format) -> AsyncIterator[bytes]:
+async def stream(
+    entries: QuerySet[LedgerEntry], file_format: Format, *, is_oldest_first: bool = False
+) -> AsyncIterator[bytes]:
     """Yield the file piece by piece. Holds no database connection and no rows between two pieces."""
     yield file_format.head.encode()
     separator = ""
-    below: int | None = None
+    beyond: int | None = None
     is_last = False
     while not is_last:
+        batch = partial(_render_batch, entries, file_format, beyond, is_oldest_first)
         async with _batches_at_once:
-            text, below, is_last = await in_thread(partial(_render_batch, entries, file_format, below))
+            text, beyond, is_last = await in_thread(batch)
         if text:
             yield f"{separator}{text}".encode()
             separator = file_format.between
@@ -97,11 +109,12 @@ async def stream(entries: QuerySet[LedgerEntry], file_format: Format) -> AsyncIt
 
 
 def _render_batch(
-    entries: QuerySet[LedgerEntry], file_format: Format, below: int | None
+    entries: QuerySet[LedgerEntry], file_format: Format, beyond: int | None, is_oldest_first: bool
 ) -> tuple[str, int | None, bool]:
-    """The next entries below this number as text, the lowest number among them, and whether they are the last."""
-    older = entries if below is None else entries.filter(pk__lt=below)
-    rows = [_row(*values) for values in older.order_by("-pk").values_list(*FIELDS)[:BATCH_ENTRIES]]
+    """The next entries beyond this number as text, the last number among them, and whether they are the last."""
+    order, side = ("pk", "pk__gt") if is_oldest_first else ("-pk", "pk__lt")
+    following = entries if beyond is None else entries.filter(**{side: beyond})
+    rows = [_row(*values) for values in following.order_by(order).values_list(*FIELDS)[:BATCH_ENTRIES]]
     return file_format.render(rows), rows[-1][0] if rows else None, len(rows) < BATCH_ENTRIES
 
 
@@ -129,6 +142,16 @@ def _as_csv(rows: Iterable[Row]) -> str:
     text = io.StringIO()
     csv.writer(text).writerows([*map(_harmless, COLUMNS, row)] for row in rows)
     return text.getvalue()
+
+
+def framed_csv(opening_microcredits: int, closing_microcredits: int) -> Format:
+    """The CSV with a row before the entries for the opening balance, and one after them for the closing one."""
+    before, after = (
+        _as_csv([(None, None, kind, None, None, balance, *[None] * 5)])
+        for kind, balance in (("opening_balance", opening_microcredits), ("closing_balance", closing_microcredits))
+    )
+    plain = FORMATS["csv"]
+    return Format(plain.content_type, plain.head + before, plain.between, after, plain.render)
 
 
 def _as_json(rows: Iterable[Row]) -> str:

@@ -12,7 +12,9 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import ApiKey, User
+from billing import hot_path
+from billing.caps import MonthlyCapReached, cap_room_microcredits, refuse_over_cap
 from billing.entries import (
     IdempotencyConflict,
     InsufficientCredits,
@@ -23,6 +25,7 @@ from billing.entries import (
     move,
     pay_debts,
 )
+from billing.key_caps import KeyCapReached, key_cap_room_microcredits, refuse_over_key_cap
 from billing.models import (
     GRANT_KINDS,
     Debt,
@@ -32,12 +35,13 @@ from billing.models import (
     Hold,
     HoldState,
     LedgerEntry,
-    Price,
     TopUp,
     Wallet,
 )
+from billing.watch import call_if_low
 
-__all__ = ["IdempotencyConflict", "InsufficientCredits", "LedgerError"]  # from `entries`, for those who call us
+# From `entries` and `caps`, for those who call us.
+__all__ = ["IdempotencyConflict", "InsufficientCredits", "KeyCapReached", "LedgerError", "MonthlyCapReached"]
 
 
 class HoldClosed(LedgerError):
@@ -198,45 +202,51 @@ def hold(
     prompt_tokens: int,
     max_completion_tokens: int,
     reference: str,
+    api_key: ApiKey | None = None,
 ) -> Hold:
     """Set the worst case of an answer aside at the current prices, once for each reference.
 
     When the wallet affords the prompt but not all of `max_completion_tokens`, the hold covers the tokens it does
-    afford: read `max_completion_tokens` of the result. Raises InsufficientCredits when that would be fewer than
-    MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts below 1, and
+    afford: read `max_completion_tokens` of the result. So it does under a monthly cap, the customer's or that of the
+    `api_key` they asked with. Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when that would be fewer
+    than MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts below 1, and
     IdempotencyConflict for a reference that already has a hold.
     """
     if prompt_tokens < 1 or max_completion_tokens < 1:
         raise ValueError("a hold needs at least one token each way")
-    price = Price.objects.current(model_key)
+    now = timezone.now()
+    wallet, price = hot_path.lock_wallet_and_read_price(user.pk, model_key, now)
     if price is None:
         raise NoPrice(f"{model_key} has no price")
-    wallet = lock_wallet(user=user)
+    draft = Hold(
+        wallet=wallet,
+        reference=reference,
+        api_key=api_key,
+        model_key=model_key,
+        prompt_microcredits_per_token=price.prompt_microcredits_per_token,
+        completion_microcredits_per_token=price.completion_microcredits_per_token,
+        prompt_tokens=prompt_tokens,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.HOLD_LIFETIME_SECONDS),
+    )
+    cap_room, key_room = cap_room_microcredits(wallet), key_cap_room_microcredits(api_key)
+    least_room = min((room for room in (cap_room, key_room) if room is not None), default=None)
+    if _fit(draft, max_completion_tokens, least_room) and hot_path.insert_hold(draft):
+        return draft
     _refuse_debtor(wallet)
     expire_due_grants(wallet)
     if Hold.objects.filter(reference=reference).exists():
         raise IdempotencyConflict(f"{reference} already has a hold")
-    prompt_cost = prompt_tokens * price.prompt_microcredits_per_token
-    token_cost = price.completion_microcredits_per_token
-    affordable_tokens = (wallet.available_microcredits - prompt_cost) // token_cost
-    least_tokens = min(max_completion_tokens, settings.MIN_AFFORDABLE_TOKENS)
-    if affordable_tokens < least_tokens:
+    if not _fit(draft, max_completion_tokens, least_room):
+        least_tokens = min(max_completion_tokens, settings.MIN_AFFORDABLE_TOKENS)
+        needed_microcredits = price.cost_microcredits(prompt_tokens, least_tokens)
+        refuse_over_cap(wallet, cap_room, needed_microcredits)
+        refuse_over_key_cap(key_room, needed_microcredits)
         raise InsufficientCredits(
-            available_microcredits=wallet.available_microcredits,
-            needed_microcredits=prompt_cost + least_tokens * token_cost,
+            available_microcredits=wallet.available_microcredits, needed_microcredits=needed_microcredits
         )
-    granted_tokens = min(max_completion_tokens, affordable_tokens)
-    return Hold.objects.create(
-        wallet=wallet,
-        reference=reference,
-        model_key=model_key,
-        prompt_microcredits_per_token=price.prompt_microcredits_per_token,
-        completion_microcredits_per_token=token_cost,
-        prompt_tokens=prompt_tokens,
-        max_completion_tokens=granted_tokens,
-        amount_microcredits=prompt_cost + granted_tokens * token_cost,
-        expires_at=timezone.now() + timedelta(seconds=settings.HOLD_LIFETIME_SECONDS),
-    )
+    draft.save(force_insert=True)
+    return draft
 
 
 @transaction.atomic
@@ -246,32 +256,29 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     Settling again with the same count changes nothing. Raises ValueError for a count outside the hold and
     HoldClosed when the hold was closed in any other way.
     """
-    open_hold = _lock_hold(hold_id)
+    open_hold = hot_path.lock_wallet_and_read_hold(hold_id)
     if not 0 <= completion_tokens <= open_hold.max_completion_tokens:
         raise ValueError(f"{completion_tokens} tokens, the hold covers {open_hold.max_completion_tokens}")
-    if open_hold.state == HoldState.SETTLED and open_hold.completion_tokens == completion_tokens:
-        return open_hold
-    if open_hold.state != HoldState.ACTIVE:
-        raise HoldClosed(f"hold {hold_id} is {open_hold.state}")
-    charge = (
-        open_hold.prompt_tokens * open_hold.prompt_microcredits_per_token
-        + completion_tokens * open_hold.completion_microcredits_per_token
-    )
     open_hold.state = HoldState.SETTLED
     open_hold.completion_tokens = completion_tokens
-    open_hold.charged_microcredits = charge
+    open_hold.charged_microcredits = open_hold.prompt_cost_microcredits + open_hold.completion_cost_microcredits
     open_hold.closed_at = timezone.now()
-    open_hold.save(update_fields=["state", "completion_tokens", "charged_microcredits", "closed_at"])
+    owed = hot_path.settle_hold(open_hold)
+    if owed is None:
+        return _settled_before(hold_id, completion_tokens)
     open_hold.wallet.held_microcredits -= open_hold.amount_microcredits  # as the database just did
     move(
         open_hold.wallet,
         kind=EntryKind.USAGE,
-        amount_microcredits=-charge,
+        amount_microcredits=-open_hold.charged_microcredits,
         idempotency_key=f"usage:{hold_id}",
         reason=open_hold.reference,
         hold=open_hold,
+        is_first=True,  # a hold is closed once
     )
-    pay_debts(open_hold.wallet)
+    if owed:
+        pay_debts(open_hold.wallet)
+    call_if_low(open_hold.wallet)
     return open_hold
 
 
@@ -359,6 +366,30 @@ def _refuse_debtor(wallet: Wallet) -> None:
     owed = owed_microcredits(wallet=wallet)
     if owed:
         raise CreditsOwed(owed_microcredits=owed)
+
+
+def _fit(draft: Hold, most_tokens: int, cap_room_microcredits: int | None) -> bool:
+    """Size the hold to what its wallet affords, up to `most_tokens`; False when that is too little to be useful.
+
+    What it affords is what is available, within the room that a monthly cap leaves (None: no cap).
+    """
+    affordable = draft.wallet.available_microcredits
+    if cap_room_microcredits is not None:
+        affordable = min(affordable, cap_room_microcredits)
+    token_cost = draft.completion_microcredits_per_token
+    affordable_tokens: int = (affordable - draft.prompt_cost_microcredits) // token_cost
+    draft.max_completion_tokens = min(most_tokens, affordable_tokens)
+    draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost
+    least_tokens: int = min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
+    return affordable_tokens >= least_tokens
+
+
+def _settled_before(hold_id: UUID, completion_tokens: int) -> Hold:
+    """The hold, if it was closed with this very count. The wallet is locked, so what is read now stays."""
+    closed = Hold.objects.select_related("wallet").get(pk=hold_id)
+    if closed.state == HoldState.SETTLED and closed.completion_tokens == completion_tokens:
+        return closed
+    raise HoldClosed(f"hold {hold_id} is {closed.state}")
 
 
 def _lock_hold(hold_id: UUID) -> Hold:

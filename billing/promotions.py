@@ -3,32 +3,44 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts import audit
 from accounts.models import User
 from billing import ledger
 from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
+MOST_GENERATED = 10_000
 GENERATED_LENGTH = 12  # 31 ** 12 possible codes: nobody guesses one
+
+
+class StockExists(ValueError):
+    """There is another stock of this name."""
 
 
 class InvalidCode(Exception):
     """The code gives nothing to this user now; the message says why. Nothing was credited."""
 
 
+class CodeExists(Exception):
+    """There is another code of this spelling."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeTerms:
-    """What each code of a generated stock is worth, and for whom."""
+    """What each code of a generated stock is worth, when and for whom; `batch` is the stock's name."""
 
     credits_microcredits: int
     batch: str
     expires_after_days: int | None = None
+    starts_at: datetime | None = None
     ends_at: datetime | None = None
     is_for_new_users: bool = False
 
@@ -57,22 +69,67 @@ def redeem_code(*, user: User, text: str) -> Redemption:
     return Redemption.objects.create(code=code, wallet=wallet, number=used + 1, entry=entry)
 
 
-def generate_codes(*, terms: CodeTerms, count: int) -> list[PromotionCode]:
-    """Make a stock of single-use codes. Raises ValueError unless 1 to 10,000 are asked for."""
-    if not 1 <= count <= 10_000:
-        raise ValueError("between 1 and 10,000 codes at a time")
-    return PromotionCode.objects.bulk_create(
-        PromotionCode(
-            code="".join(secrets.choice(ALPHABET) for _position in range(GENERATED_LENGTH)),
-            credits_microcredits=terms.credits_microcredits,
-            expires_after_days=terms.expires_after_days,
-            ends_at=terms.ends_at,
-            most_redemptions=1,
-            is_for_new_users=terms.is_for_new_users,
-            batch=terms.batch,
-        )
+@transaction.atomic
+def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> list[PromotionCode]:
+    """Make a stock of single-use codes, once for each name: asked for again, it returns the same codes.
+
+    Raises ValueError unless 1 to MOST_GENERATED are asked for under a name, StockExists when the name has another
+    stock.
+    """
+    if not 1 <= count <= MOST_GENERATED or not terms.batch.strip():
+        raise ValueError("between 1 and 10,000 codes at a time, under a name")
+    fields = _fields_of(terms)
+    with connection.cursor() as cursor:  # there is no row yet that two people at once could wait for
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"codes {terms.batch}"])
+    earlier = list(PromotionCode.objects.filter(batch=terms.batch).order_by("pk"))
+    if earlier:
+        if len(earlier) == count and all(getattr(earlier[0], name) == value for name, value in fields.items()):
+            return earlier
+        raise StockExists(_("There is another stock of this name."))
+    made = PromotionCode.objects.bulk_create(
+        PromotionCode(code="".join(secrets.choice(ALPHABET) for _position in range(GENERATED_LENGTH)), **fields)
         for _number in range(count)
     )
+    if by is not None:
+        worth = count * terms.credits_microcredits
+        audit.record(actor=by, action="codes generated", batch=terms.batch, count=count, microcredits=worth)
+    return made
+
+
+@transaction.atomic
+def create_code(*, code: str, by: User, **fields: Any) -> PromotionCode:
+    """Make one code with these fields of `PromotionCode`. Raises CodeExists."""
+    try:
+        with transaction.atomic():
+            made = PromotionCode.objects.create(code=code.strip().upper(), **fields)
+    except IntegrityError as error:
+        if "billing_code_is_unique" not in str(error):
+            raise
+        raise CodeExists(_("There is a code of this spelling.")) from error
+    audit.record(actor=by, action="code created", code=made.code, microcredits=made.credits_microcredits)
+    return made
+
+
+@transaction.atomic
+def withdraw_code(*, code: PromotionCode, by: User) -> PromotionCode:
+    """Let a code give nothing from now on. Doing it again changes nothing."""
+    if PromotionCode.objects.filter(pk=code.pk, is_active=True).update(is_active=False):
+        audit.record(actor=by, action="code withdrawn", code=code.code)
+    code.refresh_from_db()
+    return code
+
+
+def _fields_of(terms: CodeTerms) -> dict[str, Any]:
+    """What every code of a stock has. Without a beginning it holds from the moment it is made."""
+    begins = {} if terms.starts_at is None else {"starts_at": terms.starts_at}
+    return begins | {
+        "credits_microcredits": terms.credits_microcredits,
+        "expires_after_days": terms.expires_after_days,
+        "ends_at": terms.ends_at,
+        "most_redemptions": 1,
+        "is_for_new_users": terms.is_for_new_users,
+        "batch": terms.batch,
+    }
 
 
 def _refuse_outside_limits(code: PromotionCode, user: User, used: int) -> None:

@@ -1,7 +1,7 @@
-"""Are Stripe and we of one mind about who paid? Compares the last days of payments; credits nothing by itself.
+"""Are Stripe and we of one mind about who paid, and what went back? Compares; credits and takes nothing by itself.
 
-A webhook can be lost for good: Stripe gives up after three days. Then a customer has paid and has nothing, and only
-this comparison notices.
+A webhook can be lost for good: Stripe gives up after three days. Then a customer has paid and has nothing, or has
+the money back and the credits too, and only this comparison notices.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,25 @@ from django.db.models import Q
 from django.utils import timezone
 
 from billing.models import TopUp, TopUpState
-from billing.stripe_payments import NAME, StripeJson, id_of, parse_topup_id, session_named, sessions_since
+from billing.stripe_payments import (
+    NAME,
+    Returned,
+    StripeJson,
+    StripeProvider,
+    automatic_payments_since,
+    disputed_minor,
+    id_of,
+    parse_id,
+    returned_since,
+    session_named,
+    sessions_since,
+)
 
 DAYS = 3
 # A session lives a day, and a bank transfer into it may take two weeks: how far back an open order is asked about.
 OPEN_ORDER_DAYS = 30
+# A card payment can be disputed for 120 days, and a refund in the dashboard has no end: how far back both are listed.
+RETURN_DAYS = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +62,30 @@ def reconcile(*, days: int = DAYS) -> list[Finding]:
         session = session_named(topup.checkout_reference) if topup.checkout_reference else None
         if session is not None:
             sessions[session["id"]] = session
+    sessions |= _automatic_payments(since)
     paid = {key: session for key, session in sessions.items() if session["payment_status"] == "paid"}
     findings = [finding for session in paid.values() for finding in _check_session(session)]
-    return findings + list(_unknown_to_stripe(since, started_at, paid))
+    findings += _unknown_to_stripe(since, started_at, paid)
+    return findings + list(_compare_returns(started_at - timedelta(days=max(days, RETURN_DAYS))))
+
+
+def _automatic_payments(since: datetime) -> dict[str, StripeJson]:
+    """Charges of automatic orders, which have no session, in the words of one; asked for where there were any."""
+    lately = TopUp.objects.automatic().filter(Q(created_at__gte=since) | Q(paid_at__gte=since), provider=NAME)
+    first = lately.order_by("created_at").first()
+    if first is None:
+        return {}
+    return {
+        payment["id"]: {
+            "id": payment["id"],
+            "payment_status": "paid" if payment["status"] == "succeeded" else "unpaid",
+            "amount_total": payment["amount_received"],
+            "currency": payment["currency"],
+            "payment_intent": payment["id"],
+            "metadata": payment["metadata"],
+        }
+        for payment in automatic_payments_since(first.created_at - timedelta(minutes=5))
+    }
 
 
 def _orders_to_ask_about(since: datetime) -> list[TopUp]:
@@ -65,7 +100,7 @@ def _check_session(session: StripeJson) -> Iterator[Finding]:
     text = (session.get("metadata") or {}).get("topup_id", "")
     if not text:
         return
-    topup_id = parse_topup_id(text)
+    topup_id = parse_id(text)
     topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
     took = f"{session['amount_total']} {session['currency']}"
     if topup is None:
@@ -88,3 +123,27 @@ def _unknown_to_stripe(since: datetime, until: datetime, paid: dict[str, StripeJ
         if topup.payment_reference not in known:
             detail = f"{topup.amount_minor} {topup.currency}, payment {topup.payment_reference or 'none'}"
             yield Finding("credited but not paid", str(topup.pk), topup.checkout_reference, detail)
+
+
+def _compare_returns(since: datetime) -> Iterator[Finding]:
+    """Payments whose refunds or disputes are not the same here and at Stripe.
+
+    Of a payment made since then the two lists hold all that went back. Of an older one that is in them, Stripe is
+    asked for everything.
+    """
+    returned = returned_since(since)
+    was_returned = Q(refunded_minor__gt=0) | Q(disputed_minor__gt=0)
+    ours = TopUp.objects.filter(provider=NAME, state=TopUpState.PAID).order_by("paid_at")
+    for topup in ours.filter(Q(payment_reference__in=[*returned]) | was_returned & Q(paid_at__gte=since)):
+        at_stripe = returned.get(topup.payment_reference, Returned())
+        amounts = (at_stripe.refunded_minor, at_stripe.disputed_minor(topup))
+        if topup.paid_at is not None and topup.paid_at < since:
+            live = [one.amount_minor for one in StripeProvider().refunds_of(topup) if one.is_live]
+            amounts = (sum(live), disputed_minor(topup.payment_reference, topup))
+        for done, theirs, here in zip(
+            ("refunded", "disputed"), amounts, (topup.refunded_minor, topup.disputed_minor), strict=True
+        ):
+            if min(theirs, topup.amount_minor) != here:
+                problem = f"{done} at Stripe, not here" if theirs > here else f"{done} here, not at Stripe"
+                detail = f"Stripe says {theirs} {topup.currency}, we say {here}"
+                yield Finding(problem, str(topup.pk), topup.checkout_reference, detail)

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts import audit
 from accounts.models import User
 from billing import ledger
 from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry, Package, Price
@@ -25,6 +27,58 @@ def give_signup_bonus(*, user: User) -> LedgerEntry | None:
         reason="sign-up bonus",
         expires_at=timezone.now() + timedelta(days=settings.SIGNUP_BONUS_DAYS),
     )
+
+
+@transaction.atomic
+def adjust_credits(*, user: User, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> LedgerEntry:
+    """Correct a wallet by hand, up or down, and note it in the audit log, in one transaction, once for each key.
+
+    Raises what `ledger.adjust` does, and IdempotencyConflict for a key that gave another reason.
+    """
+    ledger.lock_wallet(user=user)
+    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
+    if earlier is not None and earlier.reason != reason:
+        raise ledger.IdempotencyConflict(f"{idempotency_key} was used with another reason")
+    entry = ledger.adjust(
+        user=user, amount_microcredits=amount_microcredits, idempotency_key=idempotency_key, reason=reason, by=by
+    )
+    if earlier is None:
+        audit.record(actor=by, action="credits adjusted", subject=user, microcredits=amount_microcredits, reason=reason)
+    return entry
+
+
+class PriceExists(Exception):
+    """The model has another price from this very moment."""
+
+
+@transaction.atomic
+def add_price(
+    *,
+    model_key: str,
+    prompt_microcredits_per_token: int,
+    completion_microcredits_per_token: int,
+    effective_at: datetime,
+    by: User,
+) -> Price:
+    """Add a version of a model's prices, in microcredits per token; earlier ones stay. Raises PriceExists.
+
+    Holds that were made before keep the prices they were promised.
+    """
+    try:
+        with transaction.atomic():
+            price = Price.objects.create(
+                model_key=model_key,
+                prompt_microcredits_per_token=prompt_microcredits_per_token,
+                completion_microcredits_per_token=completion_microcredits_per_token,
+                effective_at=effective_at,
+                created_by=by,
+            )
+    except IntegrityError as error:
+        if "billing_price_one_a_moment" not in str(error):
+            raise
+        raise PriceExists(_("This model has another price from that moment.")) from error
+    audit.record(actor=by, action="price added", model=model_key, price=price.pk)
+    return price
 
 
 def set_first_price(*, model_key: str, prompt_microcredits: int, completion_microcredits: int) -> None:

@@ -1,8 +1,8 @@
 """What Stripe's events mean for orders. Each is stored first, as it came, then processed once.
 
 Stripe delivers an event at least once, in any order, for three days (https://docs.stripe.com/webhooks). So nothing
-here depends on order: completions win over failures, refunds are running totals, and disputes are never taken from
-the event but read anew. An event that came before its order's completion is refused, and so comes again after it.
+here depends on order: completions win over failures; refunds and disputes are never taken from the event but read
+anew. An event that came before its order's completion is refused, and so comes again after it.
 """
 
 import logging
@@ -14,9 +14,19 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from billing import topups
+from billing import automatic_topups, cards, refund_payouts, topups
 from billing.models import PaymentEvent, TopUp, TopUpState
-from billing.stripe_payments import NAME, StripeJson, disputed_minor, id_of, parse_topup_id, topup_id_of_payment
+from billing.payments import KeptCard
+from billing.stripe_payments import (
+    NAME,
+    StripeJson,
+    card_of_setup,
+    charge_of,
+    disputed_minor,
+    id_of,
+    parse_id,
+    topup_id_of_payment,
+)
 from billing.topups import TopUpConflict
 
 logger = logging.getLogger(__name__)
@@ -39,7 +49,7 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A Checkout Session was paid: minor units, and the PaymentIntent."""
+    """A Checkout Session or an automatic order was paid: minor units, and the PaymentIntent."""
 
     topup_id: UUID
     amount_minor: int
@@ -57,10 +67,9 @@ class Unpaid:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The running total of a payment's refunds, in minor units."""
+    """Something happened to a payment's refunds: `refund_payouts` reads what."""
 
     topup_id: UUID
-    total_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,23 @@ class Disputed:
     total_minor: int
 
 
-Change = Paid | Unpaid | Refunded | Disputed
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """An automatic order's card said no."""
+
+    topup_id: UUID
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardEntered:
+    """A customer entered a card for us to keep."""
+
+    card_id: UUID
+    kept: KeptCard
+
+
+Change = Paid | Unpaid | Refunded | Disputed | Declined | CardEntered
 
 
 def receive_event(*, event: StripeJson) -> Outcome:
@@ -103,6 +128,10 @@ def _process(stored: PaymentEvent) -> None:
         _close(stored, None)
         return
     change = read(stored.payload["data"]["object"])
+    if isinstance(change, Refunded):
+        refund_payouts.follow_refunds(topup_id=change.topup_id)
+        _close(stored, None)
+        return
     for _attempt in range(MOST_READS):
         if not isinstance(change, Disputed):
             _close(stored, change)
@@ -134,13 +163,15 @@ def _apply(change: Change) -> None:
         case Paid():
             _complete(change)
         case Unpaid(state=TopUpState.PENDING):
-            _set_pending(change.topup_id)
+            topups.wait_for_payment(topup_id=change.topup_id, provider=NAME)
         case Unpaid():
             topups.fail_topup(topup_id=change.topup_id, provider=NAME, state=change.state)
-        case Refunded():
-            topups.set_refunded(topup_id=change.topup_id, provider=NAME, refunded_minor=change.total_minor)
         case Disputed():
             topups.set_disputed(topup_id=change.topup_id, provider=NAME, disputed_minor=change.total_minor)
+        case Declined():
+            automatic_topups.note_decline(topup_id=change.topup_id, provider=NAME, code=change.code)
+        case CardEntered():
+            cards.keep_card(card_id=change.card_id, provider=NAME, kept=change.kept)
 
 
 def _complete(paid: Paid) -> None:
@@ -155,16 +186,10 @@ def _complete(paid: Paid) -> None:
         raise TopUpConflict(f"{topup} was paid twice: {topup.payment_reference}, then {paid.payment_reference}")
 
 
-@transaction.atomic
-def _set_pending(topup_id: UUID) -> None:
-    """Note that the money is on its way, unless the order has ended: `completed` may come after its failure."""
-    ended = TopUp.objects.select_for_update().filter(provider=NAME, pk=topup_id).exclude(state=TopUpState.CREATED)
-    if not ended:
-        topups.fail_topup(topup_id=topup_id, provider=NAME, state=TopUpState.PENDING)
-
-
-def _read_completed(session: StripeJson) -> Change:
+def _read_completed(session: StripeJson) -> Change | None:
     """A session ended: paid now, or by a method whose money takes days. `amount_total` is what was asked for."""
+    if session["mode"] == "setup":
+        return _read_card(session)
     topup_id = _order_of_session(session)
     if session["payment_status"] == "unpaid":
         return Unpaid(topup_id, TopUpState.PENDING)
@@ -173,16 +198,39 @@ def _read_completed(session: StripeJson) -> Change:
     return Paid(topup_id, session["amount_total"], session["currency"], id_of(session["payment_intent"]))
 
 
+def _read_card(session: StripeJson) -> Change | None:
+    """A card was entered; None where somebody else's software asked for it."""
+    card_id = parse_id((session.get("metadata") or {}).get("card_id", ""))
+    kept = card_of_setup(id_of(session["setup_intent"])) if card_id else None
+    return CardEntered(card_id, kept) if card_id and kept else None
+
+
 def _read_failed(session: StripeJson) -> Change:
     return Unpaid(_order_of_session(session), TopUpState.FAILED)
 
 
-def _read_expired(session: StripeJson) -> Change:
+def _read_expired(session: StripeJson) -> Change | None:
+    if session["mode"] == "setup":  # nobody entered a card
+        return None
     return Unpaid(_order_of_session(session), TopUpState.CANCELLED)
 
 
-def _read_refunded(charge: StripeJson) -> Change:
-    return Refunded(_order_of_payment(id_of(charge["payment_intent"])).pk, charge["amount_refunded"])
+def _read_payment(payment: StripeJson) -> Change | None:
+    """An automatic order's charge ended. Other payments are told by their sessions."""
+    metadata = payment.get("metadata") or {}
+    if not metadata.get("automatic"):
+        return None
+    topup_id = parse_id(metadata.get("topup_id", ""))
+    if topup_id is None:
+        raise TopUpConflict(f"payment {payment['id']} is for no order of ours")
+    if payment["status"] == "succeeded":
+        return Paid(topup_id, payment["amount_received"], payment["currency"], payment["id"])
+    return Declined(topup_id, charge_of(payment).code)
+
+
+def _read_refunded(charge_or_refund: StripeJson) -> Change:
+    """Money was given back, or the bank sent it back to us: a charge and a refund both name their payment."""
+    return Refunded(_order_of_payment(id_of(charge_or_refund["payment_intent"])).pk)
 
 
 def _read_disputed(dispute: StripeJson) -> Change:
@@ -191,14 +239,9 @@ def _read_disputed(dispute: StripeJson) -> Change:
     return Disputed(topup.pk, disputed_minor(payment_intent, topup))
 
 
-def _read_failed_refund(refund: StripeJson) -> Change:
-    """The bank sent a refund back: the customer has neither money nor credits, and only a person can settle that."""
-    raise TopUpConflict(f"refund {refund['id']} of {id_of(refund['payment_intent'])} failed: settle it by hand")
-
-
 def _order_of_session(session: StripeJson) -> UUID:
     """The order a session is for. Not by client_reference_id: a payment link takes that from its buyer's URL."""
-    topup_id = parse_topup_id((session.get("metadata") or {}).get("topup_id", ""))
+    topup_id = parse_id((session.get("metadata") or {}).get("topup_id", ""))
     if topup_id is None:
         raise TopUpConflict(f"session {session['id']} is for no order of ours")
     return topup_id
@@ -213,7 +256,7 @@ def _order_of_payment(payment_intent: str) -> TopUp:
     topup = TopUp.objects.filter(provider=NAME, payment_reference=payment_intent).first() if payment_intent else None
     if topup is not None:
         return topup
-    topup_id = parse_topup_id(topup_id_of_payment(payment_intent)) if payment_intent else None
+    topup_id = parse_id(topup_id_of_payment(payment_intent)) if payment_intent else None
     topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
     if topup is None:
         raise TopUpConflict(f"payment {payment_intent} is for no order of ours")
@@ -233,13 +276,18 @@ def _note(stored: PaymentEvent, outcome: Outcome, error: Exception, level: int) 
     return outcome
 
 
-READERS: dict[str, Callable[[StripeJson], Change]] = {
+READERS: dict[str, Callable[[StripeJson], Change | None]] = {
+    "payment_intent.succeeded": _read_payment,
+    "payment_intent.payment_failed": _read_payment,
     "checkout.session.completed": _read_completed,
     "checkout.session.async_payment_succeeded": _read_completed,
     "checkout.session.async_payment_failed": _read_failed,
     "checkout.session.expired": _read_expired,
     "charge.refunded": _read_refunded,
-    "refund.failed": _read_failed_refund,
+    "charge.refund.updated": _read_refunded,
+    "refund.created": _read_refunded,
+    "refund.updated": _read_refunded,
+    "refund.failed": _read_refunded,
     "charge.dispute.created": _read_disputed,
     "charge.dispute.updated": _read_disputed,
     "charge.dispute.closed": _read_disputed,

@@ -8,6 +8,7 @@ PaymentIntent. The library retries a broken connection, 409 and 5xx.
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,8 +17,18 @@ import stripe
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from billing.models import TopUp
-from billing.payments import Checkout, PaymentError
+from billing.models import SavedCard, TopUp
+from billing.payments import (
+    AUTHENTICATION_REQUIRED,
+    CardSetup,
+    Charge,
+    ChargeOutcome,
+    Checkout,
+    KeptCard,
+    PaymentError,
+    PaymentRefused,
+    ProviderRefund,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +38,8 @@ TIMEOUT_SECONDS = (3.0, 8.0)
 MOST_RETRIES = 2
 SIGNATURE_TOLERANCE_SECONDS = 300
 PRODUCT_NAME = "Tally credits"  # not translated: a retry must send the same parameters, whoever's language it has
+
+REFUND_STATES_WITHOUT_MONEY = {"failed", "canceled"}  # "pending" and "requires_action" are on their way
 
 # A dispute in any other state has taken the money, or may. Inquiries (warning_*) and prevented ones never did.
 DISPUTE_STATES_WITHOUT_LOSS = {
@@ -45,8 +58,23 @@ class ForgedEvent(Exception):
     """The body is not one that Stripe signed with our secret within the last five minutes."""
 
 
+@dataclass(slots=True)
+class Returned:
+    """What of one payment went back: by refunds, in minor units, and by each dispute, in its own currency."""
+
+    refunded_minor: int = 0
+    disputes: list[tuple[int, str]] = field(default_factory=list)
+
+    def disputed_minor(self, topup: TopUp) -> int:
+        """What disputes hold; one in another currency than the payment's holds all of it."""
+        return sum(amount if currency == topup.currency else topup.amount_minor for amount, currency in self.disputes)
+
+
 class StripeProvider:
-    """Checkout Sessions: the customer pays on Stripe's page; webhooks and `reconciliation` say what came of it."""
+    """Checkout Sessions: the customer pays on Stripe's page; webhooks and `reconciliation` say what came of it.
+
+    Cards are kept by Checkout too, in setup mode: no number of a card ever comes here.
+    """
 
     name = NAME
 
@@ -80,27 +108,132 @@ class StripeProvider:
         return Checkout(reference=session.id, url=session.url or "")
 
     def refund(self, topup: TopUp, amount_minor: int, idempotency_key: str) -> None:
-        """Give money of a paid order back, once for each key. Raises PaymentError.
+        """Give money of a paid order back, once for each key. Raises PaymentRefused or PaymentError.
 
         Stripe forgets keys after a day, and a refund whose answer was lost may be sent again later than that. So the
-        key is also written on the refund and looked for first.
+        key is also written on the refund and looked for first. What Stripe made of it, `refunds_of` says.
         """
         if not topup.payment_reference:
-            raise PaymentError(_("This order was not paid through Stripe, so there is nothing to give back."))
+            raise PaymentRefused(_("This order was not paid through Stripe, so there is nothing to give back."))
+        if any(one.key == idempotency_key for one in self.refunds_of(topup)):
+            return
         with api() as client:
-            earlier = client.v1.refunds.list(params={"payment_intent": topup.payment_reference, "limit": 100})
-            same = (one for one in earlier.auto_paging_iter() if _metadata(one).get("key") == idempotency_key)
-            found = next(same, None)
-            refund = found or client.v1.refunds.create(
-                params={
-                    "payment_intent": topup.payment_reference,
-                    "amount": amount_minor,
-                    "metadata": {"topup_id": str(topup.pk), "key": idempotency_key},
-                },
-                options={"idempotency_key": idempotency_key},
+            try:
+                client.v1.refunds.create(
+                    params={
+                        "payment_intent": topup.payment_reference,
+                        "amount": amount_minor,
+                        "metadata": {"topup_id": str(topup.pk), "key": idempotency_key},
+                    },
+                    options={"idempotency_key": idempotency_key},
+                )
+            except (stripe.CardError, stripe.InvalidRequestError) as error:  # 400, 402, 404: about the request itself
+                reason = ": ".join(filter(None, [error.code, error.user_message]))
+                raise PaymentRefused(_("Stripe refused: {reason}").format(reason=reason)) from error
+
+    def refunds_of(self, topup: TopUp) -> list[ProviderRefund]:
+        """Every refund of the order's payment as of now, all pages. Raises PaymentError."""
+        if not topup.payment_reference:
+            return []
+        with api() as client:
+            found = client.v1.refunds.list(params={"payment_intent": topup.payment_reference, "limit": 100})
+            return [_read_refund(_plain(refund)) for refund in found.auto_paging_iter()]
+
+    def start_card_setup(self, card: SavedCard) -> CardSetup:
+        """Open a Checkout Session in setup mode, for a customer of Stripe's that is made once. Raises PaymentError."""
+        page = f"{settings.PUBLIC_URL}/credits/spending/"
+        with api() as client:
+            customer = (
+                card.customer_reference
+                or client.v1.customers.create(
+                    params={"email": card.wallet.user.email, "metadata": {"card_id": str(card.pk)}},
+                    options={"idempotency_key": f"customer:{card.pk}"},
+                ).id
             )
-        if refund.status in {"failed", "canceled"}:
-            raise PaymentError(_("Stripe could not give the money back. Nothing was refunded."))
+            session = client.v1.checkout.sessions.create(
+                params={
+                    "mode": "setup",
+                    "customer": customer,
+                    "allowed_payment_method_types": ["card"],
+                    "metadata": {"card_id": str(card.pk)},
+                    "success_url": f"{page}?card=1",
+                    "cancel_url": page,
+                },
+            )
+        return CardSetup(customer_reference=customer, reference=session.id, url=session.url or "")
+
+    def read_card(self, card: SavedCard) -> KeptCard | None:
+        """The card of a setup session that was completed. Raises PaymentError."""
+        session = session_named(card.setup_reference)
+        return card_of_setup(id_of(session["setup_intent"])) if session and session["status"] == "complete" else None
+
+    def forget_card(self, card: SavedCard) -> None:
+        """Detach the card from its customer; one that is gone already is gone. Raises PaymentError."""
+        with api() as client:
+            try:
+                client.v1.payment_methods.detach(card.method_reference)
+            except stripe.InvalidRequestError as error:
+                logger.warning("Stripe does not know the card any more: %s", error.code)
+
+    def charge_card(self, topup: TopUp, card: SavedCard) -> Charge:
+        """Make and confirm a PaymentIntent for which nobody is there (off_session). Raises PaymentError.
+
+        Stripe forgets keys after a day, so the order's payment is looked for before one is made.
+        """
+        metadata = {"topup_id": str(topup.pk), "automatic": "yes"}
+        with api() as client:
+            made = client.v1.payment_intents.list(params={"customer": card.customer_reference, "limit": 100})
+            own = (one for one in made.auto_paging_iter() if _metadata(one).get("topup_id") == metadata["topup_id"])
+            found = next(own, None)
+            try:
+                payment = found or client.v1.payment_intents.create(
+                    params={
+                        "amount": topup.amount_minor,
+                        "currency": topup.currency,
+                        "customer": card.customer_reference,
+                        "payment_method": card.method_reference,
+                        "allowed_payment_method_types": ["card"],
+                        "confirm": True,
+                        "off_session": True,
+                        "description": PRODUCT_NAME,
+                        "metadata": metadata,
+                    },
+                    options={"idempotency_key": f"charge:{topup.pk}"},
+                )
+            except stripe.CardError as error:
+                return Charge(ChargeOutcome.DECLINED, "", error.code or "card_declined")
+        return charge_of(_plain(payment))
+
+
+def charge_of(payment: StripeJson) -> Charge:
+    """What a PaymentIntent that was confirmed off session came to (https://docs.stripe.com/payments/paymentintents)."""
+    match payment["status"]:
+        case "succeeded":
+            return Charge(ChargeOutcome.PAID, payment["id"])
+        case "processing":
+            return Charge(ChargeOutcome.PENDING, payment["id"])
+        case "requires_action":
+            return Charge(ChargeOutcome.DECLINED, payment["id"], AUTHENTICATION_REQUIRED)
+    failure = payment.get("last_payment_error") or {}
+    return Charge(ChargeOutcome.DECLINED, payment["id"], failure.get("code") or payment["status"])
+
+
+def card_of_setup(setup_intent: str) -> KeptCard | None:
+    """The card that a SetupIntent kept, None while it has not. Raises PaymentError."""
+    with api() as client:
+        found = _plain(client.v1.setup_intents.retrieve(setup_intent, params={"expand": ["payment_method"]}))
+    if found["status"] != "succeeded":
+        return None
+    method = found["payment_method"]
+    return KeptCard(method["id"], method["card"]["brand"], method["card"]["last4"])
+
+
+def automatic_payments_since(since: datetime) -> list[StripeJson]:
+    """Every PaymentIntent of an automatic order made since then, all pages. Raises PaymentError."""
+    with api() as client:
+        made = client.v1.payment_intents.list(params={"created": {"gte": int(since.timestamp())}, "limit": 100})
+        payments = [_plain(payment) for payment in made.auto_paging_iter()]
+    return [payment for payment in payments if (payment.get("metadata") or {}).get("automatic")]
 
 
 @contextmanager
@@ -149,11 +282,26 @@ def disputed_minor(payment_intent: str, topup: TopUp) -> int:
     with api() as client:
         disputes = client.v1.disputes.list(params={"payment_intent": payment_intent, "limit": 100})
         found = [_plain(dispute) for dispute in disputes.auto_paging_iter()]
-    return sum(
-        dispute["amount"] if dispute["currency"] == topup.currency else topup.amount_minor
-        for dispute in found
-        if dispute["status"] not in DISPUTE_STATES_WITHOUT_LOSS
-    )
+    losing = [dispute for dispute in found if dispute["status"] not in DISPUTE_STATES_WITHOUT_LOSS]
+    return Returned(disputes=[(dispute["amount"], dispute["currency"]) for dispute in losing]).disputed_minor(topup)
+
+
+def returned_since(since: datetime) -> dict[str, Returned]:
+    """What refunds and disputes made since then have taken of each PaymentIntent, all pages. Raises PaymentError."""
+    start = int(since.timestamp())
+    with api() as client:
+        all_refunds = client.v1.refunds.list(params={"created": {"gte": start}, "limit": 100})
+        refunds = [_plain(refund) for refund in all_refunds.auto_paging_iter()]
+        all_disputes = client.v1.disputes.list(params={"created": {"gte": start}, "limit": 100})
+        disputes = [_plain(dispute) for dispute in all_disputes.auto_paging_iter()]
+    found: dict[str, Returned] = {}
+    for refund in refunds:
+        if refund["status"] not in REFUND_STATES_WITHOUT_MONEY:
+            _of_payment(found, refund).refunded_minor += refund["amount"]
+    for dispute in disputes:
+        if dispute["status"] not in DISPUTE_STATES_WITHOUT_LOSS:
+            _of_payment(found, dispute).disputes.append((dispute["amount"], dispute["currency"]))
+    return found
 
 
 def sessions_since(since: datetime) -> list[StripeJson]:
@@ -179,8 +327,8 @@ def id_of(value: Any) -> str:
     return str((value.get("id") if isinstance(value, dict) else value) or "")
 
 
-def parse_topup_id(text: str) -> UUID | None:
-    """An order's id as Stripe gives it back, or None for what is not one of ours."""
+def parse_id(text: str) -> UUID | None:
+    """An id of ours (of an order, of a card) as Stripe gives it back, or None for what is not one."""
     try:
         return UUID(text)
     except ValueError:
@@ -190,6 +338,21 @@ def parse_topup_id(text: str) -> UUID | None:
 def _plain(found: stripe.StripeObject) -> StripeJson:
     """A Stripe object as plain JSON, all the way down."""
     return found.to_dict(for_json=True)
+
+
+def _of_payment(found: dict[str, Returned], refund_or_dispute: StripeJson) -> Returned:
+    return found.setdefault(id_of(refund_or_dispute["payment_intent"]), Returned())
+
+
+def _read_refund(refund: StripeJson) -> ProviderRefund:
+    is_live = refund["status"] not in REFUND_STATES_WITHOUT_MONEY
+    return ProviderRefund(
+        reference=refund["id"],
+        key=(refund.get("metadata") or {}).get("key", ""),
+        amount_minor=refund["amount"],
+        is_live=is_live,
+        reason="" if is_live else f"{refund['status']}: {refund.get('failure_reason') or 'no reason given'}",
+    )
 
 
 def _metadata(found: stripe.StripeObject) -> StripeJson:

@@ -1,10 +1,13 @@
 """Periodic work of billing. Queue: default."""
 
 import logging
+from functools import partial
+from smtplib import SMTPException
+from typing import Any
 
 from celery import shared_task
 
-from billing import ledger, reconciliation, refunds, verification
+from billing import alerts, automatic_topups, ledger, notices, reconciliation, refund_payouts, verification
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +22,8 @@ def expire_holds() -> None:
 
 @shared_task(name="billing.send_approved_refunds", queue="default")
 def send_approved_refunds() -> None:
-    """Carry out approved refunds that were interrupted."""
-    refunds.send_approved_refunds()
+    """Carry out approved refunds that were interrupted or put off."""
+    refund_payouts.send_approved_refunds()
 
 
 @shared_task(name="billing.expire_grants", queue="default")
@@ -41,3 +44,34 @@ def reconcile_payments() -> None:
     """Compare the last days of payments with Stripe and shout about each difference."""
     for finding in reconciliation.reconcile():
         logger.critical("payments do not agree: %s", finding)
+
+
+@shared_task(name="billing.review_spending", queue="default")
+def review_spending(*, wallet_id: int, needed_microcredits: int | None = None) -> None:
+    """A wallet ran low, or an answer was refused: tell the customer, buy credits, as they have chosen."""
+    alerts.tell_if_low(wallet_id=wallet_id)
+    automatic_topups.buy_if_due(wallet_id=wallet_id, needed_microcredits=needed_microcredits)
+
+
+@shared_task(name="billing.sweep_spending", queue="default")
+def sweep_spending() -> None:
+    """Review the wallets whose call was lost or whose date has come, and ask again about unanswered charges."""
+    work = [partial(automatic_topups.charge, topup_id=found) for found in automatic_topups.stuck_order_ids()]
+    wallet_ids = sorted({*alerts.low_wallet_ids(), *automatic_topups.due_wallet_ids()})
+    for step in [*work, *(partial(review_spending, wallet_id=wallet_id) for wallet_id in wallet_ids)]:
+        try:
+            step()
+        except Exception:  # one customer's trouble is not the next one's
+            logger.exception("sweep of spending: %s", step.keywords)
+
+
+@shared_task(
+    name="billing.send_notice",
+    queue="default",
+    autoretry_for=(SMTPException, OSError),
+    retry_backoff=30,
+    max_retries=6,
+)
+def send_notice(*, user_id: int, name: str, path: str, figures: dict[str, Any]) -> None:
+    """Send an e-mail about money; tried again for about half an hour while the mail server is away."""
+    notices.send_notice(user_id=user_id, name=name, path=path, figures=figures)

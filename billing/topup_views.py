@@ -10,11 +10,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.http import Request
-from billing import promotions, sandbox, topups
+from billing import limits, promotions, sandbox, topups
 from billing.models import Package, TopUp
 from billing.payments import PaymentError
 from billing.templatetags.money import format_credits
@@ -65,7 +65,8 @@ def order(request: Request) -> HttpResponse:
         return _buy_page(request, error=str(error), status=409)
     except PaymentError as error:
         return _buy_page(request, error=str(error), status=503)
-    return redirect(topup.checkout_url)
+    # without a checkout: it was lost with its answer, and has ended since
+    return redirect(topup.checkout_url) if topup.checkout_url else redirect("billing:topup", topup_id=topup.pk)
 
 
 @require_safe
@@ -79,13 +80,21 @@ def topup(request: Request, topup_id: UUID) -> HttpResponse:
 @require_POST
 @login_required
 def redeem(request: Request) -> HttpResponse:
-    """Credit a promotion code."""
+    """Credit a promotion code, unless too many were tried."""
+    text = request.POST.get("code", "")[:60]
     try:
-        redemption = promotions.redeem_code(user=request.user, text=request.POST.get("code", "")[:60])
+        limits.count_code_try(request=request)
+        redemption = promotions.redeem_code(user=request.user, text=text)
     except promotions.InvalidCode as error:
-        return _buy_page(request, code_error=str(error), code=request.POST.get("code", "")[:60], status=422)
+        return _buy_page(request, code_error=str(error), code=text, status=422)
+    except limits.TooManyTries as error:
+        return _wait_page(request, error.wait_seconds, code=text)
+    except limits.CannotCount:
+        message = _("Codes cannot be redeemed just now. Try again in a minute.")
+        return _buy_page(request, code_error=message, code=text, status=503)
     worth = format_credits(redemption.entry.amount_microcredits)
-    messages.success(request, _("{credits} credits were added to your balance.").format(credits=worth))
+    text = _("{credits} credits were added to your balance.").format(credits=worth)
+    messages.success(request, text, extra_tags="credits")
     return redirect("billing:overview")
 
 
@@ -103,6 +112,14 @@ def sandbox_checkout(request: Request, topup_id: UUID) -> HttpResponse:
     except (KeyError, topups.TopUpConflict):
         return HttpResponse(_("The sandbox cannot do that with this order."), status=409)
     return redirect("billing:topup", topup_id=found.pk)
+
+
+def _wait_page(request: Request, wait_seconds: int, **context: Any) -> HttpResponse:
+    minutes = -(-wait_seconds // 60)
+    words = ngettext("Too many tries. Wait {n} minute.", "Too many tries. Wait {n} minutes.", minutes)
+    page = _buy_page(request, code_error=words.format(n=minutes), status=429, **context)
+    page["Retry-After"] = str(wait_seconds)
+    return page
 
 
 def _buy_page(request: Request, status: int = 200, **context: Any) -> HttpResponse:

@@ -16,8 +16,10 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from billing import ledger
-from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, Package, TopUp, TopUpState
+from billing.models import MICROCREDITS_PER_CREDIT, AutomaticTopUp, EntryKind, Package, TopUp, TopUpState
+from billing.notices import notify
 from billing.payments import default_provider
+from billing.templatetags.money import format_credits, money
 
 
 class InvalidAmount(Exception):
@@ -26,6 +28,10 @@ class InvalidAmount(Exception):
 
 class TopUpConflict(Exception):
     """The idempotency key was used for another order, or the report does not fit the order."""
+
+
+class StaleReading(Exception):
+    """While the provider was being asked, somebody else asked and wrote down the answer. Ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
     checkout: the order then stays without one, and the same key tries again.
     """
     provider = default_provider()
-    topup = _store_order(user, offer, idempotency_key, provider.name)
+    topup = store_order(user, offer, idempotency_key, provider.name)
     if topup.checkout_url or topup.state != TopUpState.CREATED:
         return topup
     checkout = provider.start_checkout(topup)
@@ -88,7 +94,7 @@ def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency
     Raises TopUpConflict when another provider, amount or currency reports it, or a second payment: then nothing
     is credited and a person must look.
     """
-    topup = _lock(topup_id, provider)
+    topup = lock_order(topup_id, provider)
     if (amount_minor, currency.lower()) != (topup.amount_minor, topup.currency):
         raise TopUpConflict(f"{topup} is {topup.amount_minor} {topup.currency}, paid {amount_minor} {currency}")
     if topup.state == TopUpState.PAID:
@@ -99,6 +105,8 @@ def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency
     topup.paid_at = timezone.now()
     topup.payment_reference = payment_reference
     topup.save(update_fields=["state", "paid_at", "payment_reference"])
+    if topup.is_automatic:
+        _end_back_off(topup)
     ledger.grant(
         user=topup.user,
         kind=EntryKind.TOP_UP,
@@ -117,10 +125,22 @@ def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency
     return topup
 
 
+def _end_back_off(topup: TopUp) -> None:
+    """The card works: forget earlier declines, and tell the customer what was charged while they were away."""
+    AutomaticTopUp.objects.filter(wallet__user=topup.user).update(declines_count=0, next_attempt_at=None)
+    notify(
+        user_id=topup.user_id,
+        name="automatic_paid",
+        price=money(topup.amount_minor, topup.currency),
+        credits=format_credits(topup.total_microcredits),
+        path=f"/credits/top-ups/{topup.pk}/",
+    )
+
+
 @transaction.atomic
 def fail_topup(*, topup_id: UUID, provider: str, state: TopUpState) -> TopUp:
     """Note that an order is pending, failed or was cancelled. A paid order stays paid, whatever comes late."""
-    topup = _lock(topup_id, provider)
+    topup = lock_order(topup_id, provider)
     if topup.state != TopUpState.PAID:
         topup.state = state
         topup.save(update_fields=["state"])
@@ -128,25 +148,39 @@ def fail_topup(*, topup_id: UUID, provider: str, state: TopUpState) -> TopUp:
 
 
 @transaction.atomic
-def set_refunded(*, topup_id: UUID, provider: str, refunded_minor: int) -> TopUp:
-    """Tell how much of a payment has been refunded in all, and take its credits back to match.
+def wait_for_payment(*, topup_id: UUID, provider: str) -> TopUp:
+    """Note that the money is on its way, unless the order has ended: `paid` may come after its failure."""
+    topup = lock_order(topup_id, provider)
+    if topup.state == TopUpState.CREATED:
+        topup.state = TopUpState.PENDING
+        topup.save(update_fields=["state"])
+    return topup
 
-    A smaller total than before is an old report and changes nothing.
+
+@transaction.atomic
+def set_refunded(*, topup_id: UUID, provider: str, refunded_minor: int, reading: int) -> TopUp:
+    """Tell how much of a payment has been refunded in all, and take or give back its credits to match.
+
+    `reading` is the order's `refund_readings` from before the provider was asked; so the readings that are written
+    follow each other in time, and the total may also fall, when a bank sends a refund back. Raises StaleReading.
     """
-    topup = _lock(topup_id, provider)
-    topup.refunded_minor = max(topup.refunded_minor, min(refunded_minor, topup.amount_minor))
-    return _balance_claw_back(topup, "payment refunded")
+    topup = lock_order(topup_id, provider)
+    if topup.refund_readings != reading:
+        raise StaleReading(f"{topup}: reading {reading} was overtaken by {topup.refund_readings}")
+    topup.refund_readings += 1
+    topup.refunded_minor = min(refunded_minor, topup.amount_minor)
+    return _balance_claw_back(topup, taken="payment refunded", given="refund failed")
 
 
 @transaction.atomic
 def set_disputed(*, topup_id: UUID, provider: str, disputed_minor: int) -> TopUp:
     """Tell how much of a payment is disputed now: the amount when opened or lost, 0 when won."""
-    topup = _lock(topup_id, provider)
+    topup = lock_order(topup_id, provider)
     topup.disputed_minor = min(disputed_minor, topup.amount_minor)
-    return _balance_claw_back(topup, "payment disputed")
+    return _balance_claw_back(topup, taken="payment disputed", given="dispute won")
 
 
-def _balance_claw_back(topup: TopUp, reason: str) -> TopUp:
+def _balance_claw_back(topup: TopUp, *, taken: str, given: str) -> TopUp:
     """Take back, or give back, until what was taken fits what of the payment was refunded or disputed.
 
     The share is rounded down, so that all of it is taken only when all of it was given back.
@@ -159,17 +193,32 @@ def _balance_claw_back(topup: TopUp, reason: str) -> TopUp:
     step = topup.claw_back_steps + bool(change)
     key = f"claw-back:{topup.pk}:{step}"
     if change > 0:
-        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=reason)
+        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=taken)
     elif change < 0:
-        ledger.give_back(topup=topup, amount_microcredits=-change, idempotency_key=key, reason="dispute won")
+        ledger.give_back(topup=topup, amount_microcredits=-change, idempotency_key=key, reason=given)
     topup.clawed_back_microcredits = target
     topup.claw_back_steps = step
-    topup.save(update_fields=["refunded_minor", "disputed_minor", "clawed_back_microcredits", "claw_back_steps"])
+    changed = ["refunded_minor", "disputed_minor", "refund_readings", "clawed_back_microcredits", "claw_back_steps"]
+    topup.save(update_fields=changed)
     return topup
 
 
-def _store_order(user: User, offer: Offer, idempotency_key: str, provider: str) -> TopUp:
-    inputs = [provider, offer.amount_minor, offer.currency, offer.credits_microcredits, offer.bonus_microcredits]
+def store_order(
+    user: User,
+    offer: Offer,
+    idempotency_key: str,
+    provider: str,
+    *,
+    automatic_month_minor: int | None = None,
+    automatic_ceiling_minor: int | None = None,
+) -> TopUp:
+    """Store an order, once for each key of a user; the last two for automatic orders alone.
+
+    Raises TopUpConflict for a key that ordered something else, IntegrityError for a second automatic order at a time.
+    """
+    amounts = [offer.amount_minor, offer.currency, offer.credits_microcredits, offer.bonus_microcredits]
+    # A package is its number: when staff change its price meanwhile, a retry still is the same request.
+    inputs = [provider, *(amounts if offer.package is None else ["package", offer.package.pk])]
     inputs_hash = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     try:
         with transaction.atomic():
@@ -183,6 +232,8 @@ def _store_order(user: User, offer: Offer, idempotency_key: str, provider: str) 
                 bonus_microcredits=offer.bonus_microcredits,
                 idempotency_key=idempotency_key,
                 inputs_hash=inputs_hash,
+                automatic_month_minor=automatic_month_minor,
+                automatic_ceiling_minor=automatic_ceiling_minor,
             )
     except IntegrityError:
         earlier = TopUp.objects.filter(user=user, idempotency_key=idempotency_key).first()
@@ -193,7 +244,7 @@ def _store_order(user: User, offer: Offer, idempotency_key: str, provider: str) 
         return earlier
 
 
-def _lock(topup_id: UUID, provider: str) -> TopUp:
+def lock_order(topup_id: UUID, provider: str) -> TopUp:
     """Lock an order of this provider. Raises TopUpConflict for anybody else's."""
     topup = TopUp.objects.select_for_update(of=("self",)).select_related("user").filter(pk=topup_id).first()
     if topup is None or topup.provider != provider:

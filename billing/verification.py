@@ -79,6 +79,35 @@ RULES: dict[str, str] = {
         SELECT t.id, t.clawed_back_microcredits, COALESCE(SUM(k.total), 0)
         FROM billing_topup t LEFT JOIN taken k ON k.topup = t.id::text
         GROUP BY t.id HAVING t.clawed_back_microcredits <> COALESCE(SUM(k.total), 0)""",
+    "user {0}: automatic top-ups of {1} came to {2}, the ceiling was {3}": """
+        SELECT user_id, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM') AS month,
+               SUM(amount_minor), MAX(automatic_ceiling_minor)
+        FROM billing_topup WHERE automatic_ceiling_minor IS NOT NULL AND state IN ('created', 'pending', 'paid')
+        GROUP BY user_id, month HAVING SUM(amount_minor) > MAX(automatic_ceiling_minor)""",
+    "wallet {0}: {1} counted as spent in a month, the charges and refunds up to then say {2}": """
+        SELECT p.wallet_id, p.counted_microcredits, COALESCE(-SUM(e.amount_microcredits), 0)
+        FROM billing_spendingpreferences p
+        LEFT JOIN (billing_ledgerentry e JOIN billing_hold h ON h.id = e.hold_id AND e.kind IN ('usage', 'refund'))
+            ON e.wallet_id = p.wallet_id AND e.id <= p.counted_entry_id
+            AND h.closed_at >= p.counted_month::timestamp AT TIME ZONE 'UTC'
+        WHERE p.counted_month IS NOT NULL
+        GROUP BY p.wallet_id, p.counted_microcredits
+        HAVING p.counted_microcredits <> COALESCE(-SUM(e.amount_microcredits), 0)""",
+    "top-up {0}: {1} taken back, its refunds and disputes ask for {2}": """
+        SELECT id, clawed_back_microcredits, wanted FROM (
+            SELECT id, clawed_back_microcredits,
+                   (credits_microcredits + bonus_microcredits)::numeric
+                   * LEAST(refunded_minor + disputed_minor, amount_minor) / amount_minor AS wanted
+            FROM billing_topup) t WHERE clawed_back_microcredits <> floor(wanted)""",
+    "top-up {0}: {1} refunded, our own refunds that are done sum to {2}": """
+        SELECT t.id, t.refunded_minor, SUM(r.amount)
+        FROM billing_topup t JOIN billing_refund r ON r.topup_id = t.id AND r.state = 'done'
+        GROUP BY t.id HAVING SUM(r.amount) > t.refunded_minor""",
+    "refund {0}: {1}, of {2}, its entries sum to {3}": """
+        SELECT r.id, r.state, r.amount, COALESCE(SUM(e.amount_microcredits), 0)
+        FROM billing_refund r LEFT JOIN billing_ledgerentry e ON e.idempotency_key = 'refund:' || r.id
+        GROUP BY r.id HAVING COALESCE(SUM(e.amount_microcredits), 0)
+            <> CASE WHEN r.hold_id IS NOT NULL AND r.state = 'done' THEN r.amount ELSE 0 END""",
     "code {0}: {1} redemptions counted, there are {2}": """
         SELECT c.code, c.redemptions_count, COUNT(r.id) FROM billing_promotioncode c
         LEFT JOIN billing_redemption r ON r.code_id = c.id GROUP BY c.id HAVING c.redemptions_count <> COUNT(r.id)""",

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_safe
 
 from accounts.http import Request
+from billing.alerts import is_low
 from billing.charts import draw_usage
 from billing.exports import export_response
 from billing.history import HistoryForm, entries_of
@@ -31,8 +32,8 @@ def overview(request: Request) -> HttpResponse:
     page = Paginator(entries, ENTRIES_A_PAGE).get_page(request.GET.get("page"))
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
     grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
-    owed = owed_microcredits(wallet=request.user.wallet)
-    return render(request, "billing/overview.html", context | {"grants": grants, "owed": owed})
+    context |= {"owed": owed_microcredits(wallet=request.user.wallet), "is_low": is_low(request.user.wallet)}
+    return render(request, "billing/overview.html", context | {"grants": grants})
 
 
 @require_GET

@@ -11,5 +11,12 @@ class ChatConfig(AppConfig):
     verbose_name = _("Chat")
 
     def ready(self) -> None:
-        """Connect the signals."""
+        """Connect the signals, and add this app's tables to the data export."""
+        from accounts.data_export import Section, add_section
         from chat import receivers  # noqa: F401
+        from chat.models import Conversation, Message
+
+        talks = ("title", "model_id", "created_at", "updated_at")
+        add_section(Section("conversations", lambda user: Conversation.objects.filter(user=user), talks))
+        messages = ("conversation_id", "role", "text", "generation_id", "created_at")
+        add_section(Section("messages", lambda user: Message.objects.filter(conversation__user=user), messages))

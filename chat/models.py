@@ -41,6 +41,7 @@ class Conversation(models.Model):
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         indexes = [models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"])]
+        constraints = [models.CheckConstraint(name="chat_conversation_has_a_title", condition=~Q(title=""))]
 
     def __str__(self) -> str:
         return self.title
@@ -63,8 +64,14 @@ class Message(models.Model):
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     role = models.CharField(max_length=9, choices=Role.choices)
     text = models.TextField(blank=True)
-    generation = models.OneToOneField(
-        "inference.Generation", on_delete=models.PROTECT, null=True, blank=True, related_name="message"
+    # A branch shows the answers it was made from: one generation, one charge, a message in each of the two.
+    generation = models.ForeignKey(
+        "inference.Generation",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="messages",
+        related_query_name="message",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -76,6 +83,9 @@ class Message(models.Model):
             models.CheckConstraint(
                 name="chat_message_answers_have_a_generation",
                 condition=Q(role=Role.USER, generation__isnull=True) | Q(role=Role.ASSISTANT, generation__isnull=False),
+            ),
+            models.UniqueConstraint(
+                name="chat_message_a_generation_once_a_conversation", fields=["generation", "conversation"]
             ),
         ]
 

@@ -9,12 +9,16 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from billing.ledger import InsufficientCredits
+from billing.watch import call_after_refusal
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from inference.estimates import Estimate, estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.prompts import Turn, clean_prompt
+from inference.prompts import Turn, clean_prompt, merge_turns
 from inference.services import (
+    PAGE,
     AlreadyRequested,
+    Caller,
     Parameters,
     QueueUnavailable,
     hash_inputs,
@@ -44,6 +48,7 @@ def send_message(
     text: str,
     parameters: Parameters,
     idempotency_key: str,
+    caller: Caller = PAGE,
 ) -> Exchange:
     """Add a prompt and request its answer, in a new conversation when none is given.
 
@@ -51,9 +56,9 @@ def send_message(
     `request_generation` raises, and AnswerInProgress. When the queue is down, nothing stays in the conversation.
     """
     text = clean_prompt(text)
-    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text)
-    add = partial(_add_exchange, user, conversation, model, text, parameters, idempotency_key, inputs_hash)
-    return _ask(add, is_new=conversation is None)
+    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, parameters)
+    add = partial(_add_exchange, user, conversation, model, text, parameters, idempotency_key, inputs_hash, caller)
+    return _ask(add, user, is_new=conversation is None)
 
 
 def estimate_message(
@@ -61,21 +66,24 @@ def estimate_message(
 ) -> Estimate | None:
     """What sending this would cost. Raises InvalidPrompt and ModelUnavailable as sending would."""
     turns = [] if conversation is None else _turns(conversation, before=None)
-    return estimate_answer(user=user, model=model, turns=_merged([*turns, Turn("user", clean_prompt(text))]))
+    return estimate_answer(user=user, model=model, prompt=merge_turns([*turns, Turn("user", clean_prompt(text))]))
 
 
-def retry_answer(*, user: User, answer: Message, idempotency_key: str) -> Exchange:
+def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
     """Ask again for an answer that failed. Raises as `send_message` does."""
     inputs_hash = hash_inputs("retry", answer.pk)
-    return _ask(partial(_add_retry, user, answer, idempotency_key, inputs_hash), is_new=False)
+    return _ask(partial(_add_retry, user, answer, idempotency_key, inputs_hash, caller), user, is_new=False)
 
 
-def _ask(add: Callable[[], Exchange], *, is_new: bool) -> Exchange:
+def _ask(add: Callable[[], Exchange], user: User, *, is_new: bool) -> Exchange:
     """Add an exchange; a repeat gives the earlier one, and one that never reached the queue is taken back."""
     try:
         return add()
     except AlreadyRequested as repeat:
         return _exchange_of(repeat.generation.pk)
+    except InsufficientCredits as error:
+        call_after_refusal(user=user, needed_microcredits=error.needed_microcredits)
+        raise
     except QueueUnavailable as error:
         _take_back(_exchange_of(error.generation_id), is_new=is_new)
         raise
@@ -90,6 +98,7 @@ def _add_exchange(
     parameters: Parameters,
     idempotency_key: str,
     inputs_hash: str,
+    caller: Caller,
 ) -> Exchange:
     if conversation is not None:
         conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
@@ -106,17 +115,18 @@ def _add_exchange(
     generation = request_generation(
         user=user,
         model=model,
-        turns=_merged([*turns, Turn("user", text)]),
+        prompt=merge_turns([*turns, Turn("user", text)]),
         parameters=parameters,
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
+        caller=caller,
     )
     answer = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, prompt, answer)
 
 
 @transaction.atomic
-def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: str) -> Exchange:
+def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: str, caller: Caller) -> Exchange:
     conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
     refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
     _refuse_while_answering(conversation)
@@ -124,10 +134,11 @@ def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: s
     generation = request_generation(
         user=user,
         model=failed.model,
-        turns=_merged(_turns(conversation, before=answer.pk)),
+        prompt=merge_turns(_up_to_prompt(_turns(conversation, before=answer.pk))),
         parameters=_parameters_of(failed),
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
+        caller=caller,
     )
     again = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, None, again)
@@ -139,26 +150,24 @@ def _refuse_while_answering(conversation: Conversation) -> None:
 
 
 def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
-    """What was said so far, up to the message `before`; answers that failed are left out."""
+    """What was said so far, up to the message `before`, without answers that failed or were written again."""
     messages = conversation.messages.exclude(generation__state=GenerationState.FAILED).exclude(
         role=Role.ASSISTANT, text=""
     )
     if before is not None:
         messages = messages.filter(pk__lt=before)
-    return [
-        Turn("user" if message.role == Role.USER else "model", message.text)
-        for message in messages.only("role", "text")
-    ]
+    turns: list[Turn] = []
+    for message in messages.only("role", "text"):
+        turn = Turn("user" if message.role == Role.USER else "model", message.text)
+        if turn.role == "model" and turns and turns[-1].role == "model":
+            turns.pop()  # a prompt's later answer takes the place of the earlier one
+        turns.append(turn)
+    return turns
 
 
-def _merged(turns: list[Turn]) -> list[Turn]:
-    """Gemma expects the sides to take turns: what one side said twice in a row becomes one turn."""
-    merged: list[Turn] = []
-    for turn in turns:
-        if merged and merged[-1].role == turn.role:
-            turn = Turn(turn.role, f"{merged.pop().text}\n\n{turn.text}")  # noqa: PLW2901
-        merged.append(turn)
-    return merged
+def _up_to_prompt(turns: list[Turn]) -> list[Turn]:
+    """Without the earlier answers to the last prompt, which is to be answered again."""
+    return turns[:-1] if turns and turns[-1].role == "model" else turns
 
 
 def _parameters_of(generation: Generation) -> Parameters:
@@ -173,7 +182,9 @@ def _parameters_of(generation: Generation) -> Parameters:
 
 
 def _exchange_of(generation_id: UUID) -> Exchange:
-    answer = Message.objects.select_related("conversation", "generation").get(generation=generation_id)
+    # The first is the one that asked for it; a branch may show it too.
+    answers = Message.objects.select_related("conversation", "generation").filter(generation=generation_id)
+    answer = answers.order_by("pk")[0]
     prompt = answer.conversation.messages.filter(pk__lt=answer.pk).last()
     is_retry = prompt is None or prompt.role != Role.USER
     return Exchange(answer.conversation, None if is_retry else prompt, answer)

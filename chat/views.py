@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
 from django.db import connection
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.http import Request
-from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError
+from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached
 from billing.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import services
@@ -24,7 +24,7 @@ from chat.streaming import stream_answer
 from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel, Generation
 from inference.prompts import InvalidPrompt
-from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, stop_generation
+from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, TooManyAnswers, stop_generation
 
 SIDEBAR_CONVERSATIONS = 100
 
@@ -35,9 +35,11 @@ FAILURES: dict[type[Exception], int] = {
     services.AnswerInProgress: 409,
     InsufficientCredits: 402,
     CreditsOwed: 402,
+    MonthlyCapReached: 402,
     LedgerError: 409,
     ModelUnavailable: 503,
     QueueUnavailable: 503,
+    TooManyAnswers: 429,
 }
 
 
@@ -74,7 +76,7 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
             idempotency_key=str(form.cleaned_data["idempotency_key"]),
         )
     except tuple(FAILURES) as error:
-        return _refuse(request, talk, _explain(error), _status_of(error))
+        return _refuse(request, talk, _explain(error), _status_of(error), isinstance(error, MonthlyCapReached))
     return _show(request, exchange, is_new=talk is None)
 
 
@@ -109,7 +111,9 @@ def retry(request: Request, message_id: int) -> HttpResponse:
             user=request.user, answer=answer, idempotency_key=str(form.cleaned_data["idempotency_key"])
         )
     except tuple(FAILURES) as error:
-        return _refuse(request, answer.conversation, _explain(error), _status_of(error))
+        return _refuse(
+            request, answer.conversation, _explain(error), _status_of(error), isinstance(error, MonthlyCapReached)
+        )
     return _show(request, exchange, is_new=False)
 
 
@@ -117,11 +121,12 @@ def retry(request: Request, message_id: int) -> HttpResponse:
 @login_required
 def stop(request: Request, generation_id: UUID) -> HttpResponse:
     """Stop an answer. The page learns of it through its stream."""
-    generation = get_object_or_404(
-        Generation.objects.for_user(request.user).select_related("message__conversation"), pk=generation_id
-    )
-    stop_generation(generation=generation)
-    return HttpResponse(status=204) if request.htmx else redirect(generation.message.conversation)
+    own = Message.objects.filter(conversation__user=request.user).select_related("generation", "conversation")
+    answer = own.filter(generation=generation_id).order_by("pk").first()
+    if answer is None or answer.generation is None:
+        raise Http404
+    stop_generation(generation=answer.generation)
+    return HttpResponse(status=204) if request.htmx else redirect(answer.conversation)
 
 
 @require_GET
@@ -152,7 +157,7 @@ def _answer_id(request: Request, generation_id: UUID) -> int | None:
     """The message of this user's generation. Gives the connection back: the stream may last minutes."""
     try:
         answers = Message.objects.filter(generation__user=request.user, generation=generation_id)
-        return answers.values_list("pk", flat=True).first()
+        return answers.order_by("pk").values_list("pk", flat=True).first()
     finally:
         connection.close()
 
@@ -174,16 +179,24 @@ def _show(request: Request, exchange: services.Exchange, *, is_new: bool) -> Htt
     return render(request, "chat/_exchange.html", context)
 
 
-def _refuse(request: Request, talk: Conversation | None, error: str, status: int) -> HttpResponse:
+def _refuse(
+    request: Request, talk: Conversation | None, error: str, status: int, is_capped: bool = False
+) -> HttpResponse:
     """Say what is wrong beside the composer, with the draft kept; nothing was changed."""
     if request.htmx:
-        response = render(request, "chat/_error.html", {"error": error, "status": status}, status=status)
+        context = {"error": error, "status": status, "is_capped": is_capped}
+        response = render(request, "chat/_error.html", context, status=status)
         return reswap(retarget(response, "#compose-error"), "innerHTML")
-    return _page(request, talk, draft=request.POST.get("text", ""), error=error, status=status)
+    return _page(request, talk, draft=request.POST.get("text", ""), error=error, status=status, is_capped=is_capped)
 
 
 def _page(
-    request: Request, talk: Conversation | None = None, draft: str = "", error: str = "", status: int = 200
+    request: Request,
+    talk: Conversation | None = None,
+    draft: str = "",
+    error: str = "",
+    status: int = 200,
+    is_capped: bool = False,
 ) -> HttpResponse:
     turns = [] if talk is None else talk.messages.select_related("generation__model", "generation__hold")
     conversations = Conversation.objects.for_user(request.user)
@@ -197,6 +210,7 @@ def _page(
         "draft": draft,
         "error": error,
         "status": status,
+        "is_capped": is_capped,
     }
     return render(request, "chat/conversation.html", context, status=status)
 
@@ -225,6 +239,15 @@ def _explain(error: Exception) -> str:
     if isinstance(error, InsufficientCredits):
         return _("You have {available} credits free, and this needs at least {needed}. Top up, or shorten it.").format(
             available=format_credits(error.available_microcredits), needed=format_credits(error.needed_microcredits)
+        )
+    if isinstance(error, MonthlyCapReached):
+        return _(
+            "Your monthly cap of {cap} credits leaves {room}, and this needs at least {needed}. "
+            "Answers start again next month, or when you raise it."
+        ).format(
+            cap=format_credits(error.cap_microcredits),
+            room=format_credits(error.room_microcredits),
+            needed=format_credits(error.needed_microcredits),
         )
     if isinstance(error, CreditsOwed):
         return _("You owe {owed} credits for a payment that was taken back. Top up to go on.").format(

@@ -12,6 +12,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("credits/", include("billing.urls")),
+    path("v1/", include("inference.openai_urls")),
+    path("api/v1/", include("config.api_urls")),
     path("", include("monitoring.urls")),
     path("", include("chat.urls")),
 ]

@@ -1,4 +1,4 @@
-"""Registers the app and its part of the ledger's proof."""
+"""Registers the app, its part of the ledger's proof, and what it keeps about a person."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
@@ -11,8 +11,13 @@ class InferenceConfig(AppConfig):
     verbose_name = _("Inference")
 
     def ready(self) -> None:
-        """Add the checks of generations to `verify_ledger`."""
+        """Add the checks of generations to `verify_ledger`, their rows to the data export, and the signals."""
+        from accounts.data_export import Section, add_section
         from billing.verification import register_check
+        from inference import receivers  # noqa: F401
+        from inference.models import Generation
         from inference.verification import generations_match_their_holds
 
         register_check(generations_match_their_holds)
+        columns = ("model_id", "state", "text", "prompt_tokens", "completion_tokens", "hold_id", "created_at")
+        add_section(Section("generations", lambda user: Generation.objects.filter(user=user), columns))

@@ -1,12 +1,11 @@
 """Which models there are, and where their weights lie on this machine."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from billing.services import set_first_price
 from inference.models import CatalogueModel
@@ -84,15 +83,6 @@ def find_weights(*, key: str, source: str) -> Path:
             f"Its weights are not on this machine: put them into MODEL_DIR/{key}, or set HF_TOKEN and run "
             "manage.py prepare_models."
         ) from error
-
-
-def download_weights(*, key: str, source: str, token: str, say: Callable[[str], None]) -> Path:
-    """Fetch a hub model into MODEL_DIR/<key>. Raises ModelUnavailable when the hub refuses or cannot be reached."""
-    say(f"{key}: downloading {source}")
-    try:
-        return Path(snapshot_download(source, local_dir=settings.MODEL_DIR / key, token=token))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelUnavailable(f"Downloading {source} failed: {type(error).__name__}.") from error
 
 
 def _checked(folder: Path) -> Path:

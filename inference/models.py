@@ -11,6 +11,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from inference.engine.base import MAX_TOP_K
+
 
 class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
     """Reads of the catalogue."""
@@ -34,6 +36,7 @@ class CatalogueModel(models.Model):
         max_length=300, blank=True, default="Not prepared yet: run manage.py prepare_models."
     )
     position = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = CatalogueModelQuerySet.as_manager()
 
@@ -101,6 +104,17 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             == 1
         )
 
+    def hand_back(self, generation_id: uuid.UUID, state: GenerationState) -> bool:
+        """Move one row in `state` back to queued, as if nobody had taken it. False: it has ended, or Stop was first.
+
+        Only whoever claimed a row may hand it back from running.
+        """
+        rows = self.filter(pk=generation_id, state=state, stop_requested_at=None)
+        return (
+            rows.update(state=GenerationState.QUEUED, started_at=None, heartbeat_at=None, enqueued_at=timezone.now())
+            == 1
+        )
+
 
 class Generation(models.Model):
     """One paid answer. Its prices are those of its hold."""
@@ -111,6 +125,12 @@ class Generation(models.Model):
     hold = models.OneToOneField("billing.Hold", on_delete=models.PROTECT, related_name="generation")
     idempotency_key = models.CharField(max_length=100)
     inputs_hash = models.CharField(max_length=64)
+    end_user = models.CharField(max_length=200, blank=True, help_text=_("What the API client calls its own user."))
+    client_attempt = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("The attempt of an official OpenAI client that waits for this answer; empty once it was given."),
+    )
     state = models.CharField(max_length=10, choices=GenerationState.choices, default=GenerationState.QUEUED)
     error = models.CharField(max_length=300, blank=True)
 
@@ -148,6 +168,12 @@ class Generation(models.Model):
                 condition=Q(state__in=LIVE_STATES),
             ),
             models.Index(name="inference_generation_of_user", fields=["user", "-created_at"]),
+            models.Index(name="inference_gen_live_of_user", fields=["user"], condition=Q(state__in=LIVE_STATES)),
+            models.Index(
+                name="inference_gen_awaited",
+                fields=["user", "inputs_hash"],
+                condition=Q(client_attempt__isnull=False),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -156,6 +182,17 @@ class Generation(models.Model):
             models.CheckConstraint(
                 name="inference_generation_tokens_within_limit",
                 condition=Q(completion_tokens__lte=models.F("max_completion_tokens")),
+            ),
+            models.CheckConstraint(
+                name="inference_generation_sampling_within_bounds",
+                condition=Q(
+                    temperature__gte=0,
+                    temperature__lte=2,
+                    top_p__gt=0,
+                    top_p__lte=1,
+                    top_k__gte=1,
+                    top_k__lte=MAX_TOP_K,
+                ),
             ),
             models.CheckConstraint(
                 name="inference_generation_ended_unless_live",

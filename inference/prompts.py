@@ -23,12 +23,26 @@ class InvalidPrompt(Exception):
     """The text cannot be sent; the message says why and what to do."""
 
 
+class PromptTooLong(InvalidPrompt):
+    """It leaves no room for an answer in the model's context window."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one side said."""
 
     role: Literal["user", "model"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawText:
+    """A text to go on with as it stands, without turns; only the API offers it."""
+
+    text: str
+
+
+Prompt = Sequence[Turn] | RawText
 
 
 def clean_prompt(text: str) -> str:
@@ -69,14 +83,48 @@ def encode_conversation(*, model: CatalogueModel, turns: Sequence[Turn]) -> list
     return [*ids, START_OF_TURN, *tokenizer.encode("model\n", add_special_tokens=False).ids]
 
 
+def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
+    """Gemma expects the sides to take turns: what one side said twice in a row becomes one turn."""
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and merged[-1].role == turn.role:
+            turn = Turn(turn.role, f"{merged.pop().text}\n\n{turn.text}")  # noqa: PLW2901
+        merged.append(turn)
+    return merged
+
+
+def turns_of(messages: Sequence[tuple[str, str]]) -> list[Turn]:
+    """The turns of an API client's messages, each (role, text) with the role system, developer, user or assistant.
+
+    Gemma has no system role: what the system says leads the user's next turn, as in Gemma's own template. Raises
+    InvalidPrompt when nothing is said, or when the assistant has the last word.
+    """
+    turns = [Turn("model" if role == "assistant" else "user", text) for role, text in messages if text.strip()]
+    if not turns:
+        raise InvalidPrompt(_("All messages are empty. Write something."))
+    if turns[-1].role == "model":
+        raise InvalidPrompt(_("The last message is the assistant's own. End with what it should answer."))
+    return merge_turns(turns)
+
+
+def encode_prompt(*, model: CatalogueModel, prompt: Prompt) -> list[int]:
+    """The token ids of either kind of prompt. A raw text gets `<bos>` and nothing else, and is never stripped.
+
+    Raises ModelUnavailable when the tokenizer is not on this machine.
+    """
+    if isinstance(prompt, RawText):
+        return [BOS, *_tokenizer_of(model).encode(prompt.text, add_special_tokens=False).ids]
+    return encode_conversation(model=model, turns=prompt)
+
+
 def completion_room(model: CatalogueModel, prompt_tokens: int, asked: int | None) -> int:
     """How many tokens the answer may have: by the request, the model, and what the context window leaves.
 
-    Raises InvalidPrompt, saying by how many tokens the prompt is too long, when it leaves none.
+    Raises PromptTooLong, saying by how many tokens the prompt is too long, when it leaves none.
     """
     room = model.context_tokens - prompt_tokens
     if room < 1:
-        raise InvalidPrompt(
+        raise PromptTooLong(
             _(
                 "The conversation is {over:,} tokens too long: it has {count:,}, and {name} takes at most "
                 "{limit:,} including the answer. Shorten it or start a new chat."

@@ -18,13 +18,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from billing import ledger
 from inference import relay
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_TOP_K
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.prompts import InvalidPrompt, Turn, completion_room, encode_conversation
+from inference.prompts import InvalidPrompt, Prompt, completion_room, encode_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,27 @@ class AlreadyRequested(Exception):
 
 class IdempotencyConflict(Exception):
     """The idempotency key was used before, for another request."""
+
+
+class TooManyAnswers(Exception):
+    """This user has MAX_LIVE_GENERATIONS answers queued or running: one has to end first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How an answer was asked for when it was not on a page.
+
+    `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
+    calls its own user. `attempt` counts the automatic retries of an official OpenAI
+    client, from 0; None for everybody else.
+    """
+
+    api_key: ApiKey | None = None
+    end_user: str = ""
+    attempt: int | None = None
+
+
+PAGE = Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +120,26 @@ def request_generation(
     *,
     user: User,
     model: CatalogueModel,
-    turns: list[Turn],
+    prompt: Prompt,
     parameters: Parameters,
     idempotency_key: str,
     inputs_hash: str,
+    caller: Caller = PAGE,
 ) -> Generation:
     """Count the prompt, hold the worst case, insert the row, and queue it on commit.
 
-    Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, and what
-    `refuse_repeat` raises; once committed, QueueUnavailable.
+    Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, TooManyAnswers,
+    and what `refuse_repeat` raises; once committed, QueueUnavailable.
     """
     if not model.is_available:
         raise ModelUnavailable(
             _("{name} cannot answer now. {reason}").format(name=model.name, reason=model.unavailable_reason)
         )
-    prompt_token_ids = encode_conversation(model=model, turns=turns)
+    prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
     ledger.lock_wallet(user=user)  # two clicks at once: the second waits here, then finds the first
     refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    _refuse_crowd(user)
     generation_id = uuid4()
     hold = ledger.hold(
         user=user,
@@ -124,6 +147,7 @@ def request_generation(
         prompt_tokens=len(prompt_token_ids),
         max_completion_tokens=requested_tokens,
         reference=f"generation:{generation_id}",
+        api_key=caller.api_key,
     )
     generation = Generation.objects.create(
         id=generation_id,
@@ -141,6 +165,8 @@ def request_generation(
         top_k=parameters.top_k,
         seed=secrets.randbits(31) if parameters.seed is None else parameters.seed,
         stop=list(parameters.stop),
+        end_user=caller.end_user,
+        client_attempt=caller.attempt,
     )
     transaction.on_commit(partial(_enqueue_or_fail, generation.pk, model.queue))
     return generation
@@ -154,12 +180,30 @@ def stop_generation(*, generation: Generation) -> None:
     running = Generation.objects.filter(pk=generation.pk, state=GenerationState.RUNNING)
     if running.update(stop_requested_at=timezone.now()):
         relay.publish_stop(generation.pk)
+    elif _cancel(generation.pk, GenerationState.QUEUED):  # a worker that shuts down has just handed it back
+        relay.RelayWriter(generation.pk).end(GenerationState.CANCELLED)
 
 
 def cancel_generation(*, generation_id: UUID) -> None:
     """End an answer that a worker claimed but that was stopped before the engine began: it costs nothing."""
     if _cancel(generation_id, GenerationState.RUNNING):
         relay.RelayWriter(generation_id).end(GenerationState.CANCELLED)
+
+
+def hand_back_generation(*, generation_id: UUID, state: GenerationState) -> bool:
+    """Queue again what this worker took but did not begin; its hold goes on. False when it ended or was stopped.
+
+    `state` is running for what this worker has claimed, else queued. Should the process die between the two steps, or
+    the broker be away, the sweeper queues it after QUEUE_RESEND_SECONDS.
+    """
+    if not Generation.objects.hand_back(generation_id, state):
+        return False
+    generation = Generation.objects.select_related("model").get(pk=generation_id)
+    try:
+        _enqueue(generation.pk, generation.model.queue)
+    except OperationalError:
+        logger.warning("generation %s waits for the sweeper: the broker is away", generation_id)
+    return True
 
 
 @transaction.atomic
@@ -219,6 +263,16 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
     ledger.release(hold_id=generation.hold_id)
     _end(generation, state=GenerationState.CANCELLED)
     return True
+
+
+def _refuse_crowd(user: User) -> None:
+    """Counted under the wallet's lock, so that requests at once do not slip past each other."""
+    if Generation.objects.for_user(user).live().count() >= settings.MAX_LIVE_GENERATIONS:
+        raise TooManyAnswers(
+            _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
+                limit=settings.MAX_LIVE_GENERATIONS
+            )
+        )
 
 
 def _enqueue_or_fail(generation_id: UUID, queue: str) -> None:

@@ -1,78 +1,70 @@
-"""What runs in a GPU worker process: engines loaded once, answers written by the pool's threads.
+"""What runs in a GPU worker process: answers written by the pool's threads with the engines of one model manager.
 
-A thread claims the row, streams the engine's text to the relay, and settles. Two more threads serve all of them:
-one tells the database every two seconds that the running answers are alive, one listens for Stop.
+A thread claims the row, takes a lease on the model's engine, streams its text to the relay, and settles. A few more
+threads serve all of them: one tells the database every two seconds that the running answers are alive, one listens
+for Stop, one says in Redis what is loaded, one unloads what is idle and tries again what did not load.
 """
 
 import logging
+import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cache
 from uuid import UUID
 
+import psutil
 import redis
 from celery import current_app
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from inference import relay
-from inference.catalogue import ModelUnavailable, find_weights
-from inference.engine.base import Delta, Engine, EngineError, EngineRequest, Sampling
+from inference import manager_status, relay
+from inference.availability import mark_available, mark_unavailable
+from inference.engine.base import Delta, EngineError, EngineRequest, Sampling
+from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
+from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
+from inference.model_loader import CatalogueLoader
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.services import cancel_generation, fail_generation, settle_generation
+from inference.services import cancel_generation, fail_generation, hand_back_generation, settle_generation
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One answer in this process. `stop` ends it at a customer's wish, `abandon` because it is lost or too late."""
-
-    generation_id: UUID
-    engine: Engine | None = None
-    stopped: threading.Event = field(default_factory=threading.Event)
-    abandoned_because: str = ""
-    started: float = field(default_factory=time.monotonic)
-
-    def stop(self) -> None:
-        """End within a decode step; what came is charged."""
-        self.stopped.set()
-        if self.engine is not None:
-            self.engine.cancel(str(self.generation_id))
-
-    def abandon(self, why: str) -> None:
-        """End within a decode step; nothing is charged."""
-        self.abandoned_because = why
-        self.stop()
-
-
-class StoppedBeforeItBegan(Exception):
-    """The customer pressed Stop while the model was loading: nothing was computed, nothing is charged."""
+QUEUE_PREFIX = "generate."
+RESTARTED = "The service was restarted."
 
 
 class Worker:
-    """The engines and the running jobs of this process."""
+    """The models and the running jobs of this process."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, Engine] = {}
-        self._loading = threading.Lock()
+        loader = CatalogueLoader()
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.limits = loader.limits()
+        self.models = ModelManager(loader=loader, limits=self.limits, listener=self)
+        self._device = loader.device.kind
         self._jobs: dict[UUID, Job] = {}
+        self._is_stopping = False
+        self._stopping = threading.Lock()
+        self._has_ended = threading.Event()
+        self._started_at = time.time()
         for target in (self._beat, self._listen):
             threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
 
     def run(self, generation_id: UUID) -> None:
         """Claim and answer one generation. Whatever fails in here, the customer pays nothing for it."""
+        if self._is_stopping:
+            hand_back_generation(generation_id=generation_id, state=GenerationState.QUEUED)
+            return
         job = Job(generation_id)
         if self._jobs.setdefault(generation_id, job) is not job:  # known before the claim: no Stop is missed
             return
         writer = relay.RelayWriter(generation_id)
         text: list[str] = []
-        tokens = 0
         try:
             if not Generation.objects.claim(generation_id):
                 return
@@ -81,40 +73,98 @@ class Worker:
             finish_reason = ""
             for delta in self._write(generation, job, writer):
                 text.append(delta.text)
-                tokens = delta.completion_tokens
-                writer.write(delta.text, tokens)
+                job.completion_tokens = delta.completion_tokens
+                writer.write(delta.text, delta.completion_tokens)
                 finish_reason = delta.finish_reason or finish_reason
-            if job.abandoned_because:
-                raise EngineError(job.abandoned_because)
+            self._refuse_abandoned(job)
             ended = settle_generation(
                 generation_id=generation_id,
                 text="".join(text),
-                completion_tokens=tokens,
+                completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
             )
             writer.end(ended.state if ended else GenerationState.FAILED)
         except StoppedBeforeItBegan:
             cancel_generation(generation_id=generation_id)
+        except HandedBack:
+            self._hand_back(generation_id)
         except Exception as error:  # noqa: BLE001  nothing that fails here may cost the customer
-            self._fail(generation_id, error, "".join(text), tokens, writer)
+            self._fail(job, error, "".join(text), writer)
         finally:
             self._jobs.pop(generation_id, None)
             connection.close()
 
     def shut_down(self) -> None:
-        """Give running answers SHUTDOWN_GRACE_SECONDS to end, then interrupt the rest; they cost nothing."""
+        """Hand back what did not begin, give the rest SHUTDOWN_GRACE_SECONDS to end, then interrupt it for free.
+
+        A second call does nothing. Killed in here, the worker leaves running rows without a heartbeat: the sweeper
+        ends them, and nobody pays.
+        """
+        with self._stopping:
+            if self._is_stopping:
+                return
+            self._is_stopping = True
         deadline = time.monotonic() + settings.SHUTDOWN_GRACE_SECONDS
         while self._jobs and time.monotonic() < deadline:
+            for job in list(self._jobs.values()):  # each time: a thread may just have been about to take one
+                job.hand_back()
+            self.models.wake()
             time.sleep(0.05)
         for job in list(self._jobs.values()):
-            job.abandon("The service was restarted.")
+            job.abandon(RESTARTED)
         while self._jobs and time.monotonic() < deadline + 2:
             time.sleep(0.05)
-        for engine in self._engines.values():
-            engine.close()
+        self.models.close()
+        self._has_ended.set()
+
+    def preload(self, keys: Sequence[str]) -> None:
+        """Load these models now, one after the other. One that does not load is marked, and tried again later."""
+        for model in CatalogueModel.objects.offered().filter(pk__in=keys):
+            self._try_loading(model)
+
+    def look_after(self, keys: Sequence[str]) -> None:
+        """From now on report what is loaded, unload what is idle, and try again those of `keys` that did not load."""
+        for target, arguments in ((self._report, ()), (self._tend, (keys,))):
+            threading.Thread(target=target, args=arguments, name=f"worker{target.__name__}", daemon=True).start()
+
+    def try_unavailable(self, keys: Sequence[str]) -> None:
+        """Load the models that customers cannot ask now, so that they can; each after its own pause."""
+        for model in CatalogueModel.objects.offered().filter(pk__in=keys).exclude(unavailable_reason=""):
+            if self.models.is_due(model.key):
+                self._try_loading(model)
+
+    def status(self) -> manager_status.WorkerStatus:
+        """What operators see."""
+        return manager_status.WorkerStatus(
+            name=self.name,
+            pid=os.getpid(),
+            device=self._device,
+            is_stopping=self._is_stopping,
+            running=len(self._jobs),
+            process_bytes=psutil.Process().memory_info().rss,
+            budget_bytes=self.limits.budget_bytes,
+            started_at=self._started_at,
+            written_at=time.time(),
+            models=self.models.loaded_models(),
+            failures=self.models.failures(),
+        )
+
+    def model_loaded(self, model: ModelSource) -> None:
+        """See `manager.Listener`."""
+        try:
+            mark_available(key=model.key)
+        finally:
+            connection.close()
+
+    def model_failed(self, model: ModelSource, reason: str) -> None:
+        """See `manager.Listener`."""
+        try:
+            mark_unavailable(key=model.key, reason=reason, by=self.name)
+        finally:
+            connection.close()
 
     def _write(self, generation: Generation, job: Job, writer: relay.RelayWriter) -> Iterator[Delta]:
-        engine = job.engine = self._engine_for(generation.model, writer)
+        """The engine's deltas. Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom, EngineError."""
         request = EngineRequest(
             id=str(generation.pk),
             prompt_token_ids=generation.prompt_token_ids,
@@ -122,47 +172,53 @@ class Worker:
             sampling=Sampling(generation.temperature, generation.top_p, generation.top_k, generation.seed),
             stop=tuple(generation.stop),
         )
-        deltas = engine.generate(request)
-        if job.stopped.is_set():
-            raise StoppedBeforeItBegan
-        for delta in deltas:
-            yield delta
-            if job.stopped.is_set() and not delta.finish_reason:
-                engine.cancel(request.id)
-
-    def _engine_for(self, model: CatalogueModel, writer: relay.RelayWriter) -> Engine:
-        """The engine of a model, loaded once a process and built anew when it has died."""
-        engine = self._living_engine(model.key)
-        if engine is None:
+        model = generation.model
+        if not self.models.is_ready(model.key):
             writer.notice("loading")
-            with self._loading:
-                engine = self._living_engine(model.key) or self._load_engine(model)
-        return engine
+        try:
+            with self.models.lease(ModelSource(model.key, model.source), left=job.stopped) as engine:
+                job.begin(engine)
+                for delta in engine.generate(request):
+                    yield delta
+                    if job.stopped.is_set() and not delta.finish_reason:
+                        engine.cancel(request.id)
+        except LeftWhileWaiting:
+            job.refuse_if_over()
+            raise
+        except ManagerClosed:
+            raise HandedBack from None
 
-    def _living_engine(self, key: str) -> Engine | None:
-        engine = self._engines.get(key)
-        return engine if engine is not None and engine.is_alive() else None
+    def _refuse_abandoned(self, job: Job) -> None:
+        if job.abandoned_because == RESTARTED and not job.completion_tokens:
+            raise HandedBack  # it waited inside the engine: nothing of it was seen, another worker may write it
+        if job.abandoned_because:
+            raise EngineError(job.abandoned_because)
 
-    def _load_engine(self, model: CatalogueModel) -> Engine:
-        started = time.monotonic()
-        folder = find_weights(key=model.key, source=model.source)
-        engine: Engine = import_string(settings.INFERENCE_ENGINE)(folder, settings.INFERENCE_THREADS)
-        self._engines[model.key] = engine
-        logger.info("loaded %s in %.1f s", model.key, time.monotonic() - started)
-        return engine
+    def _hand_back(self, generation_id: UUID) -> None:
+        if not hand_back_generation(generation_id=generation_id, state=GenerationState.RUNNING):
+            cancel_generation(generation_id=generation_id)  # Stop was first
 
-    def _fail(self, generation_id: UUID, error: Exception, text: str, tokens: int, writer: relay.RelayWriter) -> None:
-        known = isinstance(error, EngineError | ModelUnavailable)
-        logger.log(logging.WARNING if known else logging.ERROR, "generation %s failed", generation_id, exc_info=error)
+    def _try_loading(self, model: CatalogueModel) -> None:
+        try:
+            with self.models.lease(ModelSource(model.key, model.source)):
+                pass
+        except (LoadFailed, NoRoom, ManagerClosed) as error:
+            logger.info("%s was tried and is not loaded: %s", model.key, error)
+
+    def _fail(self, job: Job, error: Exception, text: str, writer: relay.RelayWriter) -> None:
+        known = isinstance(error, EngineError | LoadFailed | NoRoom)
+        logger.log(
+            logging.WARNING if known else logging.ERROR, "generation %s failed", job.generation_id, exc_info=error
+        )
         try:
             fail_generation(
-                generation_id=generation_id,
+                generation_id=job.generation_id,
                 error=str(error)[:300] if known else "Something went wrong on our side.",
                 text=text,
-                completion_tokens=tokens,
+                completion_tokens=job.completion_tokens,
             )
         except DatabaseError:
-            logger.exception("generation %s is left to the sweeper", generation_id)
+            logger.exception("generation %s is left to the sweeper", job.generation_id)
             return
         writer.end(GenerationState.FAILED)
 
@@ -186,11 +242,11 @@ class Worker:
         for generation_id, state, stop_requested_at in rows.values_list("pk", "state", "stop_requested_at"):
             job = jobs[generation_id]
             if state not in (GenerationState.RUNNING, GenerationState.QUEUED):
-                job.abandon("It was ended elsewhere.")
+                self._abandon(job, "It was ended elsewhere.")
             elif stop_requested_at and not job.stopped.is_set():
-                job.stop()
+                self._stop(job)
             elif time.monotonic() - job.started > settings.GENERATION_SECONDS:
-                job.abandon("It took too long.")
+                self._abandon(job, "It took too long.")
 
     def _listen(self) -> None:
         """Stop what the web asks to stop. While Redis is away the heartbeat sees it in the row."""
@@ -201,9 +257,36 @@ class Worker:
                         message = channel.get_message(timeout=1.0)
                         job = self._jobs.get(UUID(message["data"])) if message else None
                         if job is not None:
-                            job.stop()
+                            self._stop(job)
             except redis.RedisError:
                 time.sleep(1)
+
+    def _stop(self, job: Job) -> None:
+        job.stop()
+        self.models.wake()  # it may wait for its model
+
+    def _abandon(self, job: Job, why: str) -> None:
+        job.abandon(why)
+        self.models.wake()
+
+    def _report(self) -> None:
+        """Every HEARTBEAT_SECONDS, say in Redis what is loaded here."""
+        while True:
+            manager_status.write_worker(self.status())
+            if self._has_ended.wait(settings.HEARTBEAT_SECONDS):
+                manager_status.forget_worker(self.name)
+                return
+
+    def _tend(self, keys: Sequence[str]) -> None:
+        """Every HEARTBEAT_SECONDS, unload what is idle and try again what did not load."""
+        while not self._has_ended.wait(settings.HEARTBEAT_SECONDS):
+            try:
+                self.models.unload_idle()
+                self.try_unavailable(keys)
+            except DatabaseError as error:
+                logger.warning("the models are not looked after: %s", error)
+            finally:
+                connection.close()
 
 
 _making = threading.Lock()
@@ -220,10 +303,29 @@ def current_worker() -> Worker:
         return _make_worker()
 
 
+def _served_models() -> list[str]:
+    """The keys of the models whose queues this process listens to; none in a default worker."""
+    queues = current_app.amqp.queues.consume_from
+    return [queue.removeprefix(QUEUE_PREFIX) for queue in queues if queue.startswith(QUEUE_PREFIX)]
+
+
+@celeryd_after_setup.connect
+def preload_models(sender: str, **_kwargs: object) -> None:
+    """Load PRELOAD_MODELS before the worker takes tasks and says that it is ready."""
+    keys = _served_models()
+    if keys:
+        worker = current_worker()
+        worker.name = sender
+        worker.preload([key for key in settings.PRELOAD_MODELS if key in keys])
+        connection.close()
+
+
 @worker_ready.connect
-def import_engine_early(**_kwargs: object) -> None:
-    """Import torch (8 s) while a GPU worker waits for its first question; the weights load with that question."""
-    if any(queue.startswith("generate.") for queue in current_app.amqp.queues.consume_from):
+def look_after_models(**_kwargs: object) -> None:
+    """Begin to report; and import torch (8 s) while a GPU worker without a model waits for its first question."""
+    keys = _served_models()
+    if keys:
+        current_worker().look_after(keys)
         threading.Thread(target=import_string, args=(settings.INFERENCE_ENGINE,), daemon=True).start()
 
 

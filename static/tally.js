@@ -39,6 +39,12 @@
     }
   });
 
+  // Printing needs this script, so the button is not there without it.
+  document.querySelectorAll("[data-print]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  });
+
   // A custom amount says what it buys.
   by("amount")?.addEventListener("input", (event) => {
     const credits = Number(event.target.value) * Number(event.target.dataset.creditsPerUnit);

@@ -23,15 +23,17 @@ WEBHOOK = "/credits/webhooks/stripe/"
 
 
 class StripeServer:
-    """Sessions, payments, charges, refunds and disputes in memory, and the events that came of them."""
+    """Sessions, payments, charges, refunds, disputes and cards in memory, and the events that came of them."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, dict[str, Json]] = {
-            name: {} for name in ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes")
-        }
+        names = ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes")
+        names += ("customers", "setup_intents", "payment_methods")
+        self.objects: dict[str, dict[str, Json]] = {name: {} for name in names}
         self.requests: list[tuple[str, str, Json]] = []  # method, path, parameters; all that arrived
         self.failures: list[int] = []  # status codes to answer next, 0 to hang up
-        self.after_reading_disputes: list[Callable[[], None]] = []  # called once each, before the answer goes out
+        self.refusals: list[tuple[int, str]] = []  # status and error code that the next refunds are refused with
+        self.lost_answers = 0  # so many of the next POSTs are done, but nobody hears of it
+        self.after_reading: dict[str, list[Callable[[], None]]] = {"disputes": [], "refunds": []}  # called once each
         self._answers: dict[str, tuple[Json, int, Json]] = {}
         self._numbers = count(1)
         self._lock = threading.RLock()
@@ -82,8 +84,16 @@ class StripeServer:
     def refund(self, payment_intent: str, amount: int) -> Json:
         """Somebody gives money back, here or in the dashboard."""
         charge = self.charge_of(payment_intent)
-        charge["amount_refunded"] += amount
+        self._give_back(charge, amount, {})
         return self.event("charge.refunded", charge)
+
+    def refund_moves(self, refund_id: str, status: str, kind: str = "updated", reason: str | None = None) -> Json:
+        """A refund is on its way, or a bank sends it back: then its money is the account's again."""
+        refund = self.objects["refunds"][refund_id]
+        if status in {"failed", "canceled"} and refund["status"] != status:
+            self.charge_of(refund["payment_intent"])["amount_refunded"] -= refund["amount"]
+        refund |= {"status": status, "failure_reason": reason}
+        return self.event(f"refund.{kind}", refund)
 
     def open_dispute(self, payment_intent: str, amount: int, currency: str = "usd", status: str = "needs_response"):
         dispute = self._add(
@@ -104,6 +114,34 @@ class StripeServer:
         dispute["status"] = status
         return self.event(f"charge.dispute.{kind}", dispute)
 
+    def enter_card(self, session_id: str, behaviour: str = "approve") -> Json:
+        """The customer enters a card; `behaviour` is a status of off-session payments, or the code of a refusal."""
+        session = self.objects["checkout/sessions"][session_id]
+        method = self._add(
+            "payment_methods",
+            "pm",
+            object="payment_method",
+            type="card",
+            customer=session["customer"],
+            card={"brand": "visa", "last4": "4242"},
+            behaviour=behaviour,
+        )
+        setup = self._add("setup_intents", "seti", object="setup_intent", status="succeeded", payment_method=method)
+        session |= {"status": "complete", "payment_status": "no_payment_required", "setup_intent": setup["id"]}
+        return self.event("checkout.session.completed", session)
+
+    def payment_event(self, payment_intent: str) -> Json:
+        """What Stripe tells of a payment as it stands."""
+        payment = self.objects["payment_intents"][payment_intent]
+        kind = "succeeded" if payment["status"] == "succeeded" else "payment_failed"
+        return self.event(f"payment_intent.{kind}", payment)
+
+    def settle_payment(self, payment_intent: str) -> Json:
+        """Money that was being processed arrives."""
+        payment = self.objects["payment_intents"][payment_intent]
+        payment |= {"status": "succeeded", "amount_received": payment["amount"]}
+        return self.payment_event(payment_intent)
+
     def event(self, kind: str, about: Json) -> Json:
         """An event as Stripe sends it: the object as it was at that moment."""
         return {
@@ -123,8 +161,12 @@ class StripeServer:
         """Status and body for a request. A POST with a known key is not done again."""
         with self._lock:
             status, body = self._answer(method, path, params, idempotency_key)
-        if method == "GET" and path == "/v1/disputes" and self.after_reading_disputes:
-            self.after_reading_disputes.pop(0)()
+        waiting = self.after_reading.get(path.removeprefix("/v1/")) if method == "GET" else None
+        if waiting:
+            waiting.pop(0)()
+        if method == "POST" and status == 200 and self.lost_answers:
+            self.lost_answers -= 1
+            return 0, {}
         return status, body
 
     def _answer(self, method: str, path: str, params: Json, idempotency_key: str) -> tuple[int, Json]:
@@ -133,8 +175,14 @@ class StripeServer:
             return self.failures.pop(0), _error("api_error", "injected")
         if method == "GET":
             return self._get(path, params)
+        if path.endswith("/detach"):
+            found = self.objects["payment_methods"].pop(path.split("/")[3], None)
+            return (200, found) if found else (404, _error("invalid_request_error", "No such payment method"))
         if idempotency_key not in self._answers:
-            self._answers[idempotency_key] = (params, *self._post(path, params))
+            status, body = self._post(path, params)
+            if status in {409, 429}:  # nothing was tried, so nothing is remembered
+                return status, body
+            self._answers[idempotency_key] = (params, status, body)
         earlier, status, body = self._answers[idempotency_key]
         if earlier != params:
             return 400, _error("idempotency_error", "Keys for idempotent requests can only be used with the same")
@@ -152,8 +200,9 @@ class StripeServer:
 
     def _page(self, name: str, params: Json) -> Json:
         rows = list(reversed(self.objects[name].values()))
-        if "payment_intent" in params:
-            rows = [row for row in rows if row["payment_intent"] == params["payment_intent"]]
+        for field in ("payment_intent", "customer"):
+            if field in params:
+                rows = [row for row in rows if row.get(field) == params[field]]
         rows = [row for row in rows if row["created"] >= int(params.get("created[gte]", 0))]
         if "starting_after" in params:
             rows = rows[[row["id"] for row in rows].index(params["starting_after"]) + 1 :]
@@ -162,10 +211,68 @@ class StripeServer:
 
     def _post(self, path: str, params: Json) -> tuple[int, Json]:
         if path == "/v1/checkout/sessions":
-            return 200, self._open_session(params)
+            return 200, self._open_setup(params) if params["mode"] == "setup" else self._open_session(params)
+        if path == "/v1/customers":
+            return 200, self._add("customers", "cus", object="customer", email=params["email"])
+        if path == "/v1/payment_intents":
+            return self._charge_card(params)
         if path == "/v1/refunds":
             return self._refund(params)
         return 404, _error("invalid_request_error", "Unrecognized request URL")
+
+    def _open_setup(self, params: Json) -> Json:
+        assert params["customer"] in self.objects["customers"]
+        session = self._add(
+            "checkout/sessions",
+            "cs_test",
+            object="checkout.session",
+            mode="setup",
+            status="open",
+            payment_status="no_payment_required",
+            payment_intent=None,
+            setup_intent=None,
+            customer=params["customer"],
+            metadata={"card_id": params["metadata[card_id]"]},
+        )
+        session["url"] = f"https://checkout.stripe.com/c/setup/{session['id']}"
+        return deepcopy(session)
+
+    def _charge_card(self, params: Json) -> tuple[int, Json]:
+        """Create and confirm a payment that nobody is there for: 402 and the payment inside where it is declined."""
+        assert (params["confirm"], params["off_session"]) == ("true", "true")
+        method = self.objects["payment_methods"].get(params["payment_method"])
+        if method is None or method["customer"] != params["customer"]:
+            return 400, _error("invalid_request_error", "No such payment method")
+        behaviour, amount = method["behaviour"], int(params["amount"])
+        status = {"approve": "succeeded", "processing": "processing"}.get(behaviour, "requires_payment_method")
+        payment = self._add(
+            "payment_intents",
+            "pi",
+            object="payment_intent",
+            amount=amount,
+            amount_received=amount if status == "succeeded" else 0,
+            currency=params["currency"],
+            customer=params["customer"],
+            status=status,
+            last_payment_error=None,
+            metadata={"topup_id": params["metadata[topup_id]"], "automatic": params["metadata[automatic]"]},
+        )
+        if status == "requires_payment_method":
+            payment["last_payment_error"] = {"type": "card_error", "code": behaviour}
+            error = _error("card_error", "Your card was declined.")
+            error["error"] |= {"code": behaviour, "payment_intent": deepcopy(payment)}
+            return 402, error
+        self._add(
+            "charges",
+            "ch",
+            object="charge",
+            payment_intent=payment["id"],
+            amount=amount,
+            currency=params["currency"],
+            amount_refunded=0,
+            metadata=payment["metadata"],
+        )
+        return 200, deepcopy(payment)
 
     def _open_session(self, params: Json) -> Json:
         session = self._add(
@@ -190,17 +297,28 @@ class StripeServer:
 
     def _refund(self, params: Json) -> tuple[int, Json]:
         charge, amount = self.charge_of(params["payment_intent"]), int(params["amount"])
+        if self.refusals:
+            status, code = self.refusals.pop(0)
+            return status, _error("invalid_request_error", "Refused by the test", code)
+        if charge["amount_refunded"] == charge["amount"]:
+            return 400, _error("invalid_request_error", "It has already been refunded.", "charge_already_refunded")
         if charge["amount_refunded"] + amount > charge["amount"]:
             return 400, _error("invalid_request_error", "Refund amount is greater than unrefunded amount on charge")
+        return 200, deepcopy(self._give_back(charge, amount, {"key": params["metadata[key]"]}))
+
+    def _give_back(self, charge: Json, amount: int, metadata: Json) -> Json:
         charge["amount_refunded"] += amount
-        refund = {
-            "object": "refund",
-            "status": "succeeded",
-            "amount": amount,
-            "payment_intent": charge["payment_intent"],
-            "metadata": {"key": params["metadata[key]"]},
-        }
-        return 200, self._add("refunds", "re", **refund)
+        return self._add(
+            "refunds",
+            "re",
+            object="refund",
+            status="succeeded",
+            amount=amount,
+            currency=charge["currency"],
+            payment_intent=charge["payment_intent"],
+            failure_reason=None,
+            metadata=metadata,
+        )
 
     def forget_keys(self) -> None:
         """A day has passed."""
@@ -209,7 +327,13 @@ class StripeServer:
     def _charge(self, session: Json) -> str:
         """The payment and the charge of a session; the metadata goes to both, never to disputes."""
         payment = self._add(
-            "payment_intents", "pi", object="payment_intent", metadata=session.get("payment_metadata", {})
+            "payment_intents",
+            "pi",
+            object="payment_intent",
+            status="succeeded",
+            amount_received=session["amount_total"],
+            currency=session["currency"],
+            metadata=session.get("payment_metadata", {}),
         )
         self._add(
             "charges",
@@ -283,5 +407,5 @@ def post(client: Any, body: bytes, signature: str | None) -> int:
     return int(client.post(WEBHOOK, body, content_type="application/json", headers=headers).status_code)
 
 
-def _error(kind: str, message: str) -> Json:
-    return {"error": {"type": kind, "message": message}}
+def _error(kind: str, message: str, code: str = "") -> Json:
+    return {"error": {"type": kind, "message": message, **({"code": code} if code else {})}}

@@ -1,4 +1,7 @@
-"""The tables of money: `ledger` is the heart, `topups` is how credits come in. Only billing imports them."""
+"""The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set.
+
+Only billing imports them.
+"""
 
 from billing.models.ledger import (
     CONTRA_ACCOUNTS,
@@ -15,7 +18,9 @@ from billing.models.ledger import (
     Wallet,
 )
 from billing.models.refunds import Refund, RefundState
+from billing.models.spending import AutomaticTopUp, SavedCard, SpendingPreferences
 from billing.models.topups import (
+    OPEN_STATES,
     Debt,
     DebtPayment,
     Package,
@@ -31,6 +36,8 @@ __all__ = [
     "CREDIT_KINDS",
     "GRANT_KINDS",
     "MICROCREDITS_PER_CREDIT",
+    "OPEN_STATES",
+    "AutomaticTopUp",
     "Debt",
     "DebtPayment",
     "EntryKind",
@@ -46,6 +53,8 @@ __all__ = [
     "Redemption",
     "Refund",
     "RefundState",
+    "SavedCard",
+    "SpendingPreferences",
     "TopUp",
     "TopUpState",
     "Wallet",

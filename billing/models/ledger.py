@@ -18,20 +18,32 @@ MICROCREDITS_PER_CREDIT = 1_000_000
 
 
 class Wallet(models.Model):
-    """What one user owns and how much of it is promised to answers that still run."""
+    """What one user owns and how much of it is promised to answers that still run.
+
+    The three amounts that may be null cost the path of an answer no query: the most to spend in a calendar month, and
+    the balances below which somebody is waiting to act (`watch`): null when nobody is.
+    """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="wallet")
     balance_microcredits = models.BigIntegerField(default=0, editable=False)
     held_microcredits = models.BigIntegerField(default=0, editable=False)
+    monthly_cap_microcredits = models.BigIntegerField(null=True, blank=True, editable=False)
+    armed_alert_microcredits = models.BigIntegerField(null=True, blank=True, editable=False)
+    armed_refill_microcredits = models.BigIntegerField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = _("wallet")
         verbose_name_plural = _("wallets")
+        permissions = [("adjust_wallet", _("Can adjust the credits of a wallet"))]
         constraints = [
             models.CheckConstraint(
                 name="billing_wallet_holds_are_covered",
                 condition=Q(held_microcredits__gte=0, held_microcredits__lte=F("balance_microcredits")),
+            ),
+            models.CheckConstraint(
+                name="billing_wallet_cap_is_positive",
+                condition=Q(monthly_cap_microcredits__isnull=True) | Q(monthly_cap_microcredits__gt=0),
             ),
         ]
 
@@ -42,6 +54,12 @@ class Wallet(models.Model):
     def available_microcredits(self) -> int:
         """What a new hold may take."""
         return self.balance_microcredits - self.held_microcredits
+
+    @property
+    def is_below_an_armed_threshold(self) -> bool:
+        """Whether somebody waits for what is free to be as low as it is."""
+        armed = (self.armed_alert_microcredits, self.armed_refill_microcredits)
+        return any(below is not None and self.available_microcredits < below for below in armed)
 
 
 class PriceQuerySet(models.QuerySet["Price"]):
@@ -104,6 +122,9 @@ class Hold(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
     reference = models.CharField(max_length=100, unique=True)
+    api_key = models.ForeignKey(
+        "accounts.ApiKey", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
     state = models.CharField(max_length=10, choices=HoldState.choices, default=HoldState.ACTIVE)
     model_key = models.SlugField(max_length=64)
     prompt_microcredits_per_token = models.BigIntegerField()
@@ -122,6 +143,9 @@ class Hold(models.Model):
         verbose_name_plural = _("holds")
         indexes = [
             models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
+            models.Index(
+                name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -12,11 +12,15 @@ from billing.models.topups import TopUp
 
 
 class RefundState(models.TextChoices):
-    """Waiting for a second person, then approved and on its way, then one of the others."""
+    """Waiting for a second person, then approved and on its way, then one of the others.
+
+    A payment's refund that was done may still fail: the bank sends the money back days later.
+    """
 
     WAITING = "waiting", _("waiting for approval")
     APPROVED = "approved", _("approved")
     DONE = "done", _("done")
+    FAILED = "failed", _("failed")
     REJECTED = "rejected", _("rejected")
 
 
@@ -24,7 +28,9 @@ class Refund(models.Model):
     """One refund. `amount` is in microcredits for an answer, in minor units of its currency for a payment.
 
     An approved refund of a payment whose provider could not be reached stays approved and is sent again under the
-    same key: exactly once, whatever dies.
+    same key, at `next_try_at` (empty: at once): exactly once, whatever dies. One that the provider refused, or that
+    the bank sent back, has failed: `error` says why, and its amount can be refunded anew. `provider_reference` is the
+    provider's name for it (a Stripe Refund).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -41,11 +47,22 @@ class Refund(models.Model):
     )
     decided_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=300, blank=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    provider_reference = models.CharField(max_length=255, blank=True)
 
     class Meta:
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
-        permissions = [("make_refund", _("Can refund answers and payments"))]
+        permissions = [
+            ("make_refund", _("Can refund answers and payments, and decide on what others ask for")),
+            ("request_refund", _("Can ask for refunds of answers")),
+        ]
+        indexes = [
+            models.Index(
+                name="billing_refund_to_send", fields=["next_try_at"], condition=Q(state=RefundState.APPROVED)
+            ),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="billing_refund_of_an_answer_or_a_payment",
@@ -58,6 +75,10 @@ class Refund(models.Model):
                 name="billing_refund_decided_unless_waiting",
                 condition=Q(state=RefundState.WAITING, decided_by__isnull=True)
                 | ~Q(state=RefundState.WAITING) & Q(decided_by__isnull=False, decided_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_refund_failed_is_of_a_payment_and_says_why",
+                condition=~Q(state=RefundState.FAILED) | Q(topup__isnull=False) & ~Q(error=""),
             ),
         ]
 

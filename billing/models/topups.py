@@ -49,8 +49,19 @@ class TopUpState(models.TextChoices):
     CANCELLED = "cancelled", _("cancelled")
 
 
+OPEN_STATES = (TopUpState.CREATED, TopUpState.PENDING)
+
+
 class TopUpQuerySet(models.QuerySet["TopUp"]):
     """Reads of orders."""
+
+    def automatic(self) -> "TopUpQuerySet":
+        """Those that nobody clicked."""
+        return self.filter(automatic_ceiling_minor__isnull=False)
+
+    def open(self) -> "TopUpQuerySet":
+        """Those that may still be paid."""
+        return self.filter(state__in=OPEN_STATES)
 
     def for_user(self, user: Any) -> "TopUpQuerySet":
         """This user's own, the latest first."""
@@ -62,7 +73,9 @@ class TopUp(models.Model):
 
     `checkout_reference` is the provider's checkout (a Stripe Checkout Session), `payment_reference` its payment
     (a Stripe PaymentIntent). `clawed_back_microcredits` is what refunds and disputes have taken back so far, owed
-    or paid; a provider may only ever complete its own orders.
+    or paid; a provider may only ever complete its own orders. `refund_readings` counts how often `refunded_minor` was
+    read from the provider, so that a reading that was overtaken by another is not written over it. An automatic order
+    (`automatic_topups`) carries what the month's automatic orders come to with it, and the customer's ceiling then.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -81,8 +94,11 @@ class TopUp(models.Model):
     payment_reference = models.CharField(max_length=255, blank=True)
     refunded_minor = models.PositiveIntegerField(default=0)
     disputed_minor = models.PositiveIntegerField(default=0)
+    refund_readings = models.PositiveIntegerField(default=0)
     clawed_back_microcredits = models.BigIntegerField(default=0)
     claw_back_steps = models.PositiveSmallIntegerField(default=0)
+    automatic_month_minor = models.PositiveIntegerField(null=True, blank=True)
+    automatic_ceiling_minor = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     paid_at = models.DateTimeField(null=True, blank=True)
 
@@ -122,10 +138,30 @@ class TopUp(models.Model):
                 condition=Q(state=TopUpState.PAID, paid_at__isnull=False)
                 | ~Q(state=TopUpState.PAID) & Q(paid_at__isnull=True),
             ),
+            models.UniqueConstraint(
+                name="billing_topup_one_automatic_at_a_time",
+                fields=["user"],
+                condition=Q(automatic_ceiling_minor__isnull=False, state__in=OPEN_STATES),
+            ),
+            models.CheckConstraint(
+                name="billing_topup_automatic_within_its_ceiling",
+                condition=Q(automatic_ceiling_minor__isnull=True, automatic_month_minor__isnull=True)
+                | Q(
+                    automatic_ceiling_minor__isnull=False,
+                    automatic_month_minor__isnull=False,
+                    automatic_month_minor__gte=F("amount_minor"),
+                    automatic_month_minor__lte=F("automatic_ceiling_minor"),
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"top-up {self.pk}"
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether nobody clicked: it was ordered because the balance fell."""
+        return self.automatic_ceiling_minor is not None
 
     @property
     def total_microcredits(self) -> int:

@@ -4,8 +4,9 @@ from uuid import UUID
 
 from django import template
 from django.urls import reverse
+from django.utils.text import capfirst
 
-from billing.models import LedgerEntry
+from billing.models import EntryKind, LedgerEntry
 
 register = template.Library()
 
@@ -22,3 +23,9 @@ def receipt_url(entry: LedgerEntry) -> str:
         return reverse("billing:topup", args=[UUID(number)])
     except ValueError:
         return ""
+
+
+@register.filter
+def kind_label(kind: str) -> str:
+    """What a kind of movement is called: top_up is 'Top-up'."""
+    return capfirst(str(EntryKind(kind).label))

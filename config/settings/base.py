@@ -1,5 +1,6 @@
 """Settings that hold everywhere. What differs is in local, production and test."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,17 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "django_htmx",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "accounts.api_middleware.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -127,6 +133,7 @@ CELERY_BEAT_SCHEDULE = {
     "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
     "verify-ledger": {"task": "billing.verify_ledger", "schedule": 3600.0, "options": {"expires": 3600}},
+    "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
     "reconcile-payments": {
         "task": "billing.reconcile_payments",
         "schedule": crontab(hour=4, minute=20),
@@ -153,6 +160,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_REDIRECT_URL = "chat:home"
 LOGIN_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
@@ -192,8 +200,60 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
+# The API. Requests a minute, counted in Redis for all processes together; 429 beyond.
+API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
+API_KEY_REQUESTS_PER_MINUTE = env.int("API_KEY_REQUESTS_PER_MINUTE", default=600)
+API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # before anybody logs in
+API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.LoggedIn"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.api_json.StrictJson"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api_json.AlwaysJson",
+    "DEFAULT_SCHEMA_CLASS": "accounts.api_schema.TallySchema",
+    "EXCEPTION_HANDLER": "accounts.api_problems.handle_exception",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
+    "SIGNING_KEY": SECRET_KEY,
+    "ISSUER": "tally",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tally",
+    "VERSION": "1",
+    "DESCRIPTION": "Answers of Gemma 3, paid by the token from pre-paid credits. Amounts are integers in microcredits "
+    "(1 credit = 1,000,000), beside them the same in credits as a decimal string. Times are UTC. Lists come in cursor "
+    "pages. Reads carry an ETag. Errors are problem details (RFC 9457).",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "ApiKey": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "tly_...",
+                "description": "A key of POST /api/v1/keys. It does what its scopes say.",
+            },
+            "AccessToken": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "`access` of POST /api/v1/auth/token, good for ten minutes. It does all its user may.",
+            },
+        }
+    },
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
 # Money (money.md). Integers only: microcredits, a millionth of a credit.
 REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # above: two people
+LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000)  # below: one e-mail, unless changed
 SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
 NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes
 SIGNUP_BONUS_MICROCREDITS = env.int("SIGNUP_BONUS_MICROCREDITS", default=10_000_000)
@@ -212,15 +272,31 @@ if STRIPE_SECRET_KEY:
     PAYMENT_PROVIDERS["stripe"] = "billing.stripe_payments.StripeProvider"
     # The order form is answered with a redirect to Stripe's page, which Chromium counts as where the form goes.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"].append("https://checkout.stripe.com")
+# Tries of promotion codes, as django-ratelimit writes rates: so many in a second, minute, hour or day (s, m, h, d).
+CODE_TRIES_PER_USER = env.str("CODE_TRIES_PER_USER", default="10/h")
+CODE_TRIES_PER_ADDRESS = env.str("CODE_TRIES_PER_ADDRESS", default="50/h")
 HOLD_LIFETIME_SECONDS = env.int("HOLD_LIFETIME_SECONDS", default=3600)
 MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 
 # Inference
 MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expanduser()
 INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.batching.BatchingEngine")
+INFERENCE_PRECISION = env.str("INFERENCE_PRECISION", default="auto")  # bfloat16 on a GPU, int8 on a CPU that can
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)  # 0: as many as torch picks
+# Keys and values of so many tokens in all layers, for all requests of a model together. A long conversation takes less
+# than its length, since most layers keep only a window: 12B's whole context fits into the default.
+INFERENCE_CACHE_TOKENS = env.int("INFERENCE_CACHE_TOKENS", default=32_768)
+# What the models of one worker process may take together: bytes, or with 0 a share of the GPUs or of the machine.
+MODEL_MEMORY_BYTES = env.int("MODEL_MEMORY_BYTES", default=0)
+MODEL_MEMORY_SHARE = env.float("MODEL_MEMORY_SHARE", default=0.8)
+MODEL_IDLE_SECONDS = env.float("MODEL_IDLE_SECONDS", default=1800.0)  # then it is unloaded; 0: never
+MODEL_WAIT_SECONDS = env.float("MODEL_WAIT_SECONDS", default=60.0)  # for room, while other models are in use
+MODEL_TURN_SECONDS = env.float("MODEL_TURN_SECONDS", default=10.0)  # a model in use keeps its place while others wait
+MODEL_RETRY_SECONDS = env.float("MODEL_RETRY_SECONDS", default=30.0)  # after a failed loading, then twice as long, ...
+PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # before a worker says it is ready; never idle
 DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
 PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)
+MAX_LIVE_GENERATIONS = env.int("MAX_LIVE_GENERATIONS", default=64)  # of one customer, queued and running together
 HEARTBEAT_SECONDS = 2.0
 WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)

@@ -36,7 +36,7 @@ def test(arguments: list[str]) -> int:
         manage = partial(Command, environment=variables)
         migrate = [str(PYTHON), "manage.py", "migrate", "--noinput"]
         manage("Migrating the database", migrate, note=lambda _line: "").run()
-        prepare = [str(PYTHON), "manage.py", "prepare_models", "--only", DEMO_MODEL]
+        prepare = [str(PYTHON), "manage.py", "prepare_models", DEMO_MODEL]
         manage("Preparing the demo model", prepare).run()
         return _run_in_view([str(PYTHON), "-m", "pytest", *arguments], variables)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 MAX_TOP_K = 64  # the sampler draws among the best 64 tokens; Gemma 3's own recommendation is top-k 64
+PENALTY_TOKENS = 64  # how far back a repetition penalty looks
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -15,23 +16,33 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn. Temperature 0 takes the best one; the same seed draws the same way."""
+    """How the next token is drawn. Temperature 0 takes the best one; the same seed draws the same way.
+
+    `min_p` drops tokens less likely than this share of the best one's probability; 0 drops none.
+    `repetition_penalty` divides the score of the last PENALTY_TOKENS tokens, the prompt's included; 1 leaves them.
+    """
 
     temperature: float = 0.8
     top_p: float = 0.95
     top_k: int = MAX_TOP_K
     seed: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One answer to write: the prompt as token ids, at most `max_tokens` new ones, cut at any `stop` string."""
+    """One answer to write: the prompt as token ids, at most `max_tokens` new ones, cut at any `stop` string.
+
+    After `max_seconds` (None: never) it ends with EngineError, however the engine fares.
+    """
 
     id: str
     prompt_token_ids: Sequence[int]
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...] = ()
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

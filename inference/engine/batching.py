@@ -3,70 +3,43 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import (
-    AutoConfig,
-    Gemma3ForCausalLM,
-    Gemma3ForConditionalGeneration,
-    GenerationConfig,
-)
-from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers import GenerationConfig
 
 from inference.engine.base import Delta, EngineError, EngineRequest
-from inference.engine.sampler import Draw, OnePassSampler
+from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
+from inference.engine.precision import Precision
+from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
 from inference.engine.text import TextAssembler
 
 logger = logging.getLogger(__name__)
 
 # Gemma 3's <eos>, <start_of_turn> and <end_of_turn>: a base model opens the next turn itself instead of ending.
 STOP_TOKEN_IDS = [1, 105, 106]
-CPU_BATCHING = {
-    "page_size": 32,
-    "num_blocks": 1024,  # 32,768 tokens for all requests together
-    "max_batch_tokens": 512,
-    "max_requests_per_batch": 32,
-    "max_memory_percent": 0.9,  # of what is free; the library's 0.6 refuses to start on a machine of 8 GB
-}
-
-
-def load_language_model(folder: Path) -> Gemma3ForCausalLM:
-    """Load a Gemma 3 folder: the text models as they are, of the multimodal ones only the language model.
-
-    float32 on a CPU (bfloat16 matrix products are emulated there), bfloat16 on a GPU.
-    """
-    cuda = torch.cuda.is_available()
-    options: dict[str, Any] = {"dtype": torch.bfloat16 if cuda else torch.float32, "local_files_only": True}
-    if cuda:
-        options["device_map"] = "auto"
-    if AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "gemma3_text":
-        return Gemma3ForCausalLM.from_pretrained(folder, **options)
-    whole = Gemma3ForConditionalGeneration.from_pretrained(folder, **options)
-    with torch.device("meta"):
-        language = Gemma3ForCausalLM(whole.config.text_config)
-    language.model, language.lm_head = whole.model.language_model, whole.lm_head
-    return language
 
 
 class BatchingEngine:
     """One loaded model and its batching thread, shared by all threads of the process."""
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
-        """Load the weights and the tokenizer of `folder` and start batching. `threads`: CPU threads, 0 for torch's."""
+    def __init__(
+        self, folder: Path, threads: int = 0, precision: Precision = "auto", *, cache_tokens: int = 32_768
+    ) -> None:
+        """Load the weights and the tokenizer of `folder` and start batching. `threads`: CPU threads, 0 for torch's.
+
+        The cache holds the keys and values of `cache_tokens` tokens in all layers: known before anything is loaded,
+        where the library would take most of what a GPU has free, and leave nothing to a second model.
+        Raises EngineError when the device cannot compute in `precision`.
+        """
         if threads:
             torch.set_num_threads(threads)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        model = load_language_model(folder)
-        options = {} if model.device.type == "cuda" else CPU_BATCHING
-        self._manager = model.init_continuous_batching(
-            generation_config=GenerationConfig(do_sample=False, eos_token_id=STOP_TOKEN_IDS),
-            continuous_batching_config=ContinuousBatchingConfig(**options),
-        )
-        self._manager.logit_processor = OnePassSampler()
+        self._manager = _make_batcher(load_language_model(folder, precision), cache_tokens)
         self._mailboxes: dict[str, queue.SimpleQueue[Any]] = {}
         self._is_closed = False
         self._manager.start()
@@ -88,7 +61,7 @@ class BatchingEngine:
             )
             if accepted is None or not self.is_alive():
                 raise EngineError("the batching thread has ended")
-            yield from self._read(mailbox, TextAssembler(self._tokenizer, request.stop))
+            yield from self._read(mailbox, TextAssembler(self._tokenizer, request.stop), request.max_seconds)
         finally:
             self._mailboxes.pop(request.id, None)
             self._manager.cancel_request(request.id)  # nothing to do for one that finished
@@ -97,6 +70,7 @@ class BatchingEngine:
         """See `Engine.cancel`."""
         mailbox = self._mailboxes.get(request_id)
         if mailbox is not None:
+            self._manager.cancel_request(request_id)  # now, though its reader may be busy elsewhere
             mailbox.put(None)
 
     def is_alive(self) -> bool:
@@ -109,13 +83,16 @@ class BatchingEngine:
         self._manager.stop(block=True, timeout=10, hard_stop=True)
         self._postman.join(timeout=10)
 
-    def _read(self, mailbox: "queue.SimpleQueue[Any]", answer: TextAssembler) -> Iterator[Delta]:
+    def _read(
+        self, mailbox: "queue.SimpleQueue[Any]", answer: TextAssembler, max_seconds: float | None
+    ) -> Iterator[Delta]:
         """Turn the batcher's outputs, each with all tokens so far, into deltas. None in the mailbox is Stop."""
-        while (output := mailbox.get()) is not None:
-            if isinstance(output, EngineError):
-                raise output
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        while (output := _next(mailbox, deadline)) is not None:
             text = ""
             for token_id in output.generated_tokens[answer.completion_tokens :]:
+                if token_id == NO_TOKEN_ID:
+                    raise EngineError("the model computed something that is not a number")
                 text += answer.push(token_id)
                 if answer.is_stopped:
                     yield Delta(text, answer.completion_tokens, "stop")
@@ -141,3 +118,34 @@ class BatchingEngine:
                 break
         for mailbox in list(self._mailboxes.values()):
             mailbox.put(EngineError("the batching thread has ended"))
+
+
+def _make_batcher(model: Any, cache_tokens: int) -> Any:
+    """The library's batcher around `model`, with our sampler in the place of its own, not started yet."""
+    manager = model.init_continuous_batching(
+        generation_config=GenerationConfig(do_sample=False, eos_token_id=STOP_TOKEN_IDS),
+        continuous_batching_config=batching_options(model.device.type, cache_tokens),
+    )
+    if model.device.type == "cpu":
+        use_cpu_attention(model)
+    sampler = manager.logit_processor = OnePassSampler()
+    make_processor = manager._create_batch_processor  # noqa: SLF001  the library makes it in its own thread
+
+    def make_processor_with_sampler() -> Any:
+        processor = make_processor()
+        processor.model_runner._sample = sampler.take  # noqa: SLF001  its own argmax takes a tenth of a step on a CPU
+        return processor
+
+    manager._create_batch_processor = make_processor_with_sampler  # noqa: SLF001
+    return manager
+
+
+def _next(mailbox: "queue.SimpleQueue[Any]", deadline: float | None) -> Any:
+    """The next output, or None for Stop. Raises EngineError when one came instead, or the deadline passed."""
+    try:
+        output = mailbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise EngineError("it took too long") from None
+    if isinstance(output, EngineError):
+        raise output
+    return output

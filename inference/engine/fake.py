@@ -22,12 +22,15 @@ class FakeEngine:
         self,
         _folder: Path | None = None,
         threads: int = 0,
+        _precision: str = "auto",
         *,
+        cache_tokens: int = 32_768,
         step_seconds: float = 0.0,
         fails_at: int | None = None,
         length: int = 1_000_000,
     ) -> None:
         self.threads = threads
+        self.cache_tokens = cache_tokens
         self.step_seconds = step_seconds
         self.fails_at = fails_at
         self.length = length
@@ -38,6 +41,7 @@ class FakeEngine:
         """See `Engine.generate`."""
         cancelled = self._cancelled[request.id] = threading.Event()
         cutter = StopCutter(request.stop)
+        started = time.monotonic()
         try:
             for count in range(1, request.max_tokens + 1):
                 time.sleep(self.step_seconds)
@@ -46,6 +50,8 @@ class FakeEngine:
                     return
                 if self._is_closed or count == self.fails_at:
                     raise EngineError("the fake engine was told to fail")
+                if request.max_seconds is not None and time.monotonic() - started > request.max_seconds:
+                    raise EngineError("it took too long")
                 text = cutter.push(WORDS[(count - 1) % len(WORDS)] + " ")
                 if cutter.is_stopped or count == self.length:
                     yield Delta(text + cutter.flush(), count, "stop")

@@ -1,11 +1,12 @@
 """Buying credits in the pages, through the sandbox provider."""
 
+import socket
 from uuid import uuid4
 
 import pytest
 from django.urls import reverse
 
-from billing.models import PromotionCode, TopUp, Wallet
+from billing.models import Package, PromotionCode, TopUp, TopUpState, Wallet
 from billing.services import seed_packages
 from tests.cast import CREDIT, at_once
 
@@ -88,6 +89,54 @@ def test_a_double_click_orders_once_and_another_amount_under_the_same_key_is_ref
     assert TopUp.objects.count() == 1
 
 
+@pytest.mark.parametrize("other", ["another package", "the same money without it", "another amount"])
+def test_another_order_under_the_same_key_is_a_409_page(client, buyer, other):
+    first, second = Package.objects.order_by("pk")[:2]
+    key = uuid4()
+    answer = order(client, package=first.pk, idempotency_key=key)
+    body = {
+        "another package": {"package": second.pk},
+        "the same money without it": {"amount": f"{first.price_minor / 100:.2f}"},
+        "another amount": {"amount": "7"},
+    }[other]
+    refused = order(client, idempotency_key=key, **body)
+    assert (refused.status_code, "already sent" in refused.content.decode()) == (409, True)
+    assert order(client, package=first.pk, idempotency_key=key)["Location"] == answer["Location"]
+    assert TopUp.objects.get().amount_minor == first.price_minor
+
+
+def test_a_retry_after_the_package_got_another_price_is_the_same_order(client, buyer):
+    package, key = Package.objects.order_by("pk")[0], uuid4()
+    answer = order(client, package=package.pk, idempotency_key=key)
+    Package.objects.filter(pk=package.pk).update(price_minor=999)
+    assert order(client, package=package.pk, idempotency_key=key)["Location"] == answer["Location"]
+    assert TopUp.objects.get().amount_minor == package.price_minor
+
+
+def test_the_same_answer_comes_also_after_the_order_was_paid(client, buyer):
+    key = uuid4()
+    answer = order(client, amount="5", idempotency_key=key)
+    play(client, "pay")
+    assert order(client, amount="5", idempotency_key=key)["Location"] == answer["Location"]
+    assert balance(buyer) == 500 * CREDIT
+
+
+def test_the_key_of_one_customer_is_nothing_to_another(client, buyer, charlie):
+    key = uuid4()
+    order(client, amount="5", idempotency_key=key)
+    client.force_login(charlie)
+    assert order(client, amount="6", idempotency_key=key).status_code == 302
+    assert sorted(TopUp.objects.values_list("user__email", flat=True)) == ["bob@example.com", "charlie@example.com"]
+
+
+def test_an_order_whose_checkout_was_lost_and_has_ended_shows_its_page(client, buyer):
+    key = uuid4()
+    order(client, amount="5", idempotency_key=key)
+    TopUp.objects.update(checkout_url="", state=TopUpState.CANCELLED)
+    answer = order(client, amount="5", idempotency_key=key)
+    assert answer["Location"] == reverse("billing:topup", args=[TopUp.objects.get().pk])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_double_click_at_the_same_moment_orders_once(client, buyer):
     key = uuid4()
@@ -159,6 +208,50 @@ def test_a_code_is_redeemed_in_the_page(client, buyer):
     again = client.post(reverse("billing:redeem"), {"code": "welcome"})
     assert again.status_code == 422
     assert "already" in again.content.decode()
+
+
+def redeem(client, code, **where):
+    return client.post(reverse("billing:redeem"), {"code": code}, **where)
+
+
+def test_guessing_codes_is_stopped_and_says_how_long(client, buyer, settings):
+    settings.CODE_TRIES_PER_USER = "3/h"
+    PromotionCode.objects.create(code="WELCOME", credits_microcredits=5 * CREDIT)
+    assert [redeem(client, f"GUESS{n}").status_code for n in range(3)] == [422] * 3
+    answer = redeem(client, "WELCOME")
+    assert answer.status_code == 429
+    wait = int(answer["Retry-After"])
+    assert 0 < wait <= 3600
+    minutes = -(-wait // 60)
+    assert f"Too many tries. Wait {minutes} minute" in answer.content.decode()
+    assert 'value="WELCOME"' in answer.content.decode()
+    assert balance(buyer) == 0
+
+
+def test_guessing_codes_with_many_accounts_from_one_address_is_stopped(client, buyer, charlie, settings):
+    settings.CODE_TRIES_PER_ADDRESS = "4/h"
+    tries = [redeem(client, "GUESS", REMOTE_ADDR="192.0.2.7").status_code for _n in range(3)]
+    client.force_login(charlie)
+    tries += [redeem(client, "GUESS", REMOTE_ADDR="192.0.2.7").status_code for _n in range(2)]
+    assert tries == [422, 422, 422, 422, 429]
+    assert redeem(client, "GUESS", REMOTE_ADDR="192.0.2.8").status_code == 422
+
+
+@pytest.mark.parametrize("others_fail_open", [False, True])
+def test_without_a_counter_no_code_is_taken(client, buyer, settings, others_fail_open):
+    settings.RATELIMIT_FAIL_OPEN = others_fail_open
+    PromotionCode.objects.create(code="WELCOME", credits_microcredits=5 * CREDIT)
+    with socket.socket() as nobody:  # bound, and not listening: whoever calls is refused
+        nobody.bind(("127.0.0.1", 0))
+        settings.CACHES = {
+            "default": {
+                **settings.CACHES["default"],
+                "LOCATION": f"redis://127.0.0.1:{nobody.getsockname()[1]}/0",
+            }
+        }
+        answer = redeem(client, "WELCOME")
+    assert (answer.status_code, "cannot be redeemed just now" in answer.content.decode()) == (503, True)
+    assert balance(buyer) == 0
 
 
 def test_buying_needs_a_log_in(client, db):

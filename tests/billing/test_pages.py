@@ -15,7 +15,7 @@ def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_
     for _ in range(3):
         ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
     client.force_login(alice)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         page = client.get(reverse("billing:overview")).content.decode()
     assert page.count("-0.00032") == 3
     assert "99.99904" in page
@@ -61,7 +61,7 @@ def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
         response = client.get(reverse("billing:who_pays"))
     page = response.content.decode()
     assert response.status_code == 200
-    assert page.count('<th scope="row">') == 6
+    assert page.count('<th scope="row">') == 8
     assert reverse("account_login") in page
     assert reverse("account_logout") not in page
     assert 'class="tabs' not in page

@@ -6,9 +6,10 @@ import pytest
 from django.core import mail
 from django.db import IntegrityError, transaction
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import refunds
+from billing import refund_payouts, refunds
 from billing.models import LedgerEntry, Refund, RefundState, Wallet
 from billing.payments import PaymentError
 from billing.refunds import RefundRefused
@@ -167,7 +168,9 @@ def test_a_provider_that_is_away_leaves_the_refund_approved_until_it_is_back(bob
         refund = ask(staff, 200, topup=paid)
     assert (refund.state, refund.error) == (RefundState.APPROVED, "The payment service cannot be reached.")
     assert balance(bob) == 500 * CREDIT
-    assert [refunds.send_approved_refunds(), refunds.send_approved_refunds()] == [1, 0]
+    assert refund_payouts.send_approved_refunds() == 0  # not yet
+    Refund.objects.update(next_try_at=timezone.now())
+    assert [refund_payouts.send_approved_refunds(), refund_payouts.send_approved_refunds()] == [1, 0]
     assert balance(bob) == 300 * CREDIT
     assert faults() == []
 

@@ -37,7 +37,8 @@ def complete(topup, provider="bank", amount_minor=None, currency="usd"):
 
 
 def refunded(topup, minor):
-    return topups.set_refunded(topup_id=topup.pk, provider="bank", refunded_minor=minor)
+    reading = TopUp.objects.get(pk=topup.pk).refund_readings
+    return topups.set_refunded(topup_id=topup.pk, provider="bank", refunded_minor=minor, reading=reading)
 
 
 def disputed(topup, minor):
@@ -126,10 +127,20 @@ def test_a_refund_takes_its_share_of_credits_and_bonus(bob, paid, faults):
     refunded(paid, 100)
     assert balance(bob) == 440 * CREDIT
     refunded(paid, 100)  # the same report again
-    refunded(paid, 50)  # an old report, late
+    with pytest.raises(topups.StaleReading):  # an old report, late
+        topups.set_refunded(topup_id=paid.pk, provider="bank", refunded_minor=50, reading=0)
     assert balance(bob) == 440 * CREDIT
     refunded(paid, 500)
     assert balance(bob) == 0
+    assert faults() == []
+
+
+def test_a_refund_that_the_bank_sent_back_gives_the_credits_back(bob, paid, faults):
+    refunded(paid, 200)
+    refunded(paid, 50)
+    assert balance(bob) == 495 * CREDIT
+    refunded(paid, 0)
+    assert balance(bob) == 550 * CREDIT
     assert faults() == []
 
 

@@ -5,9 +5,12 @@ import json
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 
 from billing import ledger
+from billing.models import Refund, TopUp
 from tests.billing.test_ledger import open_hold
+from tests.billing.test_topups import complete, order, refunded
 
 
 @pytest.fixture
@@ -57,6 +60,30 @@ def test_each_kind_of_tampering_is_a_fault(alice, tamper, faults, statement, sen
     assert faults() == []
     tamper(statement)
     assert any(sentence in fault for fault in faults()), faults()
+
+
+def test_refunds_that_their_entries_do_not_bear_out_are_faults(bob, staff, faults):
+    topup = order(bob)
+    complete(topup)
+    refunded(topup, 200)
+    refund = Refund.objects.create(
+        topup=topup,
+        amount=200,
+        reason="A test",
+        idempotency_key="k",
+        requested_by=staff,
+        decided_by=staff,
+        decided_at=timezone.now(),
+        state="done",
+    )
+    assert faults() == []
+    Refund.objects.filter(pk=refund.pk).update(amount=201)
+    assert any("200 refunded, our own refunds that are done sum to 201" in fault for fault in faults())
+    TopUp.objects.filter(pk=topup.pk).update(refunded_minor=300)
+    assert any("its refunds and disputes ask for 300" in fault for fault in faults())
+    hold = ledger.settle(hold_id=open_hold(bob).pk, completion_tokens=3)
+    Refund.objects.filter(pk=refund.pk).update(topup=None, hold=hold)
+    assert any(f"refund {refund.pk}: done, of 201, its entries sum to 0" in fault for fault in faults())
 
 
 def test_a_hold_that_nobody_closed_is_a_fault(alice, settings, faults):

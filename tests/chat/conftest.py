@@ -9,13 +9,14 @@ from django.urls import reverse
 from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.worker import Worker
+from tests.inference.engines import give_engine
 
 
 @pytest.fixture(scope="module")
 def worker() -> Worker:
     """A worker in this process with the fake engine."""
     worker = Worker()
-    worker._engines[DEMO_KEY] = FakeEngine(length=6)
+    give_engine(worker, FakeEngine(length=6))
     return worker
 
 

@@ -10,6 +10,7 @@ from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
 from inference import services
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.prompts import RawText
 from tests.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,6 +176,30 @@ def test_a_queue_that_is_down_costs_nothing_keeps_the_draft_and_leaves_no_messag
     assert Message.objects.count() == 4
 
 
+def test_too_many_answers_at_once_are_refused_and_the_draft_is_kept(client, alice, send, settings):
+    settings.MAX_LIVE_GENERATIONS = 1
+    client.force_login(alice)
+    send("One")
+    response = send("Two at once")
+    assert response.status_code == 429
+    assert "Two at once" in response.content.decode()
+    assert Generation.objects.count() == 1
+
+
+def test_an_answer_of_an_api_client_is_no_page_of_anybody(client, alice, catalogue):
+    generation = services.request_generation(
+        user=alice,
+        model=catalogue,
+        prompt=RawText("Hello"),
+        parameters=services.Parameters(),
+        idempotency_key="api:1",
+        inputs_hash="test",
+    )
+    client.force_login(alice)
+    assert client.post(reverse("chat:stop", args=[generation.pk])).status_code == 404
+    assert client.get(reverse("chat:events", args=[generation.pk])).status_code == 404
+
+
 def test_charlie_gets_404_for_everything_of_alice(client, conversation, charlie, send):
     answer = Message.objects.get(role="assistant")
     client.force_login(charlie)
@@ -257,7 +282,7 @@ def test_a_long_first_line_makes_a_short_title(client, alice, send):
 
 def test_the_estimate_says_the_usual_and_the_worst_case(client, conversation, django_assert_max_num_queries):
     fields = {"text": "And a dog?", "model": "gemma-3-270m", "idempotency_key": uuid4()}
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         response = client.post(reverse("chat:estimate", args=[conversation.pk]), fields)
     usual, most = response.content.decode().strip().removeprefix("about ").split(" credits, at most ")
     assert 0 < float(usual) < float(most) < 0.03

@@ -51,9 +51,43 @@ def test_every_page_is_whole_and_accessible(browse, chromium, stack, look):
     look_at(page, f"account-{look}")
     answer.locator(".receipt").click()
     look_at(page, f"receipt-{look}")
-    for path in ("", "buy/", "usage/", "who-pays/"):
+    for path in ("", "buy/", "usage/", "who-pays/", "spending/", "statements/"):
         page.goto(f"/credits/{path}")
         look_at(page, f"credits-{path.strip('/')}-{look}")
+    page.click("ul.months a >> nth=0")
+    page.wait_for_selector("#lines tbody tr")
+    look_at(page, f"statement-{look}")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_way_to_an_automatic_top_up_is_whole_and_accessible(browse, look):
+    page = browse(**LOOKS[look])
+    page.goto("/credits/spending/")
+    page.fill("#cap_cap", "-1")
+    page.evaluate("document.querySelector('#cap form').noValidate = true")  # so that our own words are seen
+    page.click("#cap button")
+    page.wait_for_selector("#cap .errorlist:has-text('more than zero')")
+    look_at(page, f"spending-error-{look}")
+    page.fill("#cap_cap", "500")
+    page.click("#cap button")
+    page.wait_for_selector("text=The cap holds from now on")
+    page.click("text=Save a card")
+    look_at(page, f"sandbox-card-{look}")
+    page.click("button[value=approve]")
+    page.fill("#automatic_below", "0.01")
+    page.fill("#automatic_amount", "5")
+    page.fill("#automatic_ceiling", "20")
+    look_at(page, f"spending-card-{look}")
+    page.click("#automatic .settings button")
+    look_at(page, f"spending-consent-{look}")
+    page.click("text=I agree")
+    page.wait_for_selector("text=Automatic top-up is on")
+    look_at(page, f"spending-on-{look}")
+    page.click("text=Remove card")
+    page.wait_for_selector("text=The card is removed")
+    page.fill("#cap_cap", "")
+    page.click("#cap button")
+    page.wait_for_selector("text=There is no cap")
 
 
 def test_the_first_page_is_under_100_kb_and_stays_on_this_host(browse, stack):

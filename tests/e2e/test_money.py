@@ -56,6 +56,14 @@ def test_a_package_is_bought_spent_and_refunded_and_the_history_adds_up(browse, 
     hold_id = answer.locator(".receipt").get_attribute("href").rstrip("/").rpartition("/")[2]
     assert stack.wallet(email) == (2_100_000_000 - charged, 0)
 
+    page.goto(f"/credits/receipts/{hold_id}/")
+    page.evaluate("window.print = () => { document.body.dataset.printed = 'yes' }")
+    page.click("button:has-text('Print')")
+    assert page.locator("body").get_attribute("data-printed") == "yes"
+    page.emulate_media(media="print")
+    assert not page.locator("button:has-text('Print')").is_visible()
+    page.emulate_media(media="screen")
+
     admin = browse(login=stack.runtime["staff"])
     admin.goto(f"/admin/billing/hold/{hold_id}/change/")
     admin.click(".object-tools a:has-text('Refund')")
@@ -66,8 +74,20 @@ def test_a_package_is_bought_spent_and_refunded_and_the_history_adds_up(browse, 
     admin.wait_for_url(re.compile("/admin/billing/refund/"))
     assert stack.wallet(email) == (2_100_000_000, 0)
 
+    user_wallet = admin.locator(f"a:has-text('{email}')").first
+    admin.goto(f"/admin/billing/wallet/?q={email}")
+    user_wallet.click()
+    admin.click(".object-tools a:has-text('Adjust credits')")
+    admin.fill("[name=credits]", "-100")
+    admin.fill("[name=reason]", "Given by mistake")
+    admin.click("input[type=submit].default")
+    assert "goes from 2,100.00 to 2,000.00 credits" in admin.locator("#content-main").inner_text()
+    admin.dblclick("input[type=submit].default")
+    admin.wait_for_url(re.compile("/admin/billing/wallet/.*/change/"))
+    assert stack.wallet(email) == (2_000_000_000, 0)
+
     amounts, balances = history(page)
-    assert len(amounts) == 4
-    assert sum(amounts) == balances[0] == Decimal(2100)
-    assert all(balances[n] == balances[n + 1] + amounts[n] for n in range(3))
+    assert len(amounts) == 5
+    assert sum(amounts) == balances[0] == Decimal(2000)
+    assert all(balances[n] == balances[n + 1] + amounts[n] for n in range(4))
     stack.verify_ledger()

@@ -1,7 +1,11 @@
 """The catalogue tells the truth about the weights of this machine."""
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from billing.models import Price
 from inference.catalogue import DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
@@ -62,13 +66,115 @@ def test_prepare_models_notes_what_is_there_and_what_is_not(db, settings, tmp_pa
     assert available == {"gemma-3-270m": True, "gemma-3-1b": False, "gemma-3-12b": False}
     assert "gemma-3-270m: ready" in capsys.readouterr().out
     make_model(tmp_path / "gemma-3-1b")
-    call_command("prepare_models", only="gemma-3-1b")
+    call_command("prepare_models", "gemma-3-1b")
     assert CatalogueModel.objects.get(key="gemma-3-1b").is_available
+
+
+def test_keys_that_are_unknown_or_not_ready_end_with_an_error(db, settings, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    settings.MODEL_DIR = tmp_path
+    with pytest.raises(CommandError, match=r"No such model: gemma-9\. There are: gemma-3-270m, gemma-3-1b"):
+        call_command("prepare_models", "gemma-9")
+    with pytest.raises(CommandError, match="Not every model is ready"):
+        call_command("prepare_models", "gemma-3-1b")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers like the hub: with a refusal, or with a model's files."""
+
+    status, code, files = 200, "", {}
+    asked = []
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        self.asked.append(self.headers.get("Authorization"))
+        body = self.body() if self.status == 200 else b"{}"
+        self.send_response(self.status if body is not None else 404)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.send_header("Content-Type", "application/json")
+        if self.code:
+            self.send_header("X-Error-Code", self.code)
+        if "/resolve/" in self.path:
+            self.send_header("ETag", f'"{len(body)}"')
+            self.send_header("X-Repo-Commit", "a" * 40)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body or b"")
+
+    def body(self):
+        if "/tree/" in self.path:
+            entries = [
+                {"type": "file", "path": name, "size": len(text), "oid": name} for name, text in self.files.items()
+            ]
+            return json.dumps(entries).encode()
+        if "/resolve/" in self.path:
+            return self.files[self.path.rpartition("/")[2]]
+        return json.dumps({"id": "google/gemma-3-1b-it", "sha": "a" * 40, "siblings": []}).encode()
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on this machine; set its `status` and X-Error-Code to make it refuse, `files` to make it give."""
+    handler = type("ThisHub", (Hub,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_not_a_token")
+    yield handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (403, "GatedRepo", "accept its licence at http://127.0.0.1"),
+        (404, "RepoNotFound", "knows no google/gemma-3-1b-it"),
+        (401, "", "HF_TOKEN"),
+        (400, "", "status 400"),
+    ],
+)
+def test_a_hub_that_refuses_says_why_and_what_to_do(db, settings, tmp_path, hub, status, code, said):
+    settings.MODEL_DIR = tmp_path
+    hub.status, hub.code = status, code
+    with pytest.raises(CommandError):
+        call_command("prepare_models", "gemma-3-1b")
+    assert said in CatalogueModel.objects.get(key="gemma-3-1b").unavailable_reason
+    assert "Bearer hf_not_a_token" in hub.asked
+
+
+def test_a_model_is_downloaded_with_progress_and_only_the_files_it_needs(
+    db, settings, tmp_path, hub, monkeypatch, capsys
+):
+    monkeypatch.setattr("inference.downloads.SAY_SECONDS", 0.001)
+    settings.MODEL_DIR = tmp_path
+    weights = b"w" * 3_000_000
+    hub.files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": weights, "picture.png": b"no"}
+    call_command("prepare_models", "gemma-3-1b")
+    assert CatalogueModel.objects.get(key="gemma-3-1b").is_available
+    assert (tmp_path / "gemma-3-1b" / "model.safetensors").read_bytes() == weights
+    assert not (tmp_path / "gemma-3-1b" / "picture.png").exists()
+    said = capsys.readouterr().out
+    assert "gemma-3-1b: downloading google/gemma-3-1b-it, 3 MB" in said
+    assert "MB of 3 MB" in said
 
 
 def test_a_hub_that_cannot_be_reached_leaves_the_model_unavailable(db, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_not_a_token")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     settings.MODEL_DIR = tmp_path
-    call_command("prepare_models", only="gemma-3-1b")
-    assert "Downloading google/gemma-3-1b-it failed" in CatalogueModel.objects.get(key="gemma-3-1b").unavailable_reason
+    with pytest.raises(CommandError):
+        call_command("prepare_models", "gemma-3-1b")
+    reason = CatalogueModel.objects.get(key="gemma-3-1b").unavailable_reason
+    assert reason == "Downloading google/gemma-3-1b-it failed: the hub at http://127.0.0.1:1 cannot be reached."

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,25 +16,58 @@ GREEDY = Sampling(temperature=0.0)
     scope="module",
     params=[
         "fake",
-        pytest.param("Gemma3ForCausalLM", marks=pytest.mark.slow),
-        pytest.param("Gemma3ForConditionalGeneration", marks=pytest.mark.slow),
+        pytest.param(("Gemma3ForCausalLM", "int8"), marks=pytest.mark.slow),
+        pytest.param(("Gemma3ForConditionalGeneration", "float32"), marks=pytest.mark.slow),
     ],
+    ids=str,
 )
 def engine(request, tiny_models):
-    if request.param == "fake":
-        engine = FakeEngine(step_seconds=0.002)
-    else:
-        from inference.engine.batching import BatchingEngine
-
-        engine = BatchingEngine(tiny_models[request.param])
+    engine = FakeEngine(step_seconds=0.002) if request.param == "fake" else make_engine(tiny_models, *request.param)
     yield engine
     engine.close()
     assert not engine.is_alive()
 
 
+@pytest.fixture
+def own_engine(tiny_models):
+    """A real engine that a test may break."""
+    engine = make_engine(tiny_models)
+    yield engine
+    engine.close()
+
+
+def make_engine(tiny_models, name="Gemma3ForCausalLM", precision="auto"):
+    from inference.engine.batching import BatchingEngine
+    from inference.engine.precision import has_int8_instructions
+
+    if precision == "int8" and not has_int8_instructions():
+        precision = "float32"
+    return BatchingEngine(tiny_models[name], precision=precision)
+
+
+def ask_at_once(engine, requests):
+    """The deltas of each request, or the error that ended it, all running together."""
+
+    def run(request):
+        try:
+            return list(engine.generate(request))
+        except EngineError as error:
+            return error
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(run, requests))
+
+
 def ask(engine, name, max_tokens=12, sampling=GREEDY, stop=()):
     request = EngineRequest(name, [2, 105, 2364, 107, 9259, 106, 107], max_tokens, sampling, stop)
     return list(engine.generate(request))
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
 
 
 def text_of(deltas):
@@ -56,6 +90,32 @@ def test_tokens_are_counted_exactly_and_never_beyond_the_limit(engine):
 def test_the_same_seed_draws_the_same(engine):
     first = ask(engine, "seed-1", sampling=Sampling(seed=7))
     assert text_of(first) == text_of(ask(engine, "seed-2", sampling=Sampling(seed=7)))
+
+
+def test_a_seed_draws_the_same_whoever_shares_the_batch(engine):
+    def request(number, seed):
+        prompt = [2, 105, 2364, 107, *range(500, 500 + 3 * number + 1), 106, 107]
+        return EngineRequest(f"shared-{number}-{seed}", prompt, 24, Sampling(seed=seed))
+
+    alone = text_of(list(engine.generate(request(4, 11))))
+    together = ask_at_once(engine, [request(number, 11 if number == 4 else 50 + number) for number in range(9)])
+    assert text_of(together[4]) == alone
+
+
+def test_a_request_past_its_time_ends_with_an_error_and_frees_the_slot(engine):
+    request = EngineRequest("late", [2, 9259], 100_000, GREEDY, max_seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(EngineError, match="too long"):
+        list(engine.generate(request))
+    assert time.monotonic() - started < 10
+    assert ask(engine, "after-late")[-1].completion_tokens > 0
+
+
+def test_a_thousand_stop_strings_are_heeded(engine):
+    whole = text_of(ask(engine, "thousand", max_tokens=20))
+    stop = whole[len(whole) // 2 :][:3]
+    stops = (*(f"never {number}" for number in range(999)), stop)
+    assert text_of(ask(engine, "thousand-cut", max_tokens=20, stop=stops)) == whole[: whole.index(stop)]
 
 
 def test_a_stop_string_is_cut_and_ends_the_answer(engine):
@@ -105,22 +165,96 @@ def test_many_at_once_each_get_their_own(engine):
 
 
 @pytest.mark.slow
-def test_a_dead_batching_thread_fails_the_waiting_and_is_seen(tiny_models):
-    from inference.engine.batching import BatchingEngine
+def test_stop_frees_the_slot_within_one_step_and_it_serves_the_next(own_engine):
+    batcher, steps = own_engine._manager, []
+    own_engine.generate(EngineRequest("warm", [2], 1, GREEDY)).__next__()
+    step = batcher._generation_step
 
-    engine = BatchingEngine(tiny_models["Gemma3ForCausalLM"])
-    deltas = engine.generate(EngineRequest("waiting", [2, 9259], 4000, GREEDY))
+    def record():
+        steps.append(
+            {future.state.request_id for future in batcher.batch_processor.inputs_and_outputs.requests_in_batch}
+        )
+        step()
+
+    batcher._generation_step = record
+    full = [EngineRequest(f"full-{number}", [2, 9259], 5000, GREEDY) for number in range(31)]
+    unread = own_engine.generate(EngineRequest("unread", [2, 9259], 5000, GREEDY))
+    with ThreadPoolExecutor(32) as pool:
+        running = [pool.submit(list, own_engine.generate(request)) for request in full]
+        next(unread)  # its reader is busy elsewhere from now on
+        wait_until(lambda: steps and len(steps[-1]) == 32)
+        waiting = pool.submit(ask, own_engine, "next", 3)
+        time.sleep(0.2)
+        assert not any("next" in ids for ids in steps)
+        stopped_at = len(steps)
+        own_engine.cancel("unread")
+        try:
+            assert waiting.result(timeout=20)[-1].completion_tokens == 3
+        finally:
+            for request in full:
+                own_engine.cancel(request.id)
+        assert {job.result(timeout=60)[-1].finish_reason for job in running} == {"cancelled"}
+    assert list(unread)[-1].finish_reason == "cancelled"
+    last = max(number for number, ids in enumerate(steps) if "unread" in ids)
+    first = min(number for number, ids in enumerate(steps) if "next" in ids)
+    assert last <= stopped_at + 1  # the step that ran, and at most one that was already put together
+    assert first <= last + 2
+
+
+@pytest.mark.slow
+def test_logits_that_are_no_numbers_fail_their_request_alone(own_engine):
+    head = own_engine._manager.model.lm_head
+
+    def spoil(_module, _inputs, logits):
+        if logits.size(-2) == 3:
+            logits[..., 1, 9] = float("nan")
+        return logits
+
+    hook = head.register_forward_hook(spoil)
+    requests = [EngineRequest(f"nan-{number}", [2, 500 + number], 3000, GREEDY, max_seconds=20) for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(list, own_engine.generate(request)) for request in requests]
+        wait_until(lambda: any(job.done() for job in jobs))
+        hook.remove()
+        for request in requests:
+            own_engine.cancel(request.id)
+        errors = [str(job.exception(timeout=60)) for job in jobs if job.exception(timeout=60)]
+        answers = [job.result() for job in jobs if not job.exception()]
+    assert errors == ["the model computed something that is not a number"]
+    assert [deltas[-1].finish_reason for deltas in answers] == ["cancelled", "cancelled"]
+    assert own_engine.is_alive()
+    assert ask(own_engine, "after-nan")[-1].completion_tokens > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [MemoryError("out of memory"), RuntimeError("a step failed")])
+def test_a_failing_step_fails_all_who_wait_and_is_seen(own_engine, tiny_models, error):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    deltas = own_engine.generate(EngineRequest("running", [2, 9259], 4000, GREEDY))
     next(deltas)
-    engine._manager.stop(block=True, hard_stop=True)
+    own_engine._manager.model.lm_head.forward = fail
     with pytest.raises(EngineError):
         list(deltas)
-    deadline = time.monotonic() + 5
-    while engine.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not engine.is_alive()
+    wait_until(lambda: not own_engine.is_alive())
     with pytest.raises(EngineError):
-        ask(engine, "too-late")
-    engine.close()
+        ask(own_engine, "too-late")
+    rebuilt = make_engine(tiny_models)
+    assert ask(rebuilt, "rebuilt")[-1].completion_tokens > 0
+    rebuilt.close()
+
+
+@pytest.mark.slow
+def test_a_dead_batching_thread_fails_the_waiting_and_is_seen(own_engine):
+    deltas = own_engine.generate(EngineRequest("waiting", [2, 9259], 4000, GREEDY))
+    next(deltas)
+    own_engine._manager.stop(block=True, hard_stop=True)
+    with pytest.raises(EngineError):
+        list(deltas)
+    wait_until(lambda: not own_engine.is_alive())
+    with pytest.raises(EngineError):
+        ask(own_engine, "too-late")
 
 
 def test_a_failing_engine_raises_what_it_promised():

@@ -9,13 +9,14 @@ from django.utils import timezone
 
 from billing import ledger
 from inference import relay, services
-from inference.catalogue import DEMO_KEY, ModelUnavailable
+from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import InvalidPrompt, Turn
 from inference.services import Parameters, request_generation, stop_generation, sweep_generations
 from inference.worker import Worker
 from tests.cast import at_once, fund
+from tests.inference.engines import give_engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROMPT, COMPLETION = 20, 40
@@ -29,15 +30,14 @@ def worker():
 @pytest.fixture
 def engine(worker):
     """The fake engine in the worker; set its attributes to make it slow or fail."""
-    worker._engines[DEMO_KEY] = engine = FakeEngine()
-    return engine
+    return give_engine(worker, FakeEngine())
 
 
 def ask(user, model, max_tokens=20, key=None, text="Tell me a story."):
     return request_generation(
         user=user,
         model=model,
-        turns=[Turn("user", text)],
+        prompt=[Turn("user", text)],
         parameters=Parameters(max_tokens=max_tokens),
         idempotency_key=key or str(uuid4()),
         inputs_hash="test",
@@ -120,14 +120,14 @@ def test_stop_while_the_model_loads_costs_nothing(alice, catalogue, faults, monk
         go_on.wait(5)
         return FakeEngine()
 
-    monkeypatch.setattr(worker, "_load_engine", load)
+    monkeypatch.setattr(worker.models._loader, "load", load)
     generation = ask(alice, catalogue)
     thread = in_thread(worker.run, generation.pk)
     assert loading.wait(5)
     stop_generation(generation=generation)
-    wait_for(worker._jobs[generation.pk].stopped.is_set)
+    thread.join(timeout=2)  # while the model goes on loading
+    assert not thread.is_alive()
     go_on.set()
-    thread.join(timeout=5)
     generation.refresh_from_db()
     assert generation.state == GenerationState.CANCELLED
     assert charge(alice) == (0, 0)
@@ -201,7 +201,7 @@ def test_a_dead_engine_is_built_anew_for_the_next_request(alice, catalogue, work
 def test_shutting_down_interrupts_what_still_runs_for_nothing(alice, catalogue, settings, faults):
     settings.SHUTDOWN_GRACE_SECONDS = 0.1
     worker = Worker()
-    worker._engines[DEMO_KEY] = FakeEngine(step_seconds=0.02)
+    give_engine(worker, FakeEngine(step_seconds=0.02))
     generation = ask(alice, catalogue, max_tokens=1000)
     thread = in_thread(worker.run, generation.pk)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)

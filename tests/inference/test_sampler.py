@@ -1,4 +1,4 @@
-"""The one-pass sampler draws what temperature, top-k and top-p say."""
+"""The one-pass sampler draws what temperature, top-k, top-p, min-p and the penalty say."""
 
 from types import SimpleNamespace
 
@@ -6,64 +6,116 @@ import pytest
 import torch
 
 from inference.engine.base import Sampling
-from inference.engine.sampler import Draw, OnePassSampler
+from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
 
 pytestmark = pytest.mark.slow
 
 
-def draw(logits, sampling, count=1):
+def request(sampling, prompt=(5,), generated=()):
+    state = SimpleNamespace(
+        logit_processor_kwargs={"draw": Draw(sampling)}, initial_tokens=list(prompt), generated_tokens=list(generated)
+    )
+    return SimpleNamespace(state=state, has_new_token=True)
+
+
+def step(sampler, batch, logits, last=5):
+    """Token ids drawn for one step of a batch; each row's last token is `last`."""
+    args = sampler.prepare_tensor_args(batch, torch.zeros(sampler.tensors_required, 8, dtype=torch.int32))
+    sampler(torch.full((len(batch),), last), torch.tensor(logits), args[:, : len(batch)])
+    output = torch.zeros(1, 8, dtype=torch.int32)
+    sampler.take(torch.empty(0), output)
+    return output[0, : len(batch)].tolist()
+
+
+def draw(logits, sampling, count=1, **tokens):
     """Token ids drawn for one row of logits, `count` steps of one request."""
-    sampler = OnePassSampler()
-    state = SimpleNamespace(logit_processor_kwargs={"draw": Draw(sampling)})
-    request = SimpleNamespace(state=state, has_new_token=True)
-    drawn = []
-    for _ in range(count):
-        args = sampler.prepare_tensor_args([request], torch.zeros(4, 8, dtype=torch.int32))
-        scores = sampler(torch.zeros(1, dtype=torch.long), torch.tensor([logits]), args)
-        drawn.append(int(scores.argmax(-1)))
-    return drawn
+    sampler, batch = OnePassSampler(), [request(sampling, **tokens)]
+    return [step(sampler, batch, [logits])[0] for _ in range(count)]
 
 
-LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).tolist() + [-1e9] * 96
+# Token 0 is <pad>, which no model writes: the candidates are 1 to 4.
+LOGITS = [-1e9, *torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).tolist(), *[-1e9] * 95]
 
 
 def test_temperature_0_takes_the_best():
-    assert set(draw(LOGITS, Sampling(temperature=0.0), 20)) == {0}
+    assert set(draw(LOGITS, Sampling(temperature=0.0), 20)) == {1}
 
 
 def test_top_k_1_takes_the_best():
-    assert set(draw(LOGITS, Sampling(temperature=1.0, top_k=1), 20)) == {0}
+    assert set(draw(LOGITS, Sampling(temperature=1.0, top_k=1), 20)) == {1}
 
 
 def test_top_k_draws_among_the_best_k():
-    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=1.0, top_k=2), 300)) == {0, 1}
+    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=1.0, top_k=2), 300)) == {1, 2}
 
 
 def test_top_p_keeps_tokens_until_their_mass_is_reached():
-    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=0.75), 300)) == {0, 1}
+    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=0.75), 300)) == {1, 2}
+
+
+def test_min_p_drops_what_is_unlikely_beside_the_best():
+    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=1.0, min_p=0.25), 300)) == {1, 2, 3}
+    assert set(draw(LOGITS, Sampling(temperature=1.0, top_p=1.0, min_p=1.0), 50)) == {1}
 
 
 def test_draws_follow_the_probabilities():
     drawn = draw(LOGITS, Sampling(temperature=1.0, top_p=1.0, seed=3), 4000)
-    shares = [drawn.count(token) / 4000 for token in range(4)]
+    shares = [drawn.count(token) / 4000 for token in range(1, 5)]
     assert shares == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
 
 
+@pytest.mark.parametrize("tokens", [{"prompt": [7, 1]}, {"generated": [1]}, {"generated": [1, *range(6, 60)]}])
+def test_the_penalty_makes_recent_tokens_less_likely(tokens):
+    logits = [2.0 if token == 1 else 1.9 if token == 2 else -5.0 for token in range(100)]
+    greedy = Sampling(temperature=0.0)
+    assert draw(logits, greedy, **tokens) == [1]
+    assert draw(logits, Sampling(temperature=0.0, repetition_penalty=1.2), **tokens) == [2]
+
+
+def test_the_penalty_divides_what_is_above_zero_and_multiplies_what_is_below():
+    logits = [-9.0, -1.0, -1.1, *[-9.0] * 97]
+    assert draw(logits, Sampling(temperature=0.0, repetition_penalty=2.0), generated=[1]) == [2]
+    assert draw(logits, Sampling(temperature=0.0, repetition_penalty=0.5), generated=[2]) == [2]
+
+
+def test_the_penalty_forgets_tokens_of_long_ago():
+    logits = [2.0 if token == 1 else 1.9 if token == 2 else -5.0 for token in range(100)]
+    assert draw(logits, Sampling(temperature=0.0, repetition_penalty=1.2), generated=[1, *[8] * 64]) == [1]
+
+
+def test_the_penalty_of_one_request_leaves_the_others_alone():
+    logits = [2.0 if token == 1 else 1.9 if token == 2 else -5.0 for token in range(100)]
+    punished = request(Sampling(temperature=0.0, repetition_penalty=1.2), generated=[1])
+    other = request(Sampling(temperature=0.0), generated=[1])
+    assert step(OnePassSampler(), [other, punished, other], [logits] * 3) == [1, 2, 1]
+
+
 def test_a_seed_draws_alike_whoever_shares_the_batch():
-    sampler = OnePassSampler()
-    mine, other = Draw(Sampling(seed=9, temperature=1.0)), Draw(Sampling(seed=1, temperature=2.0))
-    batch = [
-        SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={"draw": d}), has_new_token=True)
-        for d in (other, mine)
-    ]
-    drawn = []
-    for _ in range(30):
-        args = sampler.prepare_tensor_args(batch, torch.zeros(4, 8, dtype=torch.int32))
-        drawn.append(int(sampler(None, torch.tensor([LOGITS, LOGITS]), args)[1].argmax()))
-    assert drawn == draw(LOGITS, Sampling(seed=9, temperature=1.0), 30)
+    sampler, batch = OnePassSampler(), [request(Sampling(seed=1, temperature=2.0)), request(Sampling(seed=9))]
+    together = [step(sampler, batch, [LOGITS, LOGITS])[1] for _ in range(30)]
+    assert together == draw(LOGITS, Sampling(seed=9), 30)
+    assert together != draw(LOGITS, Sampling(seed=8), 30)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_fail_their_row_alone(bad):
+    broken = [*LOGITS[:50], bad, *LOGITS[51:]]
+    batch = [request(Sampling(temperature=0.0)) for _ in range(3)]
+    assert step(OnePassSampler(), batch, [LOGITS, broken, LOGITS]) == [1, NO_TOKEN_ID, 1]
+
+
+def test_the_best_of_a_large_vocabulary_are_those_of_a_full_search():
+    from inference.engine.sampler import _find_best
+
+    scores = torch.randn(5, 16_384, generator=torch.Generator().manual_seed(1))
+    best, ids = _find_best(scores)
+    wanted = scores.topk(64, dim=-1)
+    assert torch.equal(best, wanted.values)
+    assert torch.equal(ids, wanted.indices)
 
 
 def test_a_request_still_reading_its_prompt_draws_nothing():
-    request = SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={}), has_new_token=False)
-    args = OnePassSampler().prepare_tensor_args([request], torch.full((4, 8), 7, dtype=torch.int32))
-    assert args.eq(7).all()
+    waiting = SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={}), has_new_token=False)
+    sampler = OnePassSampler()
+    storage = torch.full((sampler.tensors_required, 8), 7, dtype=torch.int32)
+    assert sampler.prepare_tensor_args([waiting], storage).eq(7).all()

@@ -32,6 +32,17 @@ def test_a_stop_string_inside_a_character_sequence_is_cut(tokenizer):
     assert assembler.is_stopped
 
 
+@pytest.mark.parametrize("stop", ["𒍅", "x𒍅", "𒍅y"])
+def test_a_stop_string_whose_character_takes_several_tokens_is_cut_whole(tokenizer, stop):
+    tokens = tokenizer.encode("hi x𒍅y z", add_special_tokens=False).ids
+    spelled = [token for token in tokens if tokenizer.id_to_token(token).startswith("<0x")]
+    assert len(spelled) > 1, "the character should be spelled in bytes"
+    assembler = TextAssembler(tokenizer, (stop,))
+    shown = "".join(assembler.push(token) for token in tokens) + assembler.flush()
+    assert shown == "hi x𒍅y z"[: "hi x𒍅y z".index(stop)]
+    assert assembler.is_stopped
+
+
 @given(
     text=st.text(alphabet="abc", max_size=40),
     stops=st.lists(st.text(alphabet="abc", min_size=1, max_size=4), min_size=1, max_size=3),

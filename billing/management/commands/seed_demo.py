@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
@@ -46,5 +47,7 @@ class Command(BaseCommand):
         email = f"{role}@example.com"
         user = User.objects.filter(email=email).first() or User.objects.create_user(email, PASSWORD, **flags)
         EmailAddress.objects.get_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
+        for group in Group.objects.filter(name=role):  # the demo's operator has the role of that name
+            user.groups.add(group)
         give_signup_bonus(user=user)
         return {"email": email, "password": PASSWORD}

@@ -1,4 +1,4 @@
-"""`manage.py prepare_models`: make the catalogue true. Run at every deploy, and by startup.py."""
+"""`manage.py prepare_models [KEY...]`: make the catalogue true. Run at every deploy, and by startup.py."""
 
 import os
 from argparse import ArgumentParser
@@ -6,42 +6,50 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from inference.catalogue import (
-    DEMO_KEY,
-    ModelUnavailable,
-    download_weights,
-    find_weights,
-    seed_catalogue,
-)
+from inference.catalogue import DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
 from inference.demo_model import convert_demo_model
+from inference.downloads import download_weights
 from inference.models import CatalogueModel
 
 
 class Command(BaseCommand):
     """Seed the catalogue, fetch or convert what is missing, and note what stays unavailable and why."""
 
-    help = "Seed the catalogue, convert the demo model, download hub models when HF_TOKEN is set."
+    help = (
+        "Seed the catalogue, convert the demo model, download hub models when HF_TOKEN is set. "
+        "With keys, ends with status 1 when one of those models is not ready."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--only KEY to prepare one model."""
-        parser.add_argument("--only", metavar="KEY", help="prepare this model alone")
+        """Keys of models; none for all."""
+        parser.add_argument("keys", nargs="*", metavar="KEY", help="prepare these models alone")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Prepare each model; a model that cannot be had never stops the others."""
         seed_catalogue()
-        models = CatalogueModel.objects.order_by("-position")
-        for model in models.filter(key=options["only"]) if options["only"] else models:
-            try:
-                self._prepare(model)
-                reason = ""
-            except ModelUnavailable as error:
-                reason = str(error)
-            CatalogueModel.objects.filter(pk=model.pk).update(unavailable_reason=reason)
-            self._say(f"{model.key}: {reason or 'ready'}")
+        keys: list[str] = options["keys"]
+        models = {model.key: model for model in CatalogueModel.objects.order_by("-position")}
+        unknown = [key for key in keys if key not in models]
+        if unknown:
+            raise CommandError(f"No such model: {', '.join(unknown)}. There are: {', '.join(models)}.")
+        reasons = {key: self._prepare(models[key]) for key in keys or models}
+        if keys and any(reasons.values()):
+            raise CommandError("Not every model is ready.")
 
-    def _prepare(self, model: CatalogueModel) -> None:
+    def _prepare(self, model: CatalogueModel) -> str:
+        """Make one model ready and note in its row whether it is; return why not, or nothing."""
+        try:
+            self._fetch(model)
+            reason = ""
+        except ModelUnavailable as error:
+            reason = str(error)[:300]
+        CatalogueModel.objects.filter(pk=model.pk).update(unavailable_reason=reason)
+        self._say(f"{model.key}: {reason or 'ready'}")
+        return reason
+
+    def _fetch(self, model: CatalogueModel) -> None:
         token = os.environ.get("HF_TOKEN")
         try:
             find_weights(key=model.key, source=model.source)

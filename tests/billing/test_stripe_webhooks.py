@@ -1,208 +1,24 @@
-"""Stripe: checkout, webhooks in every order, refunds and disputes, reconciliation, against a server that speaks it."""
+"""Stripe: who may say that something was paid, and what comes of it in every order of delivery."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from itertools import permutations
 from uuid import uuid4
 
 import pytest
 import stripe as stripe_library
 from django.conf import settings as django_settings
-from django.core.management import CommandError, call_command
-from django.utils import timezone
 
-from billing import ledger, reconciliation, stripe_events, tasks, topups
-from billing.models import LedgerEntry, PaymentEvent, TopUp, TopUpState, Wallet
-from billing.payments import PaymentError
-from billing.stripe_payments import MOST_RETRIES, StripeProvider
-from billing.topups import Offer
+from billing import ledger, stripe_events
+from billing.models import LedgerEntry, PaymentEvent, TopUp, TopUpState
+from billing.stripe_payments import MOST_RETRIES
+from tests.billing.stripe_orders import PAID, TOTAL, alerts, balance, buy, dispute_id, order, owed, state_of
 from tests.billing.test_grants import spend
-from tests.cast import CREDIT, at_once
-from tests.stripe_server import SECRET, WEBHOOK, StripeServer, deliver, post, sign
-
-PAID = "checkout.session.completed"
-TOTAL = 11_000 * CREDIT  # what `order` buys for 100.00: 10,000 credits and 1,000 as a bonus
-
-
-@pytest.fixture
-def stripe(settings, monkeypatch):
-    """A Stripe of this test's own, set up as the only provider."""
-    server = StripeServer()
-    server.start()
-    settings.STRIPE_SECRET_KEY = "sk_test_tally"
-    settings.STRIPE_WEBHOOK_SECRET = SECRET
-    settings.STRIPE_API_BASE = server.url
-    settings.PAYMENT_PROVIDERS = {"stripe": "billing.stripe_payments.StripeProvider"}
-    monkeypatch.setattr(stripe_library.HTTPClient, "INITIAL_DELAY", 0.01)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _sound(request):
-    """After every test the ledger proves itself."""
-    if "bob" not in request.fixturenames:
-        yield
-        return
-    request.getfixturevalue("bob")  # so that the database outlives what follows
-    faults = request.getfixturevalue("faults")
-    yield
-    assert faults() == []
-
-
-def order(user, key=None):
-    """Order 10,000 credits and 1,000 more for 100.00 dollars, and open the checkout."""
-    offer = Offer(10_000, "usd", 10_000 * CREDIT, 1_000 * CREDIT)
-    return topups.start_topup(user=user, offer=offer, idempotency_key=key or str(uuid4()))
-
-
-def buy(stripe, user):
-    """Order and pay; return the paid order."""
-    topup = order(user)
-    assert deliver(stripe.pay(topup.checkout_reference)) == 200
-    topup.refresh_from_db()
-    assert topup.state == TopUpState.PAID
-    return topup
-
-
-def balance(user):
-    return Wallet.objects.get(user=user).balance_microcredits
-
-
-def owed(user):
-    return ledger.owed_microcredits(wallet=Wallet.objects.get(user=user))
-
-
-def state_of(topup):
-    return TopUp.objects.get(pk=topup.pk).state
-
-
-def alerts(caplog):
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
-
-
-# Checkout
-
-
-def test_a_checkout_says_exactly_what_the_order_is(stripe, bob, settings):
-    settings.PUBLIC_URL = "https://tally.example"
-    topup = order(bob)
-    ((method, path, sent),) = stripe.requests
-    assert (method, path) == ("POST", "/v1/checkout/sessions")
-    page = f"https://tally.example/credits/top-ups/{topup.pk}/"
-    assert sent == {
-        "mode": "payment",
-        "line_items[0][quantity]": "1",
-        "line_items[0][price_data][currency]": "usd",
-        "line_items[0][price_data][unit_amount]": "10000",
-        "line_items[0][price_data][product_data][name]": "Tally credits",
-        "client_reference_id": str(topup.pk),
-        "metadata[topup_id]": str(topup.pk),
-        "payment_intent_data[metadata][topup_id]": str(topup.pk),
-        "customer_email": "bob@example.com",
-        "success_url": f"{page}?paid=1",
-        "cancel_url": f"{page}?cancelled=1",
-    }
-    assert topup.checkout_url == f"https://checkout.stripe.com/c/pay/{topup.checkout_reference}"
-    assert balance(bob) == 0
-
-
-def test_a_checkout_asked_for_again_is_the_same_one(stripe, bob):
-    topup = order(bob)
-    again = StripeProvider().start_checkout(topup)
-    assert (again.reference, again.url) == (topup.checkout_reference, topup.checkout_url)
-    assert len(stripe.objects["checkout/sessions"]) == 1
-
-
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 429, 500, 503, 0])
-def test_whatever_stripe_does_is_a_sentence_for_people_and_the_order_can_be_tried_again(stripe, bob, status):
-    stripe.failures = [status] * (MOST_RETRIES + 1)
-    with pytest.raises(PaymentError, match=r"No money has moved|nothing is ever done twice"):
-        order(bob, key="k")
-    asked = len(stripe.requests)
-    assert asked == (1 if 400 <= status < 500 else MOST_RETRIES + 1)
-    stripe.failures = []
-    assert order(bob, key="k").checkout_url
-    assert TopUp.objects.count() == 1
-
-
-@pytest.mark.parametrize("status", [503, 0])
-def test_one_broken_answer_is_retried_by_the_library(stripe, bob, status):
-    stripe.failures = [status]
-    assert order(bob).checkout_url
-    assert len(stripe.requests) == 2
-
-
-def test_a_stripe_that_does_not_answer_is_given_up_on(stripe, bob, monkeypatch):
-    monkeypatch.setattr("billing.stripe_payments.TIMEOUT_SECONDS", (0.2, 0.2))
-    slow = stripe.answer
-    stripe.answer = lambda *request: (time.sleep(0.6), slow(*request))[1]
-    started_at = time.monotonic()
-    with pytest.raises(PaymentError, match="cannot be reached"):
-        order(bob)
-    assert time.monotonic() - started_at < 3
-
-
-# Refunds asked for here
-
-
-def test_a_refund_here_and_its_webhook_take_the_credits_back_once(stripe, bob):
-    topup = buy(stripe, bob)
-    for _again in range(2):
-        StripeProvider().refund(topup, 2_500, "refund:1")
-    topups.set_refunded(topup_id=topup.pk, provider="stripe", refunded_minor=2_500)
-    charge = stripe.charge_of(topup.payment_reference)
-    assert charge["amount_refunded"] == 2_500
-    assert deliver(stripe.event("charge.refunded", charge)) == 200
-    assert balance(bob) == TOTAL * 3 // 4
-
-
-def test_a_refund_sent_again_after_stripe_forgot_its_key_is_made_once(stripe, bob):
-    topup = buy(stripe, bob)
-    StripeProvider().refund(topup, 2_500, "refund:1")
-    stripe.forget_keys()
-    StripeProvider().refund(topup, 2_500, "refund:1")
-    StripeProvider().refund(topup, 1_000, "refund:2")
-    assert stripe.charge_of(topup.payment_reference)["amount_refunded"] == 3_500
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_refund_sent_twice_at_once_is_made_once(stripe, bob):
-    topup = buy(stripe, bob)
-    assert at_once(4, lambda _n: StripeProvider().refund(topup, 2_500, "refund:1")) == [None] * 4
-    assert stripe.charge_of(topup.payment_reference)["amount_refunded"] == 2_500
-
-
-def test_a_key_used_with_other_parameters_is_refused(stripe, bob):
-    topup = order(bob)
-    topup.amount_minor = 20_000
-    with pytest.raises(PaymentError, match="No money has moved"):
-        StripeProvider().start_checkout(topup)
-
-
-def test_a_refund_above_the_payment_or_of_no_payment_is_refused(stripe, bob):
-    topup = buy(stripe, bob)
-    StripeProvider().refund(topup, 9_000, "refund:1")
-    with pytest.raises(PaymentError, match="No money has moved"):
-        StripeProvider().refund(topup, 1_001, "refund:2")
-    with pytest.raises(PaymentError, match="nothing to give back"):
-        StripeProvider().refund(order(bob), 1, "refund:3")
-    assert len(stripe.objects["refunds"]) == 1
-
-
-def test_a_refund_that_stripe_calls_failed_is_an_error(stripe, bob, monkeypatch):
-    topup = buy(stripe, bob)
-    monkeypatch.setattr(
-        stripe, "_refund", lambda _params: (200, {"object": "refund", "id": "re_1", "status": "failed"})
-    )
-    with pytest.raises(PaymentError, match="Nothing was refunded"):
-        StripeProvider().refund(topup, 1, "refund:1")
-
+from tests.cast import at_once
+from tests.stripe_server import WEBHOOK, deliver, post, sign
 
 # Who may say that something was paid
 
@@ -433,62 +249,7 @@ def test_settled_then_failed_then_credited_again_is_credited_once(stripe, bob):
     assert (balance(bob), state_of(topup)) == (TOTAL, TopUpState.PAID)
 
 
-# Refunds
-
-
-def test_refunds_in_the_dashboard_take_their_share_back_and_an_old_total_changes_nothing(stripe, bob):
-    topup = buy(stripe, bob)
-    first, second = (stripe.refund(topup.payment_reference, amount) for amount in (2_500, 5_000))
-    assert deliver(second) == 200
-    assert balance(bob) == TOTAL // 4
-    assert deliver(first) == 200
-    assert balance(bob) == TOTAL // 4
-    assert deliver(stripe.refund(topup.payment_reference, 2_500)) == 200
-    assert balance(bob) == 0
-
-
-def test_a_refund_after_the_credits_were_spent_is_owed_and_nothing_can_be_bought(stripe, bob):
-    topup = buy(stripe, bob)
-    spend(bob, 100)  # 4,020
-    assert deliver(stripe.refund(topup.payment_reference, 10_000)) == 200
-    assert (balance(bob), owed(bob)) == (0, 4_020)
-    with pytest.raises(ledger.CreditsOwed):
-        spend(bob, 1)
-
-
-def test_a_refund_before_the_completion_is_sent_again_by_stripe_and_then_taken(stripe, bob, caplog):
-    topup = order(bob)
-    completed = stripe.pay(topup.checkout_reference)
-    refunded = stripe.refund(completed["data"]["object"]["payment_intent"], 10_000)
-    assert deliver(refunded) == 409
-    assert "TooEarly" in PaymentEvent.objects.get().error
-    assert alerts(caplog) == []
-    assert [deliver(completed), deliver(refunded)] == [200, 200]
-    assert balance(bob) == 0
-
-
-def test_a_refund_of_somebody_elses_payment_is_kept_and_shouted_about(stripe, bob, caplog):
-    buy(stripe, bob)
-    other = stripe._charge({"amount_total": 10_000, "currency": "usd"})
-    assert deliver(stripe.refund(other, 10_000)) == 200
-    assert deliver(stripe.event("charge.refunded", {"id": "ch_0", "payment_intent": None, "amount_refunded": 5})) == 200
-    assert [event.error[:13] for event in PaymentEvent.objects.filter(processed_at=None)] == ["TopUpConflict"] * 2
-    assert len(alerts(caplog)) == 2
-    assert balance(bob) == TOTAL
-
-
-def test_a_refund_that_the_bank_sent_back_needs_a_person(stripe, bob, caplog):
-    topup = buy(stripe, bob)
-    failed = {"id": "re_1", "payment_intent": topup.payment_reference}
-    assert deliver(stripe.event("refund.failed", failed)) == 200
-    assert "settle it by hand" in alerts(caplog)[0]
-
-
 # Disputes
-
-
-def dispute_id(event):
-    return event["data"]["object"]["id"]
 
 
 def test_chargeback_keeps_the_credits_a_dispute_takes_them_and_a_lost_one_keeps_them_taken(stripe, bob):
@@ -590,7 +351,7 @@ def test_what_was_read_of_a_dispute_before_another_delivery_wrote_does_not_stay(
         won = stripe.dispute_moves(dispute_id(opened), "won")
         statuses.extend(at_once(1, lambda _n: deliver(won)))
 
-    stripe.after_reading_disputes = [win_and_deliver]  # the first delivery has read the open dispute, not written it
+    stripe.after_reading["disputes"] = [win_and_deliver]  # the first delivery has read the open dispute, not written it
     assert [deliver(opened), *statuses] == [200, 200]
     assert balance(bob) == TOTAL
 
@@ -691,96 +452,3 @@ def test_the_event_is_stored_before_it_is_processed(stripe, bob, monkeypatch):
     monkeypatch.setattr(stripe_events, "_process", look_from_another_connection)
     assert deliver(stripe.pay(order(bob).checkout_reference)) == 500
     assert seen == [1]
-
-
-# Reconciliation
-
-
-def problems(**options):
-    return [finding.problem for finding in reconciliation.reconcile(**options)]
-
-
-def test_reconciliation_of_what_agrees_finds_nothing(stripe, bob, capsys):
-    buy(stripe, bob)
-    order(bob)
-    stripe.pay_later(order(bob).checkout_reference)
-    call_command("reconcile_payments")
-    assert "0 findings" in capsys.readouterr().out
-
-
-def test_paid_but_never_credited_is_found_shouted_about_and_not_credited(stripe, bob, capsys, caplog):
-    lost = order(bob)
-    stripe.pay(lost.checkout_reference)  # and the webhook is lost
-    with pytest.raises(SystemExit) as ended:
-        call_command("reconcile_payments")
-    assert ended.value.code == 1
-    assert f"paid but not credited: order {lost.pk}, checkout {lost.checkout_reference}" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        call_command("reconcile_payments", "--json")
-    (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert (finding["problem"], finding["topup_id"]) == ("paid but not credited", str(lost.pk))
-    tasks.reconcile_payments()
-    assert [str(lost.pk) in alert for alert in alerts(caplog)] == [True]
-    assert balance(bob) == 0
-
-
-def test_reconciliation_reads_every_page(stripe, bob):
-    lost = order(bob)
-    stripe.pay(lost.checkout_reference)
-    for _other in range(230):
-        stripe._add("checkout/sessions", "cs_other", payment_status="paid", payment_intent=None, metadata={})
-    assert problems() == ["paid but not credited"]
-    assert len([path for _method, path, _sent in stripe.requests if path == "/v1/checkout/sessions"]) == 1 + 3
-
-
-def test_reconciliation_finds_other_amounts_second_payments_and_unknown_orders(stripe, bob):
-    topup = buy(stripe, bob)
-    sessions = stripe.objects["checkout/sessions"]
-    session = sessions[topup.checkout_reference]
-    session["amount_total"] = 9_999
-    assert problems() == ["another amount was paid"]
-    session["amount_total"] = 10_000
-    stripe._add("checkout/sessions", "cs_test", **{**session, "id": "cs_twin", "payment_intent": "pi_twin"})
-    assert problems() == ["paid twice, credited once"]
-    sessions["cs_twin"]["metadata"] = {"topup_id": str(uuid4())}
-    assert problems() == ["paid, but there is no such order"]
-    sessions["cs_twin"]["metadata"] = {"topup_id": "nonsense"}
-    assert problems() == ["paid, but there is no such order"]
-
-
-def test_reconciliation_finds_what_we_credited_and_stripe_never_got(stripe, bob):
-    topup = buy(stripe, bob)
-    session = stripe.objects["checkout/sessions"].pop(topup.checkout_reference)
-    assert problems() == ["credited but not paid"]
-    stripe.objects["checkout/sessions"][session["id"]] = {**session, "payment_status": "unpaid"}
-    assert problems() == ["credited but not paid"]
-
-
-def test_reconciliation_asks_about_an_older_session_by_name(stripe, bob):
-    paid, pending, abandoned = buy(stripe, bob), order(bob), order(bob)
-    assert deliver(stripe.pay_later(pending.checkout_reference)) == 200
-    for session in stripe.objects["checkout/sessions"].values():
-        session["created"] -= 5 * 86_400
-    assert problems() == []
-    stripe.money_arrives(pending.checkout_reference)  # and the webhook is lost
-    assert problems() == ["paid but not credited"]
-    TopUp.objects.filter(pk=paid.pk).update(paid_at=timezone.now() - timedelta(days=4))
-    assert deliver(stripe.expire(abandoned.checkout_reference)) == 200
-    stripe.requests.clear()
-    assert problems() == ["paid but not credited"]
-    assert [path for _method, path, _sent in stripe.requests] == [
-        "/v1/checkout/sessions",
-        f"/v1/checkout/sessions/{pending.checkout_reference}",
-    ]
-
-
-def test_reconciliation_without_an_answer_is_an_error_and_without_stripe_nothing(stripe, bob, settings):
-    stripe.failures = [500] * (MOST_RETRIES + 1)
-    with pytest.raises(CommandError, match="cannot be reached"):
-        call_command("reconcile_payments")
-    settings.PAYMENT_PROVIDERS = {}
-    assert reconciliation.reconcile() == []
-
-
-def test_reconciliation_runs_every_day():
-    assert django_settings.CELERY_BEAT_SCHEDULE["reconcile-payments"]["task"] == tasks.reconcile_payments.name

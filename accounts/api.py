@@ -1,0 +1,122 @@
+"""The caller, and their API keys."""
+
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import api_examples as examples
+from accounts import api_keys, services
+from accounts.api_auth import LoggedIn, LoggedInToChange
+from accounts.api_base import ApiList, ApiView
+from accounts.api_limits import EXPORT, count_try
+from accounts.api_problems import REFUSED, Problem, explain
+from accounts.api_schema import operation
+from accounts.api_serializers import KeyIn, KeyOut, MeIn, MeOut, NewKeyOut
+from accounts.data_export import stream_export
+from accounts.models import ApiKey
+
+explain(api_keys.TooManyKeys, REFUSED)
+
+
+class Me(ApiView):
+    """The caller."""
+
+    permission_classes = (LoggedInToChange,)
+
+    @operation(tag="Account", summary="Who am I", answer=MeOut, example=examples.ME)
+    def get(self, _request: Request) -> Response:
+        """The user behind the key or the log-in."""
+        return Response(MeOut(self.caller).data)
+
+    @operation(
+        tag="Account",
+        summary="Change my name",
+        answer=MeOut,
+        example=examples.ME,
+        body=MeIn,
+        body_example={"first_name": "Alice"},
+    )
+    def patch(self, _request: Request) -> Response:
+        """Change the fields that are sent. API keys are refused."""
+        user = services.change_profile(user=self.caller, **self.read_body(MeIn))
+        return Response(MeOut(user).data)
+
+
+class DataExport(ApiView):
+    """What is kept about the caller."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(
+        tag="Account",
+        summary="Download my data",
+        answer={"type": "object", "additionalProperties": True},
+        example=examples.EXPORT,
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """Everything that is kept about you, a list for each table, streamed. Five times an hour."""
+        count_try(request._request, EXPORT, str(self.caller.pk))  # noqa: SLF001
+        response = StreamingHttpResponse(stream_export(self.caller), content_type="application/json")
+        response["Content-Disposition"] = 'attachment; filename="tally-data.json"'
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class Keys(ApiList):
+    """The caller's keys."""
+
+    permission_classes = (LoggedIn,)
+    serializer_class = KeyOut
+
+    def rows(self) -> QuerySet[ApiKey]:
+        """Their own."""
+        return ApiKey.objects.for_user(self.caller)
+
+    @operation(tag="API keys", summary="List my keys", answer=KeyOut(many=True), example=examples.KEY)
+    def get(self, request: Request) -> Response:
+        """Every key, revoked and expired ones too, the latest first. Secrets are never shown again."""
+        return self.list(request)
+
+    @operation(
+        tag="API keys",
+        summary="Make a key",
+        answer=NewKeyOut,
+        example=examples.NEW_KEY,
+        body=KeyIn,
+        body_example=examples.KEY_BODY,
+        status=201,
+        errors=(422,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Make a key. `key` in the answer is the whole of it, this once: only a hash is stored."""
+        fields = self.read_body(KeyIn)
+        expires_at = fields.get("expires_at")
+        if expires_at is not None and expires_at <= timezone.now():
+            raise Problem(REFUSED, _("The key would have expired already."))
+        key, text = api_keys.create_key(user=self.caller, **fields)
+        return Response(NewKeyOut(key, context={"text": text}).data, status=201)
+
+
+class Key(ApiView):
+    """One of the caller's keys."""
+
+    permission_classes = (LoggedIn,)
+
+    def find(self, key_id: int) -> ApiKey:
+        """Their own, or a 404."""
+        return get_object_or_404(ApiKey.objects.for_user(self.caller), pk=key_id)
+
+    @operation(tag="API keys", summary="Look at a key", answer=KeyOut, example=examples.KEY)
+    def get(self, _request: Request, key_id: int) -> Response:
+        """One key, without its secret."""
+        return Response(KeyOut(self.find(key_id)).data)
+
+    @operation(tag="API keys", summary="Revoke a key", status=204)
+    def delete(self, _request: Request, key_id: int) -> Response:
+        """End a key at once. Revoking it again changes nothing."""
+        api_keys.revoke_key(key=self.find(key_id), by=self.caller)
+        return Response(status=204)

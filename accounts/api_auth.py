@@ -1,0 +1,161 @@
+"""Who calls the API, and what they may do. `Authorization: Bearer` carries an API key or an access token.
+
+A log-in may do all that its user may. A key may do what its scopes say, and never touches keys, log-ins or the
+account. A suspended user is out with the next request, whatever they hold.
+"""
+
+from typing import Any, cast
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from accounts.api_keys import MARK, find_key, note_use
+from accounts.api_sessions import InvalidToken, find_session
+from accounts.models import ApiKey, ApiSession, Scope, User
+
+CHALLENGE = 'Bearer realm="tally"'
+Credential = ApiKey | ApiSession
+
+
+def authenticate_request(request: HttpRequest) -> tuple[User, ApiKey | None]:
+    """The caller of any request, and their key if they sent one; None with an access token.
+
+    Two queries at most. Raises NotAuthenticated without a header, AuthenticationFailed for a wrong one.
+    """
+    found = read_credential(request)
+    if found is None:
+        raise NotAuthenticated
+    return found.user, found if isinstance(found, ApiKey) else None
+
+
+def read_credential(request: HttpRequest) -> Credential | None:
+    """The key or the log-in that a request carries; None without an Authorization header."""
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    if not header:
+        return None
+    kind, _blank, text = header.partition(" ")
+    text = text.strip()
+    if kind.lower() != "bearer" or not text:
+        raise AuthenticationFailed(_("Send `Authorization: Bearer <key or access token>`."))
+    if not text.startswith(MARK):
+        try:
+            return find_session(text)
+        except InvalidToken:
+            raise AuthenticationFailed(_("The access token is not valid, or its log-in has ended.")) from None
+    key = find_key(text)
+    if key is None or not key.user.is_active:
+        raise AuthenticationFailed(_("The API key is not valid."))
+    note_use(key)
+    return key
+
+
+class BearerAuthentication(BaseAuthentication):
+    """For REST framework: `request.user`, and the key or log-in as `request.auth`."""
+
+    def authenticate(self, request: Request) -> tuple[User, Credential] | None:
+        """See `read_credential`."""
+        found = read_credential(cast(HttpRequest, request))
+        return None if found is None else (found.user, found)
+
+    def authenticate_header(self, _request: Request) -> str:
+        """What a 401 asks for."""
+        return CHALLENGE
+
+
+def has_scope(credential: Any, scope: str) -> bool:
+    """Whether a key has the scope; a log-in has all of them."""
+    return not isinstance(credential, ApiKey) or scope in credential.scopes
+
+
+class TallyPermission(BasePermission):
+    """What the documentation says about who may call; `described` goes into the operation's text."""
+
+    described = ""
+
+    @classmethod
+    def takes_keys(cls, _method: str) -> bool:
+        """Whether a key may do for this method, given the scope."""
+        return True
+
+
+class AnyCaller(TallyPermission):
+    """Any valid key or log-in."""
+
+    described = "Any API key, or a log-in."
+
+    def has_permission(self, request: Request, _view: Any) -> bool:
+        """Authenticated."""
+        return request.auth is not None
+
+
+class LoggedIn(AnyCaller):
+    """A log-in, not a key: a key that leaks must not be able to make others, or to take the account."""
+
+    described = "A log-in (access token). API keys are refused."
+    message = _("API keys cannot do this. Log in with POST /api/v1/auth/token.")
+    code = "login_required"
+
+    @classmethod
+    def takes_keys(cls, _method: str) -> bool:
+        """None."""
+        return False
+
+    def has_permission(self, request: Request, _view: Any) -> bool:
+        """Authenticated by an access token."""
+        return isinstance(request.auth, ApiSession)
+
+
+class LoggedInToChange(AnyCaller):
+    """Any key reads, a log-in changes."""
+
+    described = "Any API key may read; only a log-in (access token) may change."
+    message, code = LoggedIn.message, LoggedIn.code
+
+    @classmethod
+    def takes_keys(cls, method: str) -> bool:
+        """To read."""
+        return method in SAFE_METHODS
+
+    def has_permission(self, request: Request, _view: Any) -> bool:
+        """By the method."""
+        return isinstance(request.auth, ApiSession) or (request.auth is not None and request.method in SAFE_METHODS)
+
+
+def requires_scope(scope: str, *, write: str = "") -> type[TallyPermission]:
+    """A log-in, or a key with `scope`; with `write` for anything but GET if that is given."""
+
+    class ScopePermission(AnyCaller):
+        described = f"An API key with the scope `{scope}`" + (f" (`{write}` to change)" if write else "")
+        described += ", or a log-in."
+        code = "scope_missing"
+
+        def has_permission(self, request: Request, _view: Any) -> bool:
+            needed = write if write and request.method not in SAFE_METHODS else scope
+            self.message = _("The API key lacks the scope {scope}.").format(scope=needed)
+            return request.auth is not None and has_scope(request.auth, needed)
+
+    for known in filter(None, (scope, write)):
+        Scope(known)  # a scope that does not exist is a mistake of ours, found at import
+    return ScopePermission
+
+
+def requires_permission(name: str, *, write: str = "") -> type[TallyPermission]:
+    """Staff with this Django permission (`app.codename`), logged in; with `write` for anything but GET if given."""
+
+    class StaffPermission(LoggedIn):
+        described = f"A log-in of staff with the permission `{name}`" + (f" (`{write}` to change)" if write else "")
+        described += "."
+
+        def has_permission(self, request: Request, view: Any) -> bool:
+            if not super().has_permission(request, view):
+                return False
+            needed = write if write and request.method not in SAFE_METHODS else name
+            self.message, self.code = _("Your role does not allow this."), "permission_denied"
+            user = cast(User, request.user)
+            return user.is_staff and user.has_perm(needed)
+
+    return StaffPermission

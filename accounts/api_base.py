@@ -1,0 +1,166 @@
+"""What the API's views are built on: who calls, checked bodies, counted requests, cursor pages."""
+
+import re
+from typing import Any, cast
+
+from django.core.exceptions import ValidationError as InvalidValue
+from django.db import DataError
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django_filters import BooleanFilter
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import exceptions, serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts.api_auth import AnyCaller, Credential
+from accounts.api_limits import count_request
+from accounts.api_problems import NOT_FOUND, Problem
+from accounts.models import ApiKey, ApiSession, User
+
+MOST_A_PAGE = 100
+GOOD_KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class ApiView(APIView):
+    """A view of the API. Subclasses name who may call in `permission_classes`."""
+
+    permission_classes: Any = (AnyCaller,)
+
+    @property
+    def caller(self) -> User:
+        """The user behind the key or the log-in."""
+        return cast(User, self.request.user)
+
+    @property
+    def credential(self) -> Credential | None:
+        """What they sent; None where anybody may call."""
+        return cast(Credential | None, self.request.auth)
+
+    @property
+    def session(self) -> ApiSession:
+        """The log-in, where `LoggedIn` guards the view."""
+        return cast(ApiSession, self.request.auth)
+
+    def check_throttles(self, request: Request) -> None:
+        """Count the request, and refuse what is too much."""
+        auth = request.auth
+        key = auth if isinstance(auth, ApiKey) else None
+        count_request(request._request, user=auth.user if auth else None, key=key)  # noqa: SLF001  headers go on it
+
+    def read_body(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+        """The checked body. Raises ValidationError, which becomes a 400 with an error a field."""
+        serializer = serializer_class(data=self.request.data, context={"request": self.request, "view": self})
+        serializer.is_valid(raise_exception=True)
+        return cast(dict[str, Any], serializer.validated_data)
+
+    def has_field(self, name: str) -> bool:
+        """Whether the body has the field, for a body that may be of two kinds."""
+        return isinstance(self.request.data, dict) and name in self.request.data
+
+    def read_query(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+        """The checked query string. Raises ValidationError."""
+        serializer = serializer_class(data=self.request.query_params.dict())
+        serializer.is_valid(raise_exception=True)
+        return cast(dict[str, Any], serializer.validated_data)
+
+    def read_idempotency_key(self) -> str:
+        """The `Idempotency-Key` header. Raises ValidationError without a good one."""
+        key = self.request.headers.get("Idempotency-Key", "")
+        if not GOOD_KEY.fullmatch(key):
+            raise exceptions.ValidationError(
+                {"Idempotency-Key": [_("Send this header: 1 to 64 letters, digits, or . _ : -")]}
+            )
+        return key
+
+
+class Pages(CursorPagination):
+    """Cursor pages: `next` and `previous` are addresses. New rows never shift what is on the following pages."""
+
+    page_size = 20
+    max_page_size = MOST_A_PAGE
+    page_size_query_param = "limit"
+    page_size_query_description = f"How many on a page, 1 to {MOST_A_PAGE}."
+    cursor_query_description = "From `next` or `previous` of an earlier page."
+
+    def get_ordering(self, _request: Request, _queryset: QuerySet[Any], view: Any) -> Any:
+        """Each list says its own, by a column that has an index."""
+        return (view.ordering,)
+
+    def get_page_size(self, request: Request) -> int:
+        """`limit`. Raises ValidationError for anything but 1 to 100."""
+        text = request.query_params.get("limit")
+        if text is None:
+            return self.page_size
+        if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST_A_PAGE):
+            raise exceptions.ValidationError({"limit": [_("A number between 1 and {most}.").format(most=MOST_A_PAGE)]})
+        return int(text)
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        """One page. A cursor that nobody gave out is a 404."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValueError, InvalidValue, DataError):
+            raise Problem(NOT_FOUND, _("There is no such page. Begin without a cursor.")) from None
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """The bounds of `limit`, for the documentation."""
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["name"] == self.page_size_query_param:
+                parameter["schema"] = {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MOST_A_PAGE,
+                    "default": self.page_size,
+                }
+        return parameters
+
+
+class StrictFilters(DjangoFilterBackend):  # type: ignore[misc]
+    """Filters that mean what they say: once each, never empty, and true or false in these words."""
+
+    def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
+        """Raises ValidationError for what the library would take for no filter at all."""
+        filterset = super().get_filterset(request, queryset, view)
+        for name, one in ({} if filterset is None else filterset.filters).items():
+            values = request.query_params.getlist(name)
+            is_flag = isinstance(one, BooleanFilter)
+            if len(values) > 1 or values == [""] or (is_flag and values and values[0] not in ("true", "false")):
+                words = _("Send it once, as true or false.") if is_flag else _("Send it once, and not empty.")
+                raise exceptions.ValidationError({name: [words]})
+        return filterset
+
+
+class ApiList(ApiView, ListAPIView):  # type: ignore[type-arg]
+    """A list in cursor pages. Subclasses give `ordering`, `serializer_class`, `rows` and maybe a filter."""
+
+    pagination_class = Pages
+    filter_backends: Any = (StrictFilters,)
+    ordering = "-pk"
+
+    def rows(self) -> QuerySet[Any]:
+        """What the caller may see."""
+        raise NotImplementedError
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """`rows`; none while the documentation is made, when nobody calls."""
+        if getattr(self, "swagger_fake_view", False):
+            kind: Any = self.serializer_class
+            return cast(QuerySet[Any], kind.Meta.model.objects.none())
+        return self.rows()
+
+
+class UnknownPath(ApiView):
+    """Whatever is no path of the API: a 404 that a program can read."""
+
+    authentication_classes: Any = ()
+    permission_classes: Any = ()
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Any method, after it was counted."""
+        super().initial(request, *args, **kwargs)
+        raise Problem(NOT_FOUND, _("There is no such path. See /api/v1/docs/."))

@@ -1,0 +1,137 @@
+"""Fields that take what the documentation says and nothing else: no "12" for a number, no 1 for true.
+
+REST framework's own are lenient, so that a typing error becomes a value nobody meant.
+"""
+
+from typing import Any
+
+from django.core.validators import RegexValidator
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+MICROCREDITS_PER_CREDIT = 1_000_000
+MOST_MICROCREDITS = 2**53 - 1  # nine billion credits; beyond, JavaScript rounds integers
+
+
+class Text(serializers.CharField):
+    """A JSON string. Blanks around it are cut; of blanks alone it is empty."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if not self.allow_blank and self.trim_whitespace:
+            self.validators.append(
+                RegexValidator(r"[^\s\x1c-\x1f\x85]")
+            )  # tells the documentation; Python cuts these too
+
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse numbers."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Secret(Text):
+    """A password as it was typed, blanks included. Never answered."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, write_only=True, max_length=128, **options)
+
+
+class Email(serializers.EmailField):
+    """An e-mail address."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse what is no string."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data).lower()
+
+
+class Integer(serializers.IntegerField):
+    """A JSON number without a fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Refuse strings, fractions and booleans."""
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Microcredits(Integer):
+    """An amount of credits as an integer; 1 credit is 1,000,000 microcredits."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("max_value", MOST_MICROCREDITS)
+        options.setdefault("min_value", -MOST_MICROCREDITS)
+        super().__init__(**options)
+
+
+class Flag(serializers.BooleanField):
+    """A JSON true or false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Refuse "yes", 1 and their like."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Choice(serializers.ChoiceField):
+    """One of a few strings."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse what only looks like one of them."""
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=data)
+        return super().to_internal_value(data)
+
+
+class Identifier(serializers.UUIDField):
+    """A UUID in its usual spelling."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse integers, and spellings that only Python takes."""
+        if not isinstance(data, str) or len(data) != 36:
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class Instant(serializers.DateTimeField):
+    """A moment in UTC, as 2026-11-22T14:09:00.000000Z."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        """Refuse numbers, and moments that do not say their offset."""
+        if not isinstance(value, str) or not (value[-1:] in "Zz" or value[-6:-5] in ("+", "-")):
+            self.fail("invalid", format="2026-11-22T14:09:00Z")
+        return super().to_internal_value(value)
+
+
+@extend_schema_field({"type": "string", "pattern": r"^-?\d+\.\d{6}$", "example": "0.081200"})
+class Credits(serializers.Field[int, Any, str, int]):
+    """The decimal string beside an integer amount: exact, six decimals. `source` names the microcredits."""
+
+    def __init__(self, source: str, **options: Any) -> None:
+        options.setdefault("help_text", f"The same as {source}, in credits.")
+        super().__init__(source=source, read_only=True, **options)
+
+    def to_representation(self, value: int) -> str:
+        """-320 is "-0.000320"."""
+        return exact_credits(value)
+
+
+class ApiInput(serializers.Serializer[Any]):
+    """The body of a request. A field that does not exist is refused: a misspelt `amout` must not pass as left out."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, then that there are no others."""
+        checked = super().to_internal_value(data)
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            raise serializers.ValidationError({name[:60]: ["There is no such field."] for name in unknown[:20]})
+        return checked
+
+
+def exact_credits(microcredits: int) -> str:
+    """An amount in credits with all six decimals."""
+    whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    return f"{'-' if microcredits < 0 else ''}{whole}.{rest:06d}"

@@ -1,0 +1,299 @@
+"""Registering, logging in and out, passwords, and the list of log-ins."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import api_examples as examples
+from accounts import api_sessions, registration
+from accounts.api_auth import LoggedIn
+from accounts.api_base import ApiList, ApiView
+from accounts.api_limits import LOGIN, RESET, SIGNUP, count_try, demand_open
+from accounts.api_login_serializers import (
+    EmailIn,
+    LoginIn,
+    LogoutIn,
+    NoticeOut,
+    PasswordChangeIn,
+    PasswordResetIn,
+    RefreshIn,
+    SessionOut,
+    TokenOut,
+    VerifiedTokenOut,
+    VerifyEmailIn,
+    VerifyTokenIn,
+)
+from accounts.api_problems import REFUSED, Kind, explain
+from accounts.api_schema import operation
+from accounts.models import ApiSession
+
+TAG = "Authentication"
+NOT_VERIFIED = Kind(
+    403,
+    "email_not_verified",
+    "The e-mail address is not confirmed",
+    "Follow the mailed link, or ask for another: POST /api/v1/auth/verify-email/resend.",
+)
+WRONG_PASSWORD = Kind(401, "wrong_credentials", "Log-in failed", "Check both, or POST /api/v1/auth/password/reset.")
+INVALID_TOKEN = Kind(401, "invalid_token", "The token is not valid", "Log in again with POST /api/v1/auth/token.")
+
+explain(registration.FieldsRefused, REFUSED, lambda error: {"errors": error.errors})
+explain(registration.WrongPassword, WRONG_PASSWORD)
+explain(registration.NotVerified, NOT_VERIFIED)
+explain(api_sessions.InvalidToken, INVALID_TOKEN)
+
+
+class Door(ApiView):
+    """A view that anybody may call; what guards it is counting."""
+
+    authentication_classes: Any = ()
+    permission_classes: Any = ()
+
+    @property
+    def http(self) -> HttpRequest:
+        """The request as Django and allauth know it."""
+        return self.request._request  # noqa: SLF001
+
+
+class Register(Door):
+    """Signing up."""
+
+    @operation(
+        tag=TAG,
+        summary="Make an account",
+        answer=NoticeOut,
+        example=examples.MAILED,
+        body=LoginIn,
+        body_example=examples.LOGIN_BODY,
+        status=202,
+        errors=(422,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Make an account and mail a link that confirms the address. The answer is the same when the address has an
+        account already: then the mail says so.
+        """
+        fields = self.read_body(LoginIn)
+        count_try(self.http, SIGNUP, fields["email"])
+        registration.register_user(request=self.http, **fields)
+        return _mailed()
+
+
+class Token(Door):
+    """Logging in."""
+
+    @operation(
+        tag=TAG,
+        summary="Log in",
+        answer=TokenOut,
+        example=examples.TOKENS,
+        body=LoginIn,
+        body_example=examples.LOGIN_BODY,
+        errors=(401, 403),
+    )
+    def post(self, _request: Request) -> Response:
+        """Exchange address and password for an access token (ten minutes) and a refresh token (fourteen days, good
+        once). Wrong passwords are counted by account and by address, here and on the pages together, and shut the
+        door for a while that grows: 429 says for how long.
+        """
+        fields = self.read_body(LoginIn)
+        demand_open(self.http, LOGIN, fields["email"])
+        try:
+            user = registration.check_password(request=self.http, **fields)
+        except registration.WrongPassword:
+            count_try(self.http, LOGIN, fields["email"])
+            raise
+        return Response(TokenOut(api_sessions.open_session(user=user, request=self.http)).data)
+
+
+class Refresh(Door):
+    """A new pair of tokens."""
+
+    @operation(
+        tag=TAG,
+        summary="Exchange a refresh token",
+        answer=TokenOut,
+        example=examples.TOKENS,
+        body=RefreshIn,
+        body_example={"refresh": examples.TOKENS["refresh"]},
+        errors=(401,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Exchange the refresh token for a new pair. Each is good once: one that comes a second time ends its log-in,
+        since either holder may be a thief.
+        """
+        return Response(TokenOut(api_sessions.refresh_session(text=self.read_body(RefreshIn)["refresh"])).data)
+
+
+class Verify(Door):
+    """Whether a token is good."""
+
+    @operation(
+        tag=TAG,
+        summary="Check an access token",
+        answer=VerifiedTokenOut,
+        example=examples.VERIFIED,
+        body=VerifyTokenIn,
+        body_example={"token": examples.TOKENS["access"]},
+        errors=(401,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Tell whose an access token is, or 401 when it is forged or expired, or its log-in has ended."""
+        session = api_sessions.find_session(self.read_body(VerifyTokenIn)["token"])
+        return Response(VerifiedTokenOut(session).data)
+
+
+class Logout(ApiView):
+    """Logging out."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(tag=TAG, summary="Log out", body=LogoutIn, body_example={"everywhere": False}, status=204)
+    def post(self, _request: Request) -> Response:
+        """End this log-in, or with `everywhere` all log-ins through the API. Access tokens stop working at once."""
+        if self.read_body(LogoutIn)["everywhere"]:
+            api_sessions.revoke_sessions(user=self.caller)
+        else:
+            api_sessions.revoke_session(session=self.session)
+        return Response(status=204)
+
+
+class PasswordChange(ApiView):
+    """A new password."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(
+        tag=TAG,
+        summary="Change my password",
+        body=PasswordChangeIn,
+        body_example={"current_password": "correct horse", "password": "battery staple 27"},
+        status=204,
+        errors=(422,),
+    )
+    def post(self, request: Request) -> Response:
+        """Set a new password. This log-in goes on; every other one ends, on the pages too. API keys stay."""
+        fields = self.read_body(PasswordChangeIn)
+        demand_open(request._request, LOGIN, self.caller.email)  # noqa: SLF001
+        try:
+            registration.change_password(session=self.session, **fields)
+        except registration.FieldsRefused as error:
+            if "current_password" in error.errors:
+                count_try(request._request, LOGIN, self.caller.email)  # noqa: SLF001
+            raise
+        return Response(status=204)
+
+
+class PasswordReset(Door):
+    """A forgotten password."""
+
+    @operation(
+        tag=TAG,
+        summary="Ask for a new password",
+        answer=NoticeOut,
+        example=examples.MAILED,
+        body=EmailIn,
+        body_example={"email": "alice@example.com"},
+        status=202,
+    )
+    def post(self, _request: Request) -> Response:
+        """Mail a link to set a new password. The answer does not tell whether the address has an account."""
+        email = self.read_body(EmailIn)["email"]
+        count_try(self.http, RESET, email)
+        registration.request_reset(request=self.http, email=email)
+        return _mailed()
+
+
+class PasswordResetConfirm(Door):
+    """A new password by mail."""
+
+    @operation(
+        tag=TAG,
+        summary="Set a new password with a mailed key",
+        body=PasswordResetIn,
+        body_example={"key": "7-cvx2p1-0f8e9d", "password": "battery staple 27"},
+        status=204,
+        errors=(422,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Set a new password with the key that ends the mailed link's path. It is good once; all log-ins end."""
+        fields = self.read_body(PasswordResetIn)
+        count_try(self.http, RESET, fields["key"].partition("-")[0])
+        registration.reset_password(**fields)
+        return Response(status=204)
+
+
+class VerifyEmail(Door):
+    """A confirmed address."""
+
+    @operation(
+        tag=TAG,
+        summary="Confirm an e-mail address",
+        body=VerifyEmailIn,
+        body_example={"key": "Nw:1vLxyz:5f1e…"},
+        status=204,
+        errors=(422,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Confirm an address with the key that ends the mailed link's path. A new account gets its bonus then."""
+        registration.verify_email(request=self.http, key=self.read_body(VerifyEmailIn)["key"])
+        return Response(status=204)
+
+
+class VerifyEmailResend(Door):
+    """The same mail again."""
+
+    @operation(
+        tag=TAG,
+        summary="Mail the confirmation again",
+        answer=NoticeOut,
+        example=examples.MAILED,
+        body=EmailIn,
+        body_example={"email": "alice@example.com"},
+        status=202,
+    )
+    def post(self, _request: Request) -> Response:
+        """Mail the link again to an address that waits for it, at most once in three minutes."""
+        email = self.read_body(EmailIn)["email"]
+        count_try(self.http, SIGNUP, email)
+        registration.resend_verification(request=self.http, email=email)
+        return _mailed()
+
+
+class Sessions(ApiList):
+    """The caller's log-ins."""
+
+    permission_classes = (LoggedIn,)
+    serializer_class = SessionOut
+    ordering = "-created_at"
+
+    def rows(self) -> QuerySet[ApiSession]:
+        """Their own that are open."""
+        return ApiSession.objects.for_user(self.caller).live()
+
+    @operation(tag="Account", summary="List my log-ins", answer=SessionOut(many=True), example=examples.SESSION)
+    def get(self, request: Request) -> Response:
+        """The log-ins through the API that are open, the latest first; `is_current` marks the one that asks."""
+        return self.list(request)
+
+
+class Session(ApiView):
+    """One of the caller's log-ins."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(tag="Account", summary="End a log-in", status=204)
+    def delete(self, _request: Request, session_id: Any) -> Response:
+        """End one log-in at once, its access token too. Ending it again changes nothing."""
+        session = get_object_or_404(ApiSession.objects.for_user(self.caller), pk=session_id)
+        api_sessions.revoke_session(session=session)
+        return Response(status=204)
+
+
+def _mailed() -> Response:
+    notice = {"detail": _("If the address fits, a mail is on its way to it.")}
+    return Response(NoticeOut(notice).data, status=202)

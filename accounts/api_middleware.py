@@ -1,0 +1,78 @@
+"""What every answer of the API has: a request id, its limits in headers, an ETag; and no body that is too large."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from uuid import uuid4
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.middleware.http import ConditionalGetMiddleware
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import sync_and_async_middleware
+
+from accounts.api_problems import BY_STATUS, Kind, problem_response
+
+PATHS = ("/api/v1/", "/v1/")
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_conditional = ConditionalGetMiddleware(lambda _request: cast(Any, None))  # only its process_response is used
+
+Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+@sync_and_async_middleware
+def api_middleware(get_response: Any) -> Handler:
+    """Wrap the requests under PATHS; all others pass."""
+    if iscoroutinefunction(get_response):
+
+        async def handle_async(request: HttpRequest) -> HttpResponseBase:
+            if not request.path.startswith(PATHS):
+                return cast(HttpResponseBase, await get_response(request))
+            refused = _prepare(request)
+            return _finish(request, refused or await get_response(request))
+
+        return handle_async
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith(PATHS):
+            return cast(HttpResponseBase, get_response(request))
+        refused = _prepare(request)
+        return _finish(request, refused or get_response(request))
+
+    return handle
+
+
+def _prepare(request: HttpRequest) -> HttpResponseBase | None:
+    """Name the request, and refuse a body that is too large or does not say how large it is."""
+    sent = request.headers.get("X-Request-Id", "")
+    request.request_id = sent if _GOOD_ID.fullmatch(sent) else uuid4().hex  # type: ignore[attr-defined]
+    if request.headers.get("Transfer-Encoding") and not request.headers.get("Content-Length"):
+        return _refuse(BY_STATUS[411], request)
+    try:
+        length = int(request.headers.get("Content-Length") or 0)
+    except ValueError:
+        return _refuse(BY_STATUS[400], request, detail="Content-Length is not a number.")
+    if length > settings.API_BODY_BYTES:
+        detail = f"The body has {length} bytes; at most {settings.API_BODY_BYTES} are taken."
+        return _refuse(BY_STATUS[413], request, detail=detail)
+    return None
+
+
+def _refuse(kind: Kind, request: HttpRequest, *, detail: str = "") -> HttpResponseBase:
+    """A problem; clients of OpenAI's API read its `error`."""
+    error = {"message": detail or kind.title, "type": "invalid_request_error", "param": None, "code": kind.code}
+    extra = {"error": error} if request.path.startswith("/v1/") else {}
+    return problem_response(kind, request, detail=detail, **extra)
+
+
+def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    response.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+    usage = getattr(request, "rate_usage", None)
+    if usage is not None:
+        for name, value in usage.headers().items():
+            response.headers[name] = value
+    if not response.has_header("Cache-Control"):
+        response.headers["Cache-Control"] = "private, no-cache"  # kept, and asked for again with its ETag
+    patch_vary_headers(response, ["Authorization"])
+    return _conditional.process_response(request, cast(Any, response))

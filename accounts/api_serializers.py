@@ -1,0 +1,72 @@
+"""Bodies and answers of the accounts' part of the API."""
+
+from rest_framework import serializers
+
+from accounts.api_fields import ApiInput, Choice, Credits, Instant, Microcredits, Text
+from accounts.models import ApiKey, Scope, User
+
+
+class MeOut(serializers.ModelSerializer[User]):
+    """The caller."""
+
+    class Meta:
+        model = User
+        fields = ("id", "email", "first_name", "last_name", "is_staff", "date_joined")
+        read_only_fields = fields
+
+
+class MeIn(ApiInput):
+    """What people may change about themselves here."""
+
+    first_name = Text(required=False, allow_blank=True, max_length=150)
+    last_name = Text(required=False, allow_blank=True, max_length=150)
+
+
+class KeyOut(serializers.ModelSerializer[ApiKey]):
+    """A key without its secret."""
+
+    monthly_cap_credits = Credits("monthly_cap_microcredits", allow_null=True)
+    is_live = serializers.BooleanField(read_only=True, help_text="Neither revoked nor expired.")
+    scopes = serializers.ListField(child=serializers.ChoiceField(Scope.values), read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = (
+            "id",
+            "name",
+            "prefix",
+            "scopes",
+            "monthly_cap_microcredits",
+            "monthly_cap_credits",
+            "expires_at",
+            "last_used_at",
+            "revoked_at",
+            "created_at",
+            "is_live",
+        )
+        read_only_fields = fields
+
+
+class NewKeyOut(KeyOut):
+    """A key with its text, this once."""
+
+    key = serializers.SerializerMethodField(help_text="Keep it: it is never shown again.")
+
+    class Meta(KeyOut.Meta):
+        fields = ("key", *KeyOut.Meta.fields)
+        read_only_fields = fields
+
+    def get_key(self, _key: ApiKey) -> str:
+        """The text that `create_key` returned."""
+        return str(self.context["text"])
+
+
+class KeyIn(ApiInput):
+    """A new key."""
+
+    name = Text(max_length=60)
+    scopes = serializers.ListField(child=Choice(Scope.values), min_length=1, max_length=len(Scope))
+    monthly_cap_microcredits = Microcredits(
+        required=False, allow_null=True, min_value=1, help_text="What it may spend in a calendar month (UTC)."
+    )
+    expires_at = Instant(required=False, allow_null=True, help_text="In the future; null for never.")

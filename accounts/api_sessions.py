@@ -1,0 +1,136 @@
+"""Log-ins through the API: a session row, an access token of ten minutes and a refresh token that rotates."""
+
+import uuid
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TypeVar
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+
+from accounts.http import client_address
+from accounts.models import ApiSession, User
+
+SESSION_CLAIM = "session"
+T = TypeVar("T", bound=Token)
+
+
+class InvalidToken(Exception):
+    """The token is forged, expired, used up, or its session has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a log-in or a refresh answers."""
+
+    access: str
+    refresh: str
+    session: ApiSession
+
+    @property
+    def access_seconds(self) -> int:
+        """How long the access token is good."""
+        return int(api_settings.ACCESS_TOKEN_LIFETIME.total_seconds())
+
+
+@transaction.atomic
+def open_session(*, user: User, request: HttpRequest) -> TokenPair:
+    """Log somebody in whose password was right."""
+    refresh = RefreshToken.for_user(user)
+    session = ApiSession.objects.create(
+        user=user,
+        refresh_id=refresh["jti"],
+        password_hash=_password_hash(user),
+        address=_valid_address(request),
+        user_agent=request.headers.get("User-Agent", "")[:200].replace("\x00", ""),
+        expires_at=timezone.now() + api_settings.REFRESH_TOKEN_LIFETIME,
+    )
+    User.objects.filter(pk=user.pk).update(last_login=timezone.now())
+    refresh[SESSION_CLAIM] = str(session.pk)
+    return TokenPair(str(refresh.access_token), str(refresh), session)
+
+
+def refresh_session(*, text: str) -> TokenPair:
+    """Exchange a refresh token for a new pair; it is good once. Raises InvalidToken.
+
+    A token that was exchanged before ends its session: either it was stolen or it was replayed, and which of the two
+    holders is the thief cannot be told. Two at once: one wins by the conditional update, and the session ends too.
+    """
+    refresh = _decode(text, RefreshToken)
+    session = _live_session(refresh)
+    used = refresh["jti"]
+    refresh.set_jti()
+    refresh.set_exp()
+    refresh.set_iat()
+    now = timezone.now()
+    fresh = ApiSession.objects.filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)
+    if not fresh.update(
+        refresh_id=refresh["jti"], refreshed_at=now, expires_at=now + api_settings.REFRESH_TOKEN_LIFETIME
+    ):
+        revoke_session(session=session)
+        raise InvalidToken
+    return TokenPair(str(refresh.access_token), str(refresh), session)
+
+
+def find_session(text: str) -> ApiSession:
+    """The live session of an access token, with its user. One query. Raises InvalidToken."""
+    return _live_session(_decode(text, AccessToken))
+
+
+def find_session_to_end(text: str) -> ApiSession:
+    """The live session of a refresh token. Raises InvalidToken."""
+    return _live_session(_decode(text, RefreshToken))
+
+
+def revoke_session(*, session: ApiSession) -> None:
+    """End a log-in: its access token too stops working at once. A second time changes nothing."""
+    ApiSession.objects.filter(pk=session.pk, revoked_at__isnull=True).update(revoked_at=timezone.now())
+
+
+def revoke_sessions(*, user: User, but: ApiSession | None = None) -> int:
+    """End all of a user's log-ins except one, and return how many."""
+    ended = ApiSession.objects.filter(user=user, revoked_at__isnull=True)
+    if but is not None:
+        ended = ended.exclude(pk=but.pk)
+    return ended.update(revoked_at=timezone.now())
+
+
+def keep_session(*, session: ApiSession, user: User) -> None:
+    """Let one session outlive a change of the password that it made itself."""
+    ApiSession.objects.filter(pk=session.pk).update(password_hash=_password_hash(user))
+
+
+def _decode(text: str, kind: type[T]) -> T:
+    try:
+        return kind(text)  # type: ignore[arg-type]
+    except TokenError as error:
+        raise InvalidToken from error
+
+
+def _live_session(token: Token) -> ApiSession:
+    try:
+        session_id = uuid.UUID(str(token[SESSION_CLAIM]))
+    except (KeyError, ValueError) as error:
+        raise InvalidToken from error
+    session = ApiSession.objects.live().select_related("user").filter(pk=session_id).first()
+    if session is None or not session.user.is_active:
+        raise InvalidToken
+    if not constant_time_compare(session.password_hash, _password_hash(session.user)):
+        raise InvalidToken
+    return session
+
+
+def _password_hash(user: User) -> str:
+    return user.get_session_auth_hash()[:64]
+
+
+def _valid_address(request: HttpRequest) -> str | None:
+    try:
+        return str(ip_address(client_address(request)))
+    except ValueError:
+        return None

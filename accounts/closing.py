@@ -1,0 +1,47 @@
+"""Closing an account: the person is erased, what they paid and spent stays, under a number.
+
+`account_closing` is sent inside the transaction, with `user`: each app erases there what it keeps about the person.
+The ledger, payments and the audit log are kept as bookkeeping and name nobody any more.
+"""
+
+from allauth.account.models import EmailAddress
+from django.core.mail import send_mail
+from django.db import transaction
+from django.dispatch import Signal
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts import audit
+from accounts.models import ApiKey, ApiSession, User
+
+account_closing = Signal()
+
+
+def erase_person(*, user: User) -> None:
+    """Replace name and address, end every key and log-in, and let the other apps erase. Call it in a transaction.
+
+    The caller holds the wallet's lock: every other writer takes that before it touches the user.
+    """
+    email, now = user.email, timezone.now()
+    account_closing.send(sender=User, user=user)
+    EmailAddress.objects.filter(user=user).delete()
+    ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
+    ApiKey.objects.filter(user=user).update(name="deleted")
+    ApiSession.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
+    ApiSession.objects.filter(user=user).update(address=None, user_agent="")
+    user.email, user.first_name, user.last_name = f"deleted-{user.pk}@deleted.invalid", "", ""
+    user.is_active = False
+    user.set_unusable_password()
+    user.save()
+    audit.record(actor=user, action="account closed", subject=user)
+    transaction.on_commit(lambda: _say_goodbye(email))
+
+
+def _say_goodbye(email: str) -> None:
+    send_mail(
+        _("Your account was closed"),
+        _("Your account at Tally was closed, as you asked. If it was not you, answer this mail."),
+        None,
+        [email],
+        fail_silently=True,
+    )

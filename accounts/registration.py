@@ -1,0 +1,136 @@
+"""Signing up, proving an address and setting a password without a page; allauth has the rules and writes the mails.
+
+Nothing here tells whether an address has an account: both cases answer the same and mail differs.
+"""
+
+from allauth.account import signals
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import (
+    ChangePasswordForm,
+    ResetPasswordForm,
+    ResetPasswordKeyForm,
+    SignupForm,
+    UserTokenForm,
+)
+from allauth.account.internal.flows.email_verification import send_verification_email_to_address
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.contrib.auth import authenticate
+from django.db import IntegrityError, transaction
+from django.forms import Form
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from accounts.api_limits import LOGIN, count_try, demand_open
+from accounts.api_sessions import keep_session, revoke_sessions
+from accounts.models import ApiSession, User
+
+FIELD_NAMES = {"password1": "password", "password2": "password", "oldpassword": "current_password", "__all__": "body"}
+
+
+class FieldsRefused(Exception):
+    """The rules refuse what was sent; `errors` says why, by field."""
+
+    def __init__(self, errors: dict[str, list[str]]) -> None:
+        super().__init__(next(iter(errors.values()))[0])
+        self.errors = errors
+
+
+class WrongPassword(Exception):
+    """The address and the password do not belong together, or the user is suspended."""
+
+
+class NotVerified(Exception):
+    """The password is right, the address was never confirmed."""
+
+
+def register_user(*, request: HttpRequest, email: str, password: str) -> None:
+    """Make an account and mail the link that confirms its address; mail a hint if there is one. Raises FieldsRefused.
+
+    If this dies before the mail is out, `resend_verification` sends another.
+    """
+    form = SignupForm({"email": email, "password1": password, "password2": password})
+    _demand_valid(form)
+    try:
+        with transaction.atomic():
+            user, _response = form.try_save(request)
+            request.session.pop("account_verified_email", None)  # what allauth leaves would make a session and a cookie
+    except IntegrityError:  # somebody else was first, a moment ago
+        return
+    if user is not None:
+        signals.user_signed_up.send(sender=User, request=request, user=user)
+        send_verification_email_to_address(request, EmailAddress.objects.get(user=user), signup=True)
+
+
+def check_password(*, request: HttpRequest, email: str, password: str) -> User:
+    """The user who may log in with these. Raises WrongPassword or NotVerified; counting the tries is the caller's."""
+    user = authenticate(request, email=email, password=password)
+    if not isinstance(user, User):
+        raise WrongPassword(_("The e-mail address or the password is wrong."))
+    if not EmailAddress.objects.filter(user=user, verified=True).exists():
+        raise NotVerified(_("Confirm your e-mail address first: follow the link we mailed."))
+    return user
+
+
+@transaction.atomic
+def verify_email(*, request: HttpRequest, key: str) -> None:
+    """Confirm the address that a mailed key is for. Raises FieldsRefused for a key that is wrong, old or used."""
+    confirmation = EmailConfirmationHMAC.from_key(key)
+    if confirmation is None or not confirmation.confirm(request):
+        raise FieldsRefused({"key": [_("The key is wrong, too old, or was used before.")]})
+
+
+def resend_verification(*, request: HttpRequest, email: str) -> None:
+    """Mail the link again, to an address that waits for it; allauth sends one in three minutes."""
+    address = EmailAddress.objects.filter(email__iexact=email, verified=False).select_related("user").first()
+    if address is not None:
+        send_verification_email_to_address(request, address)
+
+
+def request_reset(*, request: HttpRequest, email: str) -> None:
+    """Mail a link that sets a new password, or the hint that there is no account."""
+    form = ResetPasswordForm({"email": email})
+    _demand_valid(form)
+    form.save(request)
+
+
+def reset_password(*, key: str, password: str) -> User:
+    """Set a new password with a mailed key, good once, and end every log-in. Raises FieldsRefused."""
+    uid, _dash, token = key.partition("-")
+    found = UserTokenForm({"uidb36": uid, "key": token})
+    if not found.is_valid() or not found.reset_user.is_active:
+        raise FieldsRefused({"key": [_("The key is wrong, too old, or was used before.")]})
+    user: User = found.reset_user
+    form = ResetPasswordKeyForm({"password1": password, "password2": password}, user=user, temp_key=token)
+    _demand_valid(form)
+    with transaction.atomic():
+        form.save()
+        revoke_sessions(user=user)
+    return user
+
+
+def confirm_password(*, request: HttpRequest, user: User, password: str) -> None:
+    """Ask a user who is logged in for the password again. Raises FieldsRefused; wrong ones are counted as log-ins."""
+    demand_open(request, LOGIN, user.email)
+    if not user.check_password(password):
+        count_try(request, LOGIN, user.email)
+        raise FieldsRefused({"password": [_("The password is wrong.")]})
+
+
+def change_password(*, session: ApiSession, current_password: str, password: str) -> None:
+    """Set a new password; this log-in goes on, all others end. Raises FieldsRefused."""
+    fields = {"oldpassword": current_password, "password1": password, "password2": password}
+    form = ChangePasswordForm(data=fields, user=session.user)
+    _demand_valid(form)
+    with transaction.atomic():
+        form.save()
+        revoke_sessions(user=session.user, but=session)
+        keep_session(session=session, user=session.user)
+    get_adapter().send_notification_mail("account/email/password_changed", session.user)
+
+
+def _demand_valid(form: Form) -> None:
+    if not form.is_valid():
+        errors = form.errors.get_json_data()
+        raise FieldsRefused(
+            {FIELD_NAMES.get(name, name): [error["message"] for error in found] for name, found in errors.items()}
+        )

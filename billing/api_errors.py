@@ -1,0 +1,68 @@
+"""What the refusals of billing are called in the API."""
+
+from accounts.api_problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
+from billing import closing, ledger, limits, promotions, refunds, services, topups
+from billing.key_caps import KeyCapReached
+from billing.payments import PaymentError
+
+INSUFFICIENT = BY_STATUS[402]
+OWED = Kind(402, "credits_owed", "Credits are owed", "Buy credits: what is owed is paid from them first.")
+CAP_REACHED = Kind(
+    402, "key_cap_reached", "The key's monthly cap is reached", "Use another key, or wait for the month."
+)
+MONTHLY_CAP_REACHED = Kind(
+    402, "monthly_cap_reached", "Your monthly cap is reached", "Raise the cap, or wait for the next month."
+)
+NO_PRICE = Kind(503, "no_price", "The model has no price", "Choose another model.")
+FORFEIT_CHANGED = Kind(409, "forfeit_changed", "Another amount would be given up", "GET /api/v1/account/closing again.")
+PROVIDER = Kind(503, "payment_provider", "The payment provider cannot be reached", "Retry with the same key.")
+OTHER_INPUTS = {"detail": "This Idempotency-Key was used before, with other inputs."}
+
+explain(
+    ledger.InsufficientCredits,
+    INSUFFICIENT,
+    lambda error: {
+        "available_microcredits": error.available_microcredits,
+        "needed_microcredits": error.needed_microcredits,
+    },
+)
+explain(ledger.CreditsOwed, OWED, lambda error: {"owed_microcredits": error.owed_microcredits})
+explain(
+    KeyCapReached,
+    CAP_REACHED,
+    lambda error: {"room_microcredits": error.room_microcredits, "needed_microcredits": error.needed_microcredits},
+)
+explain(
+    ledger.MonthlyCapReached,
+    MONTHLY_CAP_REACHED,
+    lambda error: {
+        "cap_microcredits": error.cap_microcredits,
+        "room_microcredits": error.room_microcredits,
+        "needed_microcredits": error.needed_microcredits,
+    },
+)
+explain(ledger.NoPrice, NO_PRICE)
+explain(ledger.HoldClosed, REFUSED)
+explain(ledger.RefundTooLarge, REFUSED, lambda error: {"refundable_microcredits": error.refundable_microcredits})
+explain(ledger.IdempotencyConflict, IDEMPOTENCY_CONFLICT, lambda _error: OTHER_INPUTS)
+explain(topups.TopUpConflict, IDEMPOTENCY_CONFLICT, lambda _error: OTHER_INPUTS)
+explain(
+    closing.ForfeitChanged,
+    FORFEIT_CHANGED,
+    lambda error: {"forfeits_microcredits": error.forfeits_microcredits},
+)
+explain(closing.ClosingRefused, REFUSED)
+explain(topups.InvalidAmount, REFUSED)
+explain(promotions.InvalidCode, REFUSED)
+explain(refunds.RefundConflict, IDEMPOTENCY_CONFLICT, lambda _error: OTHER_INPUTS)
+explain(refunds.RefundRefused, REFUSED)
+explain(promotions.StockExists, IDEMPOTENCY_CONFLICT)
+explain(promotions.CodeExists, CONFLICT)
+explain(services.PriceExists, CONFLICT)
+explain(
+    limits.TooManyTries,
+    BY_STATUS[429],
+    lambda error: {"wait_seconds": error.wait_seconds, "detail": "Too many codes were tried."},
+)
+explain(limits.CannotCount, BY_STATUS[503], lambda _error: {"detail": "Codes cannot be redeemed just now."})
+explain(PaymentError, PROVIDER)

@@ -1,0 +1,75 @@
+"""Filters of billing's lists."""
+
+from datetime import date
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_field
+
+from billing.history import SEARCH_CHARACTERS, narrow
+from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, TopUp, TopUpState
+
+DAY = ["%Y-%m-%d"]
+
+
+class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """The same questions as the history page asks."""
+
+    kind = django_filters.ChoiceFilter(choices=EntryKind.choices)
+    since = django_filters.DateFilter(input_formats=DAY, method="keep_since", help_text="The first UTC day.")
+    until = django_filters.DateFilter(input_formats=DAY, method="keep_until", help_text="The last UTC day, included.")
+    text = django_filters.CharFilter(
+        max_length=SEARCH_CHARACTERS, method="keep_text", help_text="Part of the reason or of the model's key."
+    )
+    hold = django_filters.UUIDFilter(field_name="hold_id", help_text="The entries of one answer.")
+
+    class Meta:
+        model = LedgerEntry
+        fields = ("kind",)
+
+    def keep_since(self, entries: QuerySet[LedgerEntry], _name: str, value: date) -> QuerySet[LedgerEntry]:
+        """From this day on."""
+        return narrow(entries, kind="", since=value, until=None, text="")
+
+    def keep_until(self, entries: QuerySet[LedgerEntry], _name: str, value: date) -> QuerySet[LedgerEntry]:
+        """Up to this day."""
+        return narrow(entries, kind="", since=None, until=value, text="")
+
+    @extend_schema_field({"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS})
+    def keep_text(self, entries: QuerySet[LedgerEntry], _name: str, value: str) -> QuerySet[LedgerEntry]:
+        """With this in the reason or the model."""
+        return narrow(entries, kind="", since=None, until=None, text=value)
+
+
+class HoldFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """By state."""
+
+    state = django_filters.ChoiceFilter(choices=HoldState.choices)
+
+    class Meta:
+        model = Hold
+        fields = ("state",)
+
+
+class TopUpFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """By state."""
+
+    state = django_filters.ChoiceFilter(choices=TopUpState.choices)
+
+    class Meta:
+        model = TopUp
+        fields = ("state",)
+
+
+class GrantFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """By what is left."""
+
+    is_spent = django_filters.BooleanFilter(method="keep", help_text="Whether nothing is left.")
+
+    class Meta:
+        model = Grant
+        fields: tuple[str, ...] = ()
+
+    def keep(self, grants: QuerySet[Grant], _name: str, value: bool) -> QuerySet[Grant]:
+        """Spent ones, or those with something left."""
+        return grants.filter(remaining_microcredits=0) if value else grants.filter(remaining_microcredits__gt=0)

@@ -1,0 +1,299 @@
+"""Staff: customers' credits, corrections, refunds, codes and prices. Permissions are those of the admin."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api_auth import requires_permission
+from accounts.api_base import ApiList, ApiView
+from accounts.api_problems import REFUSED, Problem
+from accounts.api_schema import IDEMPOTENCY_KEY, either, operation
+from accounts.models import User
+from billing import api_examples as examples
+from billing import promotions, refunds, services
+from billing.api import wallet_figures
+from billing.api_filters import EntryFilter
+from billing.api_serializers import EntryOut, WalletOut
+from billing.api_staff_serializers import (
+    AdjustmentIn,
+    AnswerRefundIn,
+    CodeFilter,
+    CodeOut,
+    NewCodeIn,
+    PaymentRefundIn,
+    PriceFilter,
+    PriceIn,
+    PriceOut,
+    RefundFilter,
+    RefundOut,
+    StockIn,
+    StockOut,
+)
+from billing.history import entries_of
+from billing.models import Hold, LedgerEntry, Price, PromotionCode, Refund, TopUp
+from billing.promotions import CodeTerms
+
+MONEY = "Staff: money"
+REFUNDS = "Staff: refunds"
+CODES = "Staff: codes and prices"
+
+
+class CustomerWallet(ApiView):
+    """A customer's wallet."""
+
+    permission_classes = (requires_permission("billing.view_wallet"),)
+
+    @operation(tag=MONEY, summary="Look at a customer's balance", answer=WalletOut, example=examples.WALLET)
+    def get(self, _request: Request, user_id: int) -> Response:
+        """What the customer sees as their wallet."""
+        return Response(WalletOut(wallet_figures(get_object_or_404(User, pk=user_id))).data)
+
+
+class CustomerEntries(ApiList):
+    """A customer's ledger entries."""
+
+    permission_classes = (requires_permission("billing.view_ledgerentry"),)
+    serializer_class = EntryOut
+    filterset_class = EntryFilter
+
+    def rows(self) -> QuerySet[LedgerEntry]:
+        """Theirs."""
+        return entries_of(get_object_or_404(User.objects.select_related("wallet"), pk=self.kwargs["user_id"]))
+
+    @operation(tag=MONEY, summary="List a customer's entries", answer=EntryOut(many=True), example=examples.ENTRY)
+    def get(self, request: Request, user_id: int) -> Response:  # noqa: ARG002  `rows` reads it
+        """Every movement of one customer's credits, the latest first."""
+        return self.list(request)
+
+
+class Adjustments(ApiView):
+    """Corrections of a customer's wallet."""
+
+    permission_classes = (requires_permission("billing.adjust_wallet"),)
+
+    @operation(
+        tag=MONEY,
+        summary="Adjust a customer's credits",
+        answer=EntryOut,
+        example=examples.ADJUSTMENT,
+        body=AdjustmentIn,
+        body_example={"amount_microcredits": 5_000_000, "reason": "as agreed on the phone"},
+        status=201,
+        errors=(402, 409, 422),
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    def post(self, _request: Request, user_id: int) -> Response:
+        """Correct a wallet by hand, up or down, once for each key. No more can be taken than is free."""
+        key, fields = self.read_idempotency_key(), self.read_body(AdjustmentIn)
+        if fields["amount_microcredits"] == 0:
+            raise Problem(REFUSED, _("Nothing is no adjustment."))
+        customer = get_object_or_404(User, pk=user_id)
+        entry = services.adjust_credits(
+            user=customer, idempotency_key=f"adjust:api:{self.caller.pk}:{key}", by=self.caller, **fields
+        )
+        return Response(EntryOut(entry).data, status=201)
+
+
+class Refunds(ApiList):
+    """Refunds."""
+
+    permission_classes = (requires_permission("billing.view_refund", write="billing.request_refund"),)
+    serializer_class = RefundOut
+    filterset_class = RefundFilter
+    ordering = "-requested_at"
+
+    def rows(self) -> QuerySet[Refund]:
+        """All of them."""
+        return Refund.objects.all()
+
+    @operation(tag=REFUNDS, summary="List refunds", answer=RefundOut(many=True), example=examples.REFUND)
+    def get(self, request: Request) -> Response:
+        """Every refund, the latest first; `state=waiting` are those that want a second person."""
+        return self.list(request)
+
+    @operation(
+        tag=REFUNDS,
+        summary="Refund an answer or a payment",
+        answer=RefundOut,
+        example=examples.REFUND,
+        body=either("RefundIn", AnswerRefundIn, PaymentRefundIn),
+        body_example={"hold_id": examples.HOLD_ID, "amount_microcredits": 81_200, "reason": "it was cut off"},
+        status=201,
+        errors=(404, 409, 422),
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    def post(self, _request: Request) -> Response:
+        """Give back an answer's charge or a payment, or a part, once for each key. Payments need the permission
+        `billing.make_refund`; without it, and above the limit, a second person decides. The customer is told.
+        """
+        key, is_payment = self.read_idempotency_key(), self.has_field("topup_id")
+        fields = self.read_body(PaymentRefundIn if is_payment else AnswerRefundIn)
+        refund = refunds.request_refund(
+            by=self.caller,
+            amount=fields["amount_minor" if is_payment else "amount_microcredits"],
+            reason=fields["reason"],
+            idempotency_key=f"api:{self.caller.pk}:{key}",
+            **self.target(fields),
+        )
+        return Response(RefundOut(refund).data, status=201)
+
+    def target(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What is refunded."""
+        if "hold_id" in fields:
+            return {"hold": get_object_or_404(Hold, pk=fields["hold_id"])}
+        if not self.caller.has_perm(refunds.PERMISSION):
+            raise PermissionDenied(_("Your role refunds answers, not payments."))
+        return {"topup": get_object_or_404(TopUp, pk=fields["topup_id"])}
+
+
+class RefundView(ApiView):
+    """One refund."""
+
+    permission_classes = (requires_permission("billing.view_refund"),)
+
+    @operation(tag=REFUNDS, summary="Look at a refund", answer=RefundOut, example=examples.REFUND)
+    def get(self, _request: Request, refund_id: UUID) -> Response:
+        """One refund; `error` says why it failed or waits."""
+        return Response(RefundOut(get_object_or_404(Refund, pk=refund_id)).data)
+
+
+class Deciding(ApiView):
+    """The second person's decision."""
+
+    permission_classes: Any = (requires_permission("billing.make_refund"),)
+
+    def decide(self, refund_id: UUID, *, is_approved: bool) -> Response:
+        """Approve or reject."""
+        refund = get_object_or_404(Refund, pk=refund_id)
+        return Response(RefundOut(refunds.decide_refund(refund=refund, by=self.caller, is_approved=is_approved)).data)
+
+
+class Approve(Deciding):
+    """Yes."""
+
+    @operation(tag=REFUNDS, summary="Approve a refund", answer=RefundOut, example=examples.REFUND, errors=(422,))
+    def post(self, _request: Request, refund_id: UUID) -> Response:
+        """Carry out a refund that waits. Whoever asked for it cannot approve it; a second time is refused."""
+        return self.decide(refund_id, is_approved=True)
+
+
+class Reject(Deciding):
+    """No."""
+
+    @operation(tag=REFUNDS, summary="Reject a refund", answer=RefundOut, example=examples.REJECTED, errors=(422,))
+    def post(self, _request: Request, refund_id: UUID) -> Response:
+        """End a refund that waits; nothing is moved."""
+        return self.decide(refund_id, is_approved=False)
+
+
+class StaffCodes(ApiList):
+    """Promotion codes."""
+
+    permission_classes = (requires_permission("billing.view_promotioncode", write="billing.add_promotioncode"),)
+    serializer_class = CodeOut
+    filterset_class = CodeFilter
+
+    def rows(self) -> QuerySet[PromotionCode]:
+        """All of them."""
+        return PromotionCode.objects.all()
+
+    @operation(tag=CODES, summary="List promotion codes", answer=CodeOut(many=True), example=examples.CODE)
+    def get(self, request: Request) -> Response:
+        """Every code and how often it was used, the latest first."""
+        return self.list(request)
+
+    @operation(
+        tag=CODES,
+        summary="Make a promotion code",
+        answer=CodeOut,
+        example=examples.CODE,
+        body=NewCodeIn,
+        body_example={"code": "WELCOME", "credits_microcredits": 5_000_000, "most_redemptions": 1000},
+        status=201,
+        errors=(409,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Make one code that many may use, each as often as `most_per_user` says."""
+        return Response(CodeOut(promotions.create_code(by=self.caller, **self.read_body(NewCodeIn))).data, status=201)
+
+
+class Stock(ApiView):
+    """Stocks of single-use codes."""
+
+    permission_classes = (requires_permission("billing.add_promotioncode"),)
+
+    @operation(
+        tag=CODES,
+        summary="Make a stock of codes",
+        answer=StockOut,
+        example={"batch": "fair 2026", "codes": ["7K3MWQ9ZT2HB"]},
+        body=StockIn,
+        body_example={"batch": "fair 2026", "count": 100, "credits_microcredits": 5_000_000},
+        status=201,
+        errors=(409,),
+    )
+    def post(self, _request: Request) -> Response:
+        """Make single-use codes under a name. The same name and terms answer the same codes; other terms a 409."""
+        fields = self.read_body(StockIn)
+        count = fields.pop("count")
+        made = promotions.generate_codes(terms=CodeTerms(**fields), count=count, by=self.caller)
+        return Response(StockOut({"batch": fields["batch"], "codes": [code.code for code in made]}).data, status=201)
+
+
+class Withdraw(ApiView):
+    """Ending a code."""
+
+    permission_classes = (requires_permission("billing.change_promotioncode"),)
+
+    @operation(tag=CODES, summary="Withdraw a code", answer=CodeOut, example=examples.CODE | {"is_active": False})
+    def post(self, _request: Request, code_id: int) -> Response:
+        """Let a code give nothing from now on; what it gave stays."""
+        code = get_object_or_404(PromotionCode, pk=code_id)
+        return Response(CodeOut(promotions.withdraw_code(code=code, by=self.caller)).data)
+
+
+class Prices(ApiList):
+    """Price versions."""
+
+    permission_classes = (requires_permission("billing.view_price", write="billing.add_price"),)
+    serializer_class = PriceOut
+    filterset_class = PriceFilter
+
+    def rows(self) -> QuerySet[Price]:
+        """All of them."""
+        return Price.objects.all()
+
+    @operation(tag=CODES, summary="List prices", answer=PriceOut(many=True), example=examples.PRICE)
+    def get(self, request: Request) -> Response:
+        """Every version of every model's prices, the latest first. The newest whose moment has come is in effect."""
+        return self.list(request)
+
+    @operation(
+        tag=CODES,
+        summary="Add a price",
+        answer=PriceOut,
+        example=examples.PRICE,
+        body=PriceIn,
+        body_example={
+            "model_key": "gemma-3-1b",
+            "prompt_microcredits_per_token": 90,
+            "completion_microcredits_per_token": 180,
+            "effective_at": "2027-01-01T00:00:00Z",
+        },
+        status=201,
+        errors=(409, 422),
+    )
+    def post(self, _request: Request) -> Response:
+        """Add a version; earlier ones are never edited, and running answers keep the price they were promised."""
+        fields = self.read_body(PriceIn)
+        now = timezone.now()
+        if fields.setdefault("effective_at", now) < now:
+            raise Problem(REFUSED, _("A price cannot begin in the past."))
+        return Response(PriceOut(services.add_price(by=self.caller, **fields)).data, status=201)

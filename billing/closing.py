@@ -1,0 +1,79 @@
+"""Closing an account that may hold credits: they are given up, to the microcredit that was agreed to."""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from accounts.closing import erase_person
+from accounts.models import User
+from billing import ledger
+from billing.cards import remove_card
+from billing.models import TopUp, TopUpState
+
+
+class ClosingRefused(Exception):
+    """The account cannot be closed now; the message says why. Nothing was changed."""
+
+
+class ForfeitChanged(ClosingRefused):
+    """The credits that would be given up are not those that were agreed to."""
+
+    def __init__(self, *, forfeits_microcredits: int) -> None:
+        super().__init__(_("The credits that you would give up have changed. Look again."))
+        self.forfeits_microcredits = forfeits_microcredits
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingPlan:
+    """What closing would do: credits given up, or what stands in its way."""
+
+    forfeits_microcredits: int
+    obstacles: list[str]
+
+
+def plan_closing(*, user: User) -> ClosingPlan:
+    """What closing the account would do now. Three queries."""
+    wallet = ledger.open_wallet(user=user)
+    obstacles = []
+    if user.is_staff:
+        obstacles.append(_("Staff accounts are closed by a superuser."))
+    if wallet.held_microcredits:
+        obstacles.append(_("An answer is still running. Wait for it, or stop it."))
+    if TopUp.objects.filter(user=user, state=TopUpState.PENDING).exists():
+        obstacles.append(_("A payment is still being processed. Wait until it has arrived or failed."))
+    return ClosingPlan(wallet.available_microcredits, obstacles)
+
+
+def close_account(*, user: User, forfeits_microcredits: int) -> None:
+    """Give up what is left and erase the person; the ledger keeps the movements under a number.
+
+    Raises ForfeitChanged when more or less would be given up than was agreed to, ClosingRefused with an obstacle, and
+    payments.PaymentError when the provider cannot be told to forget the card. The card goes first, and the automatic
+    top-up with it; all the rest is one transaction. If this dies anywhere before it commits, the account is open as
+    it was, without a card.
+    """
+    _demand_closable(user, forfeits_microcredits)
+    remove_card(user=user)
+    with transaction.atomic():
+        ledger.lock_wallet(user=user)
+        _demand_closable(User.objects.get(pk=user.pk), forfeits_microcredits)
+        if forfeits_microcredits:
+            ledger.adjust(
+                user=user,
+                amount_microcredits=-forfeits_microcredits,
+                idempotency_key=f"closed:{user.pk}",
+                reason="given up when the account was closed",
+                by=user,
+            )
+        erase_person(user=user)
+
+
+def _demand_closable(user: User, forfeits_microcredits: int) -> None:
+    plan = plan_closing(user=user)
+    if not user.is_active:
+        raise ClosingRefused(_("This account was closed already."))
+    if plan.obstacles:
+        raise ClosingRefused(plan.obstacles[0])
+    if plan.forfeits_microcredits != forfeits_microcredits:
+        raise ForfeitChanged(forfeits_microcredits=plan.forfeits_microcredits)

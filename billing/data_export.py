@@ -1,0 +1,18 @@
+"""What billing keeps about a person, for the data export."""
+
+from accounts.data_export import Section, add_section
+from billing.models import Hold, LedgerEntry, Redemption, TopUp, Wallet
+
+
+def add_billing_sections() -> None:
+    """Wallet, entries, holds, orders and codes."""
+    wallet = ("balance_microcredits", "held_microcredits", "created_at")
+    entries = ("kind", "amount_microcredits", "balance_after_microcredits", "hold_id", "reason", "created_at")
+    holds = ("state", "model_key", "prompt_tokens", "completion_tokens", "charged_microcredits", "created_at")
+    topups = ("provider", "state", "amount_minor", "currency", "credits_microcredits", "bonus_microcredits", "paid_at")
+    add_section(Section("wallet", lambda user: Wallet.objects.filter(user=user), wallet))
+    add_section(Section("ledger_entries", lambda user: LedgerEntry.objects.filter(wallet__user=user), entries))
+    add_section(Section("holds", lambda user: Hold.objects.filter(wallet__user=user), holds))
+    add_section(Section("topups", lambda user: TopUp.objects.filter(user=user), topups))
+    codes = ("code__code", "created_at")
+    add_section(Section("redemptions", lambda user: Redemption.objects.filter(wallet__user=user), codes))

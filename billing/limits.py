@@ -1,0 +1,36 @@
+"""How often somebody may try promotion codes: whoever guesses is stopped, by account and by address.
+
+Counted by django-ratelimit in the cache. Where the cache is away nothing can be counted, so no code is taken: a code is
+worth money, and a customer can try again a minute later.
+"""
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+
+
+class TooManyTries(Exception):
+    """Wait `wait_seconds` before the next try."""
+
+    def __init__(self, *, wait_seconds: int) -> None:
+        super().__init__(f"wait {wait_seconds} seconds")
+        self.wait_seconds = wait_seconds
+
+
+class CannotCount(Exception):
+    """The counter cannot be reached, so nothing is allowed."""
+
+
+def count_code_try(*, request: HttpRequest) -> None:
+    """Count a try of the request's user and of its address. Raises TooManyTries or CannotCount.
+
+    The address is REMOTE_ADDR, which uvicorn takes from the proxy's header where the proxy is trusted.
+    """
+    limits = {"user": settings.CODE_TRIES_PER_USER, "ip": settings.CODE_TRIES_PER_ADDRESS}
+    usages = [get_usage(request, group="codes", key=key, rate=rate, increment=True) for key, rate in limits.items()]
+    # None: whoever lets other pages through without a counter does not mean this one
+    if any(usage is None or usage["time_left"] < 0 for usage in usages):
+        raise CannotCount
+    waits = [usage["time_left"] for usage in usages if usage["should_limit"]]
+    if waits:
+        raise TooManyTries(wait_seconds=max(1, *waits))

@@ -1,0 +1,113 @@
+"""What customers decide about their spending: the alert, the cap's count, the saved card, the automatic top-up."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from billing.models.ledger import Wallet
+from billing.models.topups import Package
+
+
+def default_alert_microcredits() -> int:
+    """Below how much a customer is told, until they choose otherwise."""
+    return int(settings.LOW_BALANCE_MICROCREDITS)
+
+
+class SpendingPreferences(models.Model):
+    """When a customer wants to be told, and how much of the month's spending is counted already.
+
+    A wallet without a row has the defaults. `counted_*` is a running count for wallets with a monthly cap: what the
+    entries up to `counted_entry_id` spent in the month that begins on `counted_month`. `caps` adds the entries since.
+    """
+
+    wallet = models.OneToOneField(Wallet, on_delete=models.PROTECT, primary_key=True, related_name="spending")
+    is_alert_on = models.BooleanField(default=True)
+    alert_below_microcredits = models.BigIntegerField(default=default_alert_microcredits)
+    counted_entry_id = models.BigIntegerField(default=0)
+    counted_month = models.DateField(null=True)
+    counted_microcredits = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("spending preferences")
+        verbose_name_plural = _("spending preferences")
+        constraints = [
+            models.CheckConstraint(
+                name="billing_spending_alert_is_positive", condition=Q(alert_below_microcredits__gt=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"spending preferences of wallet {self.wallet_id}"
+
+
+class SavedCard(models.Model):
+    """A card that a customer lets us charge. The row exists before the provider is asked to keep the card.
+
+    `customer_reference` and `method_reference` are the provider's names; without a method it is not usable yet.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    wallet = models.OneToOneField(Wallet, on_delete=models.PROTECT, related_name="card")
+    provider = models.CharField(max_length=20)
+    customer_reference = models.CharField(max_length=255, blank=True)
+    setup_reference = models.CharField(max_length=255, blank=True)
+    method_reference = models.CharField(max_length=255, blank=True)
+    brand = models.CharField(max_length=30, blank=True)
+    last4 = models.CharField(max_length=4, blank=True)
+    saved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("saved card")
+        verbose_name_plural = _("saved cards")
+        constraints = [
+            models.CheckConstraint(
+                name="billing_card_saved_has_its_time",
+                condition=Q(method_reference="", saved_at__isnull=True)
+                | ~Q(method_reference="") & Q(saved_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.brand} {self.last4}".strip() or f"card {self.pk}"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be charged."""
+        return bool(self.method_reference)
+
+
+class AutomaticTopUp(models.Model):
+    """What a customer consented to: below which balance we buy what, and at most how much a calendar month (UTC).
+
+    Money in minor units. `amount_minor` is the price that was consented to, of the package or of a free amount. After
+    a decline nothing is tried before `next_attempt_at`.
+    """
+
+    wallet = models.OneToOneField(Wallet, on_delete=models.PROTECT, primary_key=True, related_name="automatic_topup")
+    is_on = models.BooleanField(default=False)
+    below_microcredits = models.BigIntegerField()
+    package = models.ForeignKey(Package, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    amount_minor = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    ceiling_minor = models.PositiveIntegerField()
+    consent_text = models.TextField()
+    consented_at = models.DateTimeField()
+    declines_count = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("automatic top-up")
+        verbose_name_plural = _("automatic top-ups")
+        constraints = [
+            models.CheckConstraint(
+                name="billing_automatic_order_fits_its_ceiling",
+                condition=Q(amount_minor__gt=0, amount_minor__lte=F("ceiling_minor"), below_microcredits__gt=0),
+            ),
+            models.CheckConstraint(name="billing_automatic_has_a_consent", condition=~Q(consent_text="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"automatic top-up of wallet {self.wallet_id}"

@@ -1,0 +1,19 @@
+"""Every path under /api/v1/, an include an app. A path that is in none of them is a problem, not a page."""
+
+from django.urls import include, path, re_path
+
+from accounts import api_docs
+from accounts.api_base import UnknownPath
+
+app_name = "api"
+urlpatterns = [
+    path("schema/", api_docs.schema, name="schema"),
+    path("docs/", api_docs.swagger, name="docs"),
+    path("redoc/", api_docs.redoc, name="redoc"),
+    path("", include("accounts.api_urls")),
+    path("", include("billing.api_urls")),
+    path("", include("inference.api_urls")),
+    path("", include("chat.api_urls")),
+    path("", include("monitoring.api_urls")),
+    re_path("^.*$", UnknownPath.as_view(), name="unknown"),
+]

@@ -1,0 +1,32 @@
+"""Who may ask for answers outside REST framework's views."""
+
+from django.http import HttpRequest
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+
+from accounts.api_auth import has_scope, read_credential
+from accounts.api_limits import count_request
+from accounts.models import ApiKey, Scope, User
+
+
+class ScopeMissing(Exception):
+    """The API key lacks the scope `chat`."""
+
+
+def admit(request: HttpRequest) -> tuple[User, ApiKey | None]:
+    """The caller and their key, counted against their limits; None with an access token.
+
+    Raises AuthenticationFailed, NotAuthenticated, ScopeMissing and RateLimited.
+    """
+    try:
+        credential = read_credential(request)
+    except AuthenticationFailed:
+        count_request(request, user=None, key=None)
+        raise
+    if credential is None:
+        count_request(request, user=None, key=None)
+        raise NotAuthenticated
+    key = credential if isinstance(credential, ApiKey) else None
+    count_request(request, user=credential.user, key=key)
+    if not has_scope(credential, Scope.CHAT):
+        raise ScopeMissing
+    return credential.user, key

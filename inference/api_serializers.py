@@ -1,0 +1,196 @@
+"""Bodies and answers of inference's part of the API."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
+from billing.prices import PriceTag
+from inference.engine.base import MAX_TOP_K
+from inference.models import CatalogueModel, Generation, GenerationState
+from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
+from inference.prompts import Prompt, RawText, turns_of
+from inference.services import Parameters
+
+ROLES = ("system", "user", "assistant")
+
+
+class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
+    """A model and what it costs now."""
+
+    is_available = serializers.BooleanField(read_only=True, help_text="Whether it can be asked now.")
+    prompt_microcredits_per_token = serializers.SerializerMethodField(help_text="Null without a price.")
+    completion_microcredits_per_token = serializers.SerializerMethodField(help_text="Null without a price.")
+
+    class Meta:
+        model = CatalogueModel
+        fields = (
+            "key",
+            "name",
+            "description",
+            "context_tokens",
+            "max_completion_tokens",
+            "is_available",
+            "unavailable_reason",
+            "prompt_microcredits_per_token",
+            "completion_microcredits_per_token",
+        )
+        read_only_fields = fields
+
+    def get_prompt_microcredits_per_token(self, model: CatalogueModel) -> int | None:
+        """From the context's `prices`."""
+        tag: PriceTag | None = self.context["prices"].get(model.key)
+        return None if tag is None else tag.prompt_microcredits_per_token
+
+    def get_completion_microcredits_per_token(self, model: CatalogueModel) -> int | None:
+        """From the context's `prices`."""
+        tag: PriceTag | None = self.context["prices"].get(model.key)
+        return None if tag is None else tag.completion_microcredits_per_token
+
+
+class Words(Text):
+    """What somebody wrote, blanks kept."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, max_length=settings.PROMPT_MAX_CHARACTERS, **options)
+
+
+class Number(serializers.FloatField):
+    """A JSON number."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse strings and booleans."""
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class MessageIn(ApiInput):
+    """One message of a conversation."""
+
+    role = Choice([(role, role) for role in ROLES])
+    content = Words(allow_blank=True)
+
+
+class AskedModelIn(ApiInput):
+    """Which model, and how much."""
+
+    model = Text(max_length=64, help_text="A key of GET /api/v1/models.")
+    max_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=INT32)
+
+
+class EstimateOfMessagesIn(AskedModelIn):
+    """An answer to messages."""
+
+    messages = serializers.ListField(child=MessageIn(), min_length=1, max_length=MAX_MESSAGES)
+
+
+class EstimateOfTextIn(AskedModelIn):
+    """A text that goes on from a prompt."""
+
+    prompt = Words(help_text="Taken as it stands, without turns.")
+
+
+class SamplingIn(ApiInput):
+    """How the next token is drawn, and where the text ends."""
+
+    temperature = Number(required=False, min_value=0, max_value=2)
+    top_p = Number(required=False, min_value=0.000001, max_value=1)
+    top_k = Integer(required=False, min_value=1, max_value=MAX_TOP_K)
+    seed = Integer(required=False, allow_null=True, min_value=-INT64, max_value=INT64)
+    stop = serializers.ListField(
+        child=Text(trim_whitespace=False, max_length=MAX_STOP_CHARACTERS),
+        required=False,
+        max_length=MAX_STOP_STRINGS,
+        help_text="The text ends before the first of these.",
+    )
+
+
+class GenerationOfMessagesIn(EstimateOfMessagesIn, SamplingIn):
+    """An answer to messages, and how to write it."""
+
+    end_user = Text(required=False, allow_blank=True, max_length=200, help_text="What you call your own user.")
+
+
+class GenerationOfTextIn(EstimateOfTextIn, SamplingIn):
+    """A text that goes on from a prompt, and how to write it."""
+
+    end_user = Text(required=False, allow_blank=True, max_length=200, help_text="What you call your own user.")
+
+
+class GenerationOut(serializers.ModelSerializer[Generation]):
+    """One answer."""
+
+    model = serializers.CharField(source="model_id", read_only=True)
+    state = serializers.ChoiceField(GenerationState.values, read_only=True)
+    is_limited_by_balance = serializers.BooleanField(
+        read_only=True, help_text="Whether what you can pay, not the request, set `max_completion_tokens`."
+    )
+    hold = serializers.UUIDField(source="hold_id", read_only=True)
+    charged_microcredits = serializers.IntegerField(
+        source="hold.charged_microcredits", read_only=True, allow_null=True, help_text="Null unless it cost something."
+    )
+    charged_credits = Credits("hold.charged_microcredits", allow_null=True)
+
+    class Meta:
+        model = Generation
+        fields = (
+            "id",
+            "model",
+            "state",
+            "text",
+            "error",
+            "finish_reason",
+            "prompt_tokens",
+            "completion_tokens",
+            "max_completion_tokens",
+            "is_limited_by_balance",
+            "temperature",
+            "top_p",
+            "top_k",
+            "seed",
+            "stop",
+            "end_user",
+            "hold",
+            "charged_microcredits",
+            "charged_credits",
+            "created_at",
+            "started_at",
+            "stop_requested_at",
+            "ended_at",
+        )
+        read_only_fields = fields
+
+
+class EventOut(serializers.Serializer[Any]):
+    """One server-sent event."""
+
+    event = serializers.ChoiceField(["status", "text", "done"])
+    id = serializers.CharField(required=False, help_text="Of `text` events: the place in the answer.")
+    data = serializers.CharField(help_text="JSON: what is waited for, what was added, or the whole generation.")  # type: ignore[assignment]  # the standard's name
+
+
+class EstimateOut(serializers.Serializer[Any]):
+    """What an answer may cost."""
+
+    prompt_tokens = serializers.IntegerField()
+    max_completion_tokens = serializers.IntegerField(help_text="The most it can have.")
+    usual_microcredits = serializers.IntegerField(help_text="With an answer as long as your recent ones.")
+    usual_credits = Credits("usual_microcredits")
+    most_microcredits = serializers.IntegerField(help_text="At the very most: what would be held.")
+    most_credits = Credits("most_microcredits")
+
+
+def prompt_of(fields: dict[str, Any]) -> Prompt:
+    """The prompt of a checked body. Raises InvalidPrompt."""
+    if "prompt" in fields:
+        return RawText(fields["prompt"])
+    return turns_of([(message["role"], message["content"]) for message in fields["messages"]])
+
+
+def parameters_of(fields: dict[str, Any]) -> Parameters:
+    """How to answer, from a checked body. Raises InvalidPrompt."""
+    names = ("max_tokens", "temperature", "top_p", "top_k", "seed")
+    given = {name: fields[name] for name in names if name in fields}
+    return Parameters(**given, stop=tuple(fields.get("stop", ())))

@@ -1,0 +1,90 @@
+"""Loads a Gemma 3 folder for the device that is there, in the precision that was chosen."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    BitsAndBytesConfig,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+)
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+from inference.engine.attention import CPU_ATTENTION
+from inference.engine.base import EngineError
+from inference.engine.precision import Precision, choose_precision, to_int8
+
+PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, side by side
+PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read over several steps, so that others go on writing
+CPU_REQUESTS = 32
+
+
+def load_language_model(folder: Path, precision: Precision = "auto") -> Any:
+    """Load a Gemma 3 folder: the text models as they are, of the multimodal ones only the language model.
+
+    Raises EngineError when the device cannot compute in `precision`.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = choose_precision(precision, device)
+    options = gpu_options(precision) if device == "cuda" else {"dtype": _cpu_type(precision)}
+    options["local_files_only"] = True
+    if AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "gemma3_text":
+        language = Gemma3ForCausalLM.from_pretrained(folder, **options)
+    else:
+        whole = Gemma3ForConditionalGeneration.from_pretrained(folder, **options)
+        with torch.device("meta"):
+            language = Gemma3ForCausalLM(whole.config.text_config)
+        language.model, language.lm_head = whole.model.language_model, whole.lm_head
+    if device == "cpu" and precision == "int8":
+        to_int8(language)
+    return language.eval()
+
+
+def gpu_options(precision: Precision) -> dict[str, Any]:
+    """What `from_pretrained` gets on a GPU. accelerate spreads a model over several GPUs when one is too small.
+
+    int8 and int4 go through bitsandbytes, which an operator installs where it is wanted.
+    """
+    options: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": "auto"}
+    if precision == "float32":
+        options["dtype"] = torch.float32
+    elif precision in ("int8", "int4"):
+        try:
+            import_module("bitsandbytes")
+        except ImportError as error:
+            raise EngineError(f"{precision} on a GPU needs the package bitsandbytes.") from error
+        options["quantization_config"] = (
+            BitsAndBytesConfig(load_in_8bit=True)
+            if precision == "int8"
+            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+        )
+    return options
+
+
+def batching_options(device: str, cache_tokens: int) -> ContinuousBatchingConfig:
+    """How to batch, with a cache of `cache_tokens` tokens. On a GPU the library picks flash attention where installed,
+    CUDA graphs and asynchronous batching by itself; on a CPU it can infer none of it."""
+    if device == "cuda":
+        options = ContinuousBatchingConfig()
+        options.num_blocks = max(1, cache_tokens // options.page_size)
+        return options
+    return ContinuousBatchingConfig(
+        page_size=PAGE_TOKENS,
+        num_blocks=max(1, cache_tokens // PAGE_TOKENS),
+        max_batch_tokens=PROMPT_TOKENS_PER_STEP,
+        max_requests_per_batch=CPU_REQUESTS,
+        max_memory_percent=0.9,  # of what is free; the library's 0.6 refuses to start on a machine of 8 GB
+    )
+
+
+def use_cpu_attention(model: Any) -> None:
+    """Switch to this engine's attention. Only after the batcher was made: it knows the library's own names alone."""
+    model.set_attn_implementation(CPU_ATTENTION)
+
+
+def _cpu_type(precision: Precision) -> torch.dtype:
+    """int8 starts from the checkpoint's own bfloat16, which needs half the memory while loading."""
+    return torch.float32 if precision == "float32" else torch.bfloat16

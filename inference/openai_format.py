@@ -1,0 +1,111 @@
+"""Answers in OpenAI's JSON, whole and in chunks; the same generation always gives the same JSON.
+
+Ours on top of OpenAI's: `usage.cost_microcredits` and `usage.balance_microcredits` (the balance right after the
+charge), and `tally` with the generation's id and state and, when the wallet set the length, `limited_by: "balance"`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from billing.charges import Charge
+from inference.models import CatalogueModel, Generation
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What differs between `chat/completions` and `completions`."""
+
+    is_chat: bool
+
+    def whole(self, generation: Generation, charge: Charge) -> dict[str, Any]:
+        """A plain answer."""
+        text, reason = generation.text, _finish_reason(generation)
+        if self.is_chat:
+            message = {"role": "assistant", "content": text, "refusal": None}
+            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        else:
+            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+        head = self._head(generation, "chat.completion")
+        return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": _ours(generation)}
+
+    def opening(self, generation: Generation) -> list[dict[str, Any]]:
+        """What comes before the text: in a chat, the role."""
+        if not self.is_chat:
+            return []
+        return [self._chunk(generation, {"role": "assistant", "content": "", "refusal": None})]
+
+    def piece(self, generation: Generation, text: str) -> dict[str, Any]:
+        """A chunk that adds text."""
+        return self._chunk(generation, {"content": text} if self.is_chat else text)
+
+    def closing(self, generation: Generation) -> dict[str, Any]:
+        """The chunk that says why it ended."""
+        chunk = self._chunk(generation, {} if self.is_chat else "", _finish_reason(generation))
+        return chunk | {"tally": _ours(generation)}
+
+    def usage(self, generation: Generation, charge: Charge) -> dict[str, Any]:
+        """The last chunk of a stream with `stream_options.include_usage`."""
+        head = self._head(generation, "chat.completion.chunk")
+        return head | {"choices": [], "usage": _usage(generation, charge)}
+
+    def _chunk(self, generation: Generation, added: Any, reason: str | None = None) -> dict[str, Any]:
+        name = "delta" if self.is_chat else "text"
+        choice = {"index": 0, name: added, "logprobs": None, "finish_reason": reason}
+        return self._head(generation, "chat.completion.chunk") | {"choices": [choice]}
+
+    def _head(self, generation: Generation, chat_object: str) -> dict[str, Any]:
+        return {
+            "id": f"{'chatcmpl' if self.is_chat else 'cmpl'}-{generation.pk.hex}",
+            "object": chat_object if self.is_chat else "text_completion",
+            "created": int(generation.created_at.timestamp()),
+            "model": generation.model_id,
+            "system_fingerprint": None,
+        }
+
+
+CHAT, TEXT = Shape(is_chat=True), Shape(is_chat=False)
+
+
+def event(content: dict[str, Any]) -> bytes:
+    """One server-sent event as OpenAI writes it."""
+    return f"data: {json.dumps(content, separators=(',', ':'), ensure_ascii=False)}\n\n".encode()
+
+
+def describe_model(model: CatalogueModel) -> dict[str, Any]:
+    """A model in the list."""
+    return {
+        "id": model.key,
+        "object": "model",
+        "created": int(model.created_at.timestamp()),
+        "owned_by": "google",
+        "name": model.name,
+        "context_window": model.context_tokens,
+        "max_completion_tokens": model.max_completion_tokens,
+    }
+
+
+def _usage(generation: Generation, charge: Charge) -> dict[str, int]:
+    return {
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.completion_tokens,
+        "total_tokens": generation.prompt_tokens + generation.completion_tokens,
+        "cost_microcredits": charge.charged_microcredits,
+        "balance_microcredits": charge.balance_microcredits,
+    }
+
+
+def _finish_reason(generation: Generation) -> str:
+    """OpenAI knows `stop` and `length`; an answer that was stopped by a cancel says so in `tally.state`."""
+    return "length" if generation.finish_reason == "length" else "stop"
+
+
+def _ours(generation: Generation) -> dict[str, Any]:
+    is_limited = generation.is_limited_by_balance and generation.finish_reason == "length"
+    return {
+        "generation": str(generation.pk),
+        "state": generation.state,
+        "limited_by": "balance" if is_limited else None,
+    }

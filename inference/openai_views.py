@@ -1,0 +1,92 @@
+"""`/v1/`: what clients of OpenAI's API call. Asynchronous views: an answer waits without a database connection."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+
+from inference.api_access import admit
+from inference.following import in_own_thread
+from inference.models import CatalogueModel
+from inference.openai_answers import answer
+from inference.openai_errors import OpenAIError, from_service
+from inference.openai_format import CHAT, TEXT, describe_model
+from inference.openai_requests import find_model, read_chat, read_text_completion
+
+logger = logging.getLogger(__name__)
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+def openai_view(method: str) -> Callable[[View], View]:
+    """Refuse other methods, and turn whatever is raised into an error that OpenAI's clients understand."""
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @wraps(view)
+        async def handle(request: HttpRequest, **path: Any) -> HttpResponseBase:
+            if request.method != method:
+                message = _("Use {method} here.").format(method=method)
+                return OpenAIError(405, "method_not_allowed", message, headers={"Allow": method}).response()
+            try:
+                return await view(request, **path)
+            except Exception as error:  # noqa: BLE001  a client reads JSON, never a page
+                return _refuse(request, error)
+
+        return handle
+
+    return decorate
+
+
+@openai_view("GET")
+async def models(request: HttpRequest) -> HttpResponseBase:
+    """The models that can answer now."""
+
+    def read() -> list[dict[str, Any]]:
+        admit(request)
+        return [describe_model(model) for model in CatalogueModel.objects.offered().filter(unavailable_reason="")]
+
+    return JsonResponse({"object": "list", "data": await in_own_thread(read)})
+
+
+@openai_view("GET")
+async def model(request: HttpRequest, key: str) -> HttpResponseBase:
+    """One model."""
+
+    def read() -> dict[str, Any]:
+        admit(request)
+        return describe_model(find_model(key))
+
+    return JsonResponse(await in_own_thread(read))
+
+
+@openai_view("POST")
+async def chat_completions(request: HttpRequest) -> HttpResponseBase:
+    """An answer to a conversation."""
+    return await answer(request, CHAT, read_chat)
+
+
+@openai_view("POST")
+async def completions(request: HttpRequest) -> HttpResponseBase:
+    """A text that goes on from the prompt."""
+    return await answer(request, TEXT, read_text_completion)
+
+
+@csrf_exempt
+async def unknown(request: HttpRequest) -> HttpResponse:
+    """Whatever else is under /v1/."""
+    message = _("Tally does not have {method} {path}.").format(method=request.method, path=request.path[:200])
+    return OpenAIError(404, "unknown_url", message).response()
+
+
+def _refuse(request: HttpRequest, error: Exception) -> HttpResponse:
+    try:
+        return from_service(error).response()
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        message = _("Something went wrong on our side. Try again; quote the X-Request-Id if it stays.")
+        return OpenAIError(500, "internal_error", message, kind="server_error", may_retry=True).response()

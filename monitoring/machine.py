@@ -1,0 +1,164 @@
+"""What the machine and the queues look like now. Plain figures; nothing is stored."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pynvml
+import redis
+from celery import current_app
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from inference import relay
+from inference.models import CatalogueModel, GenerationState
+
+WORKERS_ANSWER_SECONDS = 1.0
+
+
+class BrokerAway(Exception):
+    """Redis, which carries the queues, cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that everything needs: whether it answers, and how fast in milliseconds."""
+
+    name: str
+    is_ok: bool
+    milliseconds: float
+
+
+def check_services() -> list[Check]:
+    """Ask PostgreSQL and Redis."""
+    return [_timed("database", database_answers), _timed("redis", redis_answers)]
+
+
+def database_answers() -> bool:
+    """Whether PostgreSQL answers."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
+
+
+def redis_answers() -> bool:
+    """Whether Redis answers."""
+    try:
+        return bool(relay.connection().ping())
+    except redis.RedisError:
+        return False
+
+
+def read_system() -> dict[str, Any]:
+    """Processor, memory, disk and GPUs of the machine that answers. Bytes, percent, degrees Celsius."""
+    memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(settings.BASE_DIR))
+    return {
+        "processors": psutil.cpu_count() or 1,
+        "processor_percent": psutil.cpu_percent(interval=0.05),
+        "load_1_minute": psutil.getloadavg()[0],
+        "memory_total_bytes": memory.total,
+        "memory_available_bytes": memory.available,
+        "disk_total_bytes": disk.total,
+        "disk_free_bytes": disk.free,
+        "uptime_seconds": int(time.time() - psutil.boot_time()),
+        "gpus": read_gpus(),
+    }
+
+
+def read_gpus() -> list[dict[str, Any]]:
+    """NVIDIA's figures for each GPU; none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [_read_gpu(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def read_models() -> list[dict[str, Any]]:
+    """Every model of the catalogue with its queue: how many wait and run, and since when the first waits. One query."""
+    queued, running = (Q(generations__state=state) for state in (GenerationState.QUEUED, GenerationState.RUNNING))
+    models: Any = CatalogueModel.objects.annotate(
+        queued=Count("generations", filter=queued),
+        running=Count("generations", filter=running),
+        first_queued_at=Min("generations__created_at", filter=queued),
+    )
+    return [
+        {
+            "key": model.key,
+            "name": model.name,
+            "is_active": model.is_active,
+            "is_available": model.is_available,
+            "unavailable_reason": model.unavailable_reason,
+            "queue": model.queue,
+            "queued": model.queued,
+            "running": model.running,
+            "oldest_queued_seconds": _age(model.first_queued_at),
+        }
+        for model in models.order_by("position", "key")
+    ]
+
+
+def read_queues() -> list[dict[str, Any]]:
+    """How many tasks lie in each queue of the broker. Raises BrokerAway."""
+    names = ["default", *(model.queue for model in CatalogueModel.objects.order_by("position", "key"))]
+    try:
+        return [{"name": name, "tasks": int(relay.connection().llen(name))} for name in names]  # type: ignore[arg-type]
+    except redis.RedisError as error:
+        raise BrokerAway("The queues cannot be read: Redis does not answer.") from error
+
+
+def read_workers() -> list[dict[str, Any]]:
+    """The Celery workers that answer within a second, with their queues and what they are doing. Raises BrokerAway."""
+    inspect = current_app.control.inspect(timeout=WORKERS_ANSWER_SECONDS)
+    try:
+        stats = inspect.stats() or {}
+        queues = (inspect.active_queues() or {}) if stats else {}
+        active = (inspect.active() or {}) if stats else {}
+    except (redis.RedisError, OperationalError) as error:
+        raise BrokerAway("The workers cannot be asked: Redis does not answer.") from error
+    return [
+        {
+            "name": name,
+            "pid": figures.get("pid", 0),
+            "threads": figures.get("pool", {}).get("max-concurrency", 0),
+            "queues": sorted(queue["name"] for queue in queues.get(name, [])),
+            "active_tasks": len(active.get(name, [])),
+            "total_tasks": sum(figures.get("total", {}).values()),
+            "uptime_seconds": figures.get("uptime", 0),
+        }
+        for name, figures in sorted(stats.items())
+    ]
+
+
+def _timed(name: str, answers: Any) -> Check:
+    started = time.perf_counter()
+    is_ok = answers()
+    return Check(name, is_ok, round((time.perf_counter() - started) * 1000, 2))
+
+
+def _age(since: Any) -> float | None:
+    return None if since is None else round((timezone.now() - since).total_seconds(), 1)
+
+
+def _read_gpu(handle: Any) -> dict[str, Any]:
+    memory, load = pynvml.nvmlDeviceGetMemoryInfo(handle), pynvml.nvmlDeviceGetUtilizationRates(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    return {
+        "name": name.decode() if isinstance(name, bytes) else name,
+        "utilisation_percent": load.gpu,
+        "memory_total_bytes": memory.total,
+        "memory_used_bytes": memory.used,
+        "temperature_celsius": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+    }

@@ -1,0 +1,81 @@
+"""Clients of the API: with a log-in, with a key, or with nothing."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts import api_keys
+from accounts.api_sessions import open_session
+from accounts.models import Scope, User
+from billing import ledger
+from chat.models import Conversation
+from inference.models import Generation
+
+# The OpenAI tests' own fixtures live beside them; naming them here makes them known to pytest.
+from tests.api.openai_fixtures import _live, ai, client_of, engine, http, key_of, paid, server  # noqa: F401
+from tests.billing.test_ledger import open_hold
+
+
+class Client(APIClient):
+    """Counts its requests against nobody else's address, and reads problems."""
+
+    def bearer(self, text: str) -> "Client":
+        self.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+        return self
+
+
+@pytest.fixture
+def api() -> Client:
+    """Nobody in particular."""
+    return Client()
+
+
+@pytest.fixture
+def login(rf: Any) -> Callable[[User], Client]:
+    """Call it for a client that has logged in, with its session as `session`."""
+
+    def log_in(user: User) -> Client:
+        pair = open_session(user=user, request=rf.post("/"))
+        client = Client().bearer(pair.access)
+        client.session_row, client.tokens = pair.session, pair
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def with_key() -> Callable[..., Client]:
+    """Call it for a client with a key of these scopes; all of them by default."""
+
+    def make(user: User, *scopes: str, **options: Any) -> Client:
+        key, text = api_keys.create_key(user=user, name="test", scopes=list(scopes or Scope.values), **options)
+        client = Client().bearer(text)
+        client.key, client.text = key, text
+        return client
+
+    return make
+
+
+@pytest.fixture
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of the limits, so that no window ends in the middle of a test."""
+    now = time.time()
+    monkeypatch.setattr("django_ratelimit.core.time.time", lambda: now)
+
+
+@pytest.fixture
+def talk(alice, catalogue):
+    """A conversation with an answer that was charged."""
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    generation = Generation.objects.create(
+        user=alice, model=catalogue, hold=hold, idempotency_key="k", inputs_hash="h", state="completed",
+        prompt_tokens=hold.prompt_tokens, max_completion_tokens=10, requested_completion_tokens=10, temperature=0,
+        top_p=1, top_k=1, seed=1, text="secret answer", completion_tokens=3, ended_at=hold.closed_at,
+    )  # fmt: skip
+    talk = Conversation.objects.create(user=alice, model=catalogue, title="secret talk")
+    talk.messages.create(role="user", text="secret question")
+    talk.messages.create(role="assistant", text="secret answer", generation=generation)
+    return talk

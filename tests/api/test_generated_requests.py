@@ -1,0 +1,113 @@
+"""schemathesis throws generated requests at every documented operation: all of its checks, on a running server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from billing import ledger, refunds
+from billing.models import PromotionCode
+from billing.sandbox import play
+from billing.services import seed_packages
+from billing.topups import offer_of_amount, start_topup
+from chat.services import send_message
+from inference.catalogue import DEMO_KEY
+from inference.models import CatalogueModel
+from inference.services import Parameters, stop_generation
+from tests.asgi import serve
+from tests.billing.test_ledger import open_hold
+from tests.cast import CREDIT, PASSWORD, fund
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def server(staff, monkeypatch, settings):
+    """A server where nothing is limited."""
+    settings.API_USER_REQUESTS_PER_MINUTE = settings.API_ADDRESS_REQUESTS_PER_MINUTE = 10**9
+    settings.CODE_TRIES_PER_USER = settings.CODE_TRIES_PER_ADDRESS = "1000000/h"
+    unlimited = {"count": 1, "limit": 10**9, "should_limit": False, "time_left": 60}
+    monkeypatch.setattr("accounts.api_limits._count", lambda *args, **options: unlimited)
+    monkeypatch.setattr("monitoring.machine.WORKERS_ANSWER_SECONDS", 0.02)
+    with serve() as url:
+        yield url
+
+
+@pytest.fixture
+def things(staff, alice, with_key):
+    """The superuser, who asks, owns something of everything; by the names of the paths' parameters."""
+    seed_packages()
+    fund(staff, 10_000 * CREDIT)
+    hold = ledger.settle(hold_id=open_hold(staff).pk, completion_tokens=3)
+    topup = start_topup(user=staff, offer=offer_of_amount(500), idempotency_key="k")
+    play(topup=topup, action="pay")
+    refund = refunds.request_refund(by=alice, amount=1, reason="r", idempotency_key="k", hold=hold)
+    exchange = send_message(
+        user=staff,
+        conversation=None,
+        model=CatalogueModel.objects.get(key=DEMO_KEY),
+        text="Hello",
+        parameters=Parameters(),
+        idempotency_key="k",
+    )
+    stop_generation(generation=exchange.answer.generation)  # its events end at once
+    return {
+        "key": DEMO_KEY,
+        "generation_id": exchange.answer.generation_id,
+        "conversation_id": exchange.conversation.pk,
+        "message_id": exchange.answer.pk,
+        "user_id": alice.pk,
+        "key_id": with_key(staff).key.pk,
+        "hold_id": hold.pk,
+        "entry_id": hold.entries.first().pk,
+        "topup_id": topup.pk,
+        "refund_id": refund.pk,
+        "code_id": PromotionCode.objects.create(code="X1", credits_microcredits=CREDIT).pk,
+    }
+
+
+def run(url, tmp_path, things, *arguments):
+    """Run schemathesis, with these identifiers where any are given; it must find nothing."""
+    config = (HERE / "schemathesis.toml").read_text()
+    if things:
+        written = (f'"path.{name}" = {json.dumps(value, default=str)}\n' for name, value in things.items())
+        config = "[parameters]\n" + "".join(written) + config
+    (tmp_path / "schemathesis.toml").write_text(config)
+    program = [Path(sys.executable).with_name("schemathesis"), "--config-file", tmp_path / "schemathesis.toml"]
+    checks = ["--checks=all", "--suppress-health-check=all", "--request-timeout=60", "--warnings=off"]
+    done = subprocess.run(
+        [*program, "run", f"{url}/api/v1/schema/", *checks, *arguments],
+        env=os.environ
+        | {
+            "PYTHONPATH": str(HERE.parents[1]),
+            "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks",
+            "TALLY_URL": url,
+            "TALLY_EMAIL": "staff@example.com",
+            "TALLY_PASSWORD": PASSWORD,
+        },
+        cwd=tmp_path,  # it leaves a folder
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+    print(done.stdout[-20_000:], done.stderr[-5000:])
+    assert done.returncode == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_few_generated_requests_find_nothing(server, things, tmp_path, faults):
+    run(server, tmp_path, things, "--max-examples=3", "--phases=examples,fuzzing", "--seed=1")
+    assert faults() == []
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("are_known", [True, False], ids=["known identifiers", "any identifiers"])
+def test_a_hundred_generated_requests_an_operation_find_nothing(server, things, tmp_path, faults, are_known):
+    run(server, tmp_path, things if are_known else {}, "--max-examples=100", "--continue-on-failure")
+    assert faults() == []

@@ -1,0 +1,235 @@
+"""Who may call what: every method of every path under /api/v1/, for everybody. A path that is not here fails."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.db import transaction
+from django.urls import URLPattern, get_resolver, reverse
+
+from accounts.models import Scope, User
+from accounts.roles import FINANCE, OPERATOR, SUPPORT
+from billing import ledger, refunds
+from billing.models import PromotionCode
+from billing.sandbox import play
+from billing.topups import offer_of_amount, start_topup
+from tests.billing.test_ledger import open_hold
+from tests.cast import CREDIT, UserFactory
+
+PUBLIC, ANY, LOGIN, NOTHING = "public", "any caller", "log-in", "nothing there"
+SEES_MONEY, MONEY, OPERATORS = {SUPPORT, FINANCE}, {FINANCE}, {OPERATOR}
+CHAT, READ, WRITE, USAGE = Scope.CHAT, Scope.BILLING_READ, Scope.BILLING_WRITE, Scope.USAGE_READ
+Rule = Any  # one of the words above, a scope, or the set of roles of staff; superusers are in each of those
+
+TABLE: dict[tuple[str, str], Rule] = {
+    ("schema", "get"): PUBLIC,
+    ("docs", "get"): PUBLIC,
+    ("redoc", "get"): PUBLIC,
+    ("register", "post"): PUBLIC,
+    ("token", "post"): PUBLIC,
+    ("token_refresh", "post"): PUBLIC,
+    ("token_verify", "post"): PUBLIC,
+    ("password_reset", "post"): PUBLIC,
+    ("password_reset_confirm", "post"): PUBLIC,
+    ("verify_email", "post"): PUBLIC,
+    ("verify_email_resend", "post"): PUBLIC,
+    ("logout", "post"): LOGIN,
+    ("password_change", "post"): LOGIN,
+    ("sessions", "get"): LOGIN,
+    ("session", "delete"): LOGIN,
+    ("data_export", "get"): LOGIN,
+    ("me", "get"): ANY,
+    ("me", "patch"): LOGIN,
+    ("keys", "get"): LOGIN,
+    ("keys", "post"): LOGIN,
+    ("key", "get"): LOGIN,
+    ("key", "delete"): LOGIN,
+    ("closing", "get"): LOGIN,
+    ("closing", "post"): LOGIN,
+    ("wallet", "get"): READ,
+    ("holds", "get"): READ,
+    ("hold", "get"): READ,
+    ("receipts", "get"): READ,
+    ("receipt", "get"): READ,
+    ("entries", "get"): READ,
+    ("entry", "get"): READ,
+    ("grants", "get"): READ,
+    ("packages", "get"): READ,
+    ("topups", "get"): READ,
+    ("topups", "post"): WRITE,
+    ("topup", "get"): READ,
+    ("payments", "get"): READ,
+    ("payment", "get"): READ,
+    ("codes", "post"): WRITE,
+    ("usage", "get"): USAGE,
+    ("export_json", "get"): READ,
+    ("export_csv", "get"): READ,
+    ("staff_users", "get"): SEES_MONEY,
+    ("staff_user", "get"): SEES_MONEY,
+    ("staff_suspend", "post"): {SUPPORT},
+    ("staff_restore", "post"): {SUPPORT},
+    ("staff_end_logins", "post"): {SUPPORT},
+    ("staff_audit", "get"): MONEY,
+    ("staff_wallet", "get"): SEES_MONEY,
+    ("staff_entries", "get"): SEES_MONEY,
+    ("staff_adjustments", "post"): MONEY,
+    ("staff_refunds", "get"): SEES_MONEY,
+    ("staff_refunds", "post"): SEES_MONEY,
+    ("staff_refund", "get"): SEES_MONEY,
+    ("staff_refund_approve", "post"): MONEY,
+    ("staff_refund_reject", "post"): MONEY,
+    ("staff_codes", "get"): MONEY,
+    ("staff_codes", "post"): MONEY,
+    ("staff_stocks", "post"): MONEY,
+    ("staff_code_withdraw", "post"): MONEY,
+    ("staff_prices", "get"): MONEY,
+    ("staff_prices", "post"): MONEY,
+    ("models", "get"): CHAT,
+    ("model", "get"): CHAT,
+    ("estimate", "post"): CHAT,
+    ("generations", "get"): CHAT,
+    ("generations", "post"): CHAT,
+    ("generation", "get"): CHAT,
+    ("generation_cancel", "post"): CHAT,
+    ("generation_events", "get"): CHAT,
+    ("conversations", "get"): CHAT,
+    ("conversations", "post"): CHAT,
+    ("conversation", "get"): CHAT,
+    ("conversation", "patch"): CHAT,
+    ("conversation", "delete"): CHAT,
+    ("messages", "get"): CHAT,
+    ("messages", "post"): CHAT,
+    ("message_regenerate", "post"): CHAT,
+    ("conversation_stop", "post"): CHAT,
+    ("conversation_branch", "post"): CHAT,
+    ("ops_health", "get"): OPERATORS,
+    ("ops_system", "get"): OPERATORS,
+    ("ops_models", "get"): OPERATORS,
+    ("ops_workers", "get"): OPERATORS,
+    ("ops_queues", "get"): OPERATORS,
+    ("unknown", "get"): NOTHING,
+    ("unknown", "post"): NOTHING,
+}
+EVERYBODYS = {"model"}  # an identifier in the path that is nobody's own
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def routes(patterns: Any = None) -> Iterator[URLPattern]:
+    """Every pattern under the namespace `api`."""
+    if patterns is None:
+        [found] = [entry for entry in get_resolver().url_patterns if getattr(entry, "namespace", None) == "api"]
+        patterns = found.url_patterns
+    for entry in patterns:
+        if isinstance(entry, URLPattern):
+            yield entry
+        else:
+            yield from routes(entry.url_patterns)
+
+
+def methods_of(route: URLPattern) -> list[str]:
+    view = getattr(route.callback, "cls", None)
+    if route.name == "unknown":
+        return ["get", "post"]
+    return ["get"] if view is None else [method for method in METHODS if hasattr(view, method)]
+
+
+def test_every_path_is_in_the_table_and_nothing_else():
+    there = {(route.name, method) for route in routes() for method in methods_of(route)}
+    assert there - TABLE.keys() == set()
+    assert TABLE.keys() - there == set()
+
+
+@pytest.fixture
+def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypatch):
+    """Clients by who they are, and the identifiers of alice's things."""
+    for module in (
+        "accounts.http",
+        "billing.exports",
+        "inference.api",
+    ):  # a stream gives its connection back; not in this transaction
+        monkeypatch.setattr(f"{module}.connection", mock.Mock())
+    settings.API_USER_REQUESTS_PER_MINUTE = settings.API_KEY_REQUESTS_PER_MINUTE = 10**6
+    settings.API_ADDRESS_REQUESTS_PER_MINUTE = 10**6
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    topup = start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k")
+    play(topup=topup, action="pay")
+    clients = {"anonymous": api, "customer": login(alice), "other customer": login(charlie), "superuser": login(staff)}
+    clients["superuser's key"] = with_key(staff)
+    for role in (SUPPORT, FINANCE, OPERATOR):
+        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        clients[role] = login(user)
+    suspended = UserFactory(email="suspended@example.com")
+    clients["suspended"], clients["suspended's key"] = login(suspended), with_key(suspended)
+    User.objects.filter(pk=suspended.pk).update(is_active=False)
+    for scope in Scope.values:
+        clients[f"key without {scope}"] = with_key(alice, *[other for other in Scope.values if other != scope])
+        clients[f"key with {scope}"] = with_key(alice, scope)
+    refund = refunds.request_refund(by=staff, amount=1, reason="r", idempotency_key="k", hold=hold)
+    things = {
+        "key_id": with_key(alice).key.pk,
+        "session_id": clients["customer"].session_row.pk,
+        "hold_id": hold.pk,
+        "entry_id": hold.entries.first().pk,
+        "topup_id": topup.pk,
+        "user_id": alice.pk,
+        "key": talk.model_id,
+        "conversation_id": talk.pk,
+        "message_id": talk.messages.last().pk,
+        "generation_id": talk.messages.last().generation_id,
+        "refund_id": refund.pk,
+        "code_id": PromotionCode.objects.create(code="X", credits_microcredits=CREDIT).pk,
+    }
+    return clients, things
+
+
+def expected(who: str, rule: Rule, is_hers: bool) -> str:
+    """ "in", 401, 403 or 404."""
+    if rule in (PUBLIC, NOTHING):
+        return "in" if rule == PUBLIC else "404"
+    if who == "anonymous" or who.startswith("suspended"):
+        return "401"
+    if isinstance(rule, set):
+        return "in" if who in rule | {"superuser"} else "403"
+    if who.startswith("key with") or who == "superuser's key":
+        if rule == LOGIN or (rule != ANY and who == f"key without {rule}"):
+            return "403"
+        if rule != ANY and who.startswith("key with ") and who != f"key with {rule}":
+            return "403"
+    is_somebody_else = who not in ("customer",) and not who.startswith("key with")
+    return "404" if is_hers and is_somebody_else else "in"
+
+
+def outcome(status: int) -> str:
+    return str(status) if status in (401, 403, 404, 405) or status >= 500 else "in"
+
+
+def test_everybody_may_do_what_the_table_says_and_nothing_else(world):
+    clients, things = world
+    bodies = {"conversation_branch": {"message_id": things["message_id"]}}  # it looks at the body first
+    wrong, calls = [], 0
+    for route in routes():
+        names = list(route.pattern.converters)
+        path = (
+            "/api/v1/nothing"
+            if route.name == "unknown"
+            else reverse(f"api:{route.name}", kwargs={name: things[name] for name in names})
+        )
+        is_hers = bool(names) and "/admin/" not in path and route.name not in EVERYBODYS
+        for method in methods_of(route):
+            rule = TABLE[route.name, method]
+            for who, client in clients.items():
+                cache.clear()
+                with transaction.atomic():
+                    body = bodies.get(route.name, {}) if method in ("post", "patch", "put") else None
+                    answer = getattr(client, method)(path, body)
+                    transaction.set_rollback(True)
+                calls += 1
+                should, did = expected(who, rule, is_hers), outcome(answer.status_code)
+                if did != should:
+                    wrong.append(f"{who}: {method} {path} is {answer.status_code}, should be {should}")
+    assert wrong == []
+    assert calls == len(TABLE) * len(clients)

@@ -1,0 +1,35 @@
+"""What the billing tests share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import stripe as stripe_library
+
+from tests.stripe_server import SECRET, StripeServer
+
+
+@pytest.fixture
+def stripe(settings: Any, monkeypatch: Any) -> Iterator[StripeServer]:
+    """A Stripe of this test's own, set up as the only provider."""
+    server = StripeServer()
+    server.start()
+    settings.STRIPE_SECRET_KEY = "sk_test_tally"
+    settings.STRIPE_WEBHOOK_SECRET = SECRET
+    settings.STRIPE_API_BASE = server.url
+    settings.PAYMENT_PROVIDERS = {"stripe": "billing.stripe_payments.StripeProvider"}
+    monkeypatch.setattr(stripe_library.HTTPClient, "INITIAL_DELAY", 0.01)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _sound(request: Any) -> Iterator[None]:
+    """After every test with a Stripe the ledger proves itself."""
+    if not {"stripe", "bob"} <= set(request.fixturenames):
+        yield
+        return
+    request.getfixturevalue("bob")  # so that the database outlives what follows
+    faults = request.getfixturevalue("faults")
+    yield
+    assert faults() == []

@@ -1,0 +1,85 @@
+"""What a key may still spend this month."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.api_keys import create_key
+from billing import ledger
+from billing.key_caps import key_cap_room_microcredits
+from billing.models import Hold
+from tests.billing.test_ledger import open_hold
+from tests.cast import CREDIT
+
+
+def make_key(user, **options):
+    return create_key(user=user, name="test", scopes=["chat"], **options)[0]
+
+
+def hold_with(key, user):
+    """A hold that was made with this key."""
+    template = open_hold(user)
+    fields = {field.attname: getattr(template, field.attname) for field in Hold._meta.concrete_fields}
+    made = Hold(**fields | {"id": None, "reference": f"{template.reference}+key", "api_key_id": key.pk})
+    made.id = Hold._meta.pk.get_default()
+    made.save(force_insert=True)
+    return made
+
+
+def test_without_a_key_or_a_cap_nothing_is_asked(alice, django_assert_num_queries):
+    key = make_key(alice)
+    with django_assert_num_queries(0):
+        assert key_cap_room_microcredits(None) is None
+        assert key_cap_room_microcredits(key) is None
+
+
+def test_room_is_the_cap_without_what_is_held_and_charged(alice, staff, django_assert_num_queries):
+    key = make_key(alice, monthly_cap_microcredits=CREDIT)
+    assert key_cap_room_microcredits(key) == CREDIT
+    hold = hold_with(key, alice)
+    with django_assert_num_queries(2):
+        assert key_cap_room_microcredits(key) == CREDIT - hold.amount_microcredits
+    charged = ledger.settle(hold_id=hold.pk, completion_tokens=3).charged_microcredits
+    assert key_cap_room_microcredits(key) == CREDIT - charged
+    ledger.refund(hold_id=hold.pk, amount_microcredits=20, idempotency_key="r", reason="bad", by=staff)
+    assert key_cap_room_microcredits(key) == CREDIT - charged + 20
+    ledger.release(hold_id=hold_with(key, alice).pk)
+    assert key_cap_room_microcredits(key) == CREDIT - charged + 20
+
+
+def test_a_new_month_begins_with_the_whole_cap(alice, monkeypatch):
+    key = make_key(alice, monthly_cap_microcredits=CREDIT)
+    ledger.settle(hold_id=hold_with(key, alice).pk, completion_tokens=3)
+    still_running = hold_with(key, alice)
+    later = timezone.now() + timedelta(days=32)
+    monkeypatch.setattr("billing.key_caps.timezone.now", lambda: later)
+    assert key_cap_room_microcredits(key) == CREDIT - still_running.amount_microcredits
+
+
+def test_another_key_and_other_holds_do_not_count(alice):
+    key, other = (make_key(alice, monthly_cap_microcredits=CREDIT) for _ in range(2))
+    hold_with(other, alice)
+    open_hold(alice)
+    assert key_cap_room_microcredits(key) == CREDIT
+
+
+def test_a_cap_that_was_lowered_below_what_was_spent_leaves_nothing(alice):
+    key = make_key(alice, monthly_cap_microcredits=CREDIT)
+    hold_with(key, alice)
+    key.monthly_cap_microcredits = 1
+    assert key_cap_room_microcredits(key) == 0
+
+
+def test_the_database_refuses_a_hold_with_somebody_elses_key(alice, charlie):
+    key = make_key(charlie)
+    with pytest.raises(IntegrityError, match="its own customer"), transaction.atomic():
+        hold_with(key, alice)
+
+
+def test_the_database_refuses_to_change_the_key_of_a_hold(alice):
+    hold = hold_with(make_key(alice), alice)
+    for change in (make_key(alice).pk, None):
+        with pytest.raises(IntegrityError, match="never changed"), transaction.atomic():
+            Hold.objects.filter(pk=hold.pk).update(api_key=change)

@@ -1,0 +1,203 @@
+"""SIGTERM to a real worker process with an engine of a known pace: nothing is lost, nobody pays for what was cut."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+
+from inference import manager_status, relay
+from inference.models import CatalogueModel, Generation, GenerationState
+from inference.services import stop_generation
+from inference.worker import RESTARTED
+from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+ROOT = Path(__file__).parents[2]
+
+
+class WorkerProcess:
+    """A Celery GPU worker on the test database."""
+
+    def __init__(self, name, directory, **environment):
+        self.name = name
+        self.ready = directory / name
+        self.log = directory / f"{name}.log"
+        database = connection.settings_dict
+        url = (
+            f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}"
+            f"/{database['NAME']}"
+        )
+        arguments = ["-n", f"{name}@%h", "--pool=threads", "-Q", "generate.gemma-3-270m"]
+        arguments += ["--without-gossip", "--without-mingle", "--loglevel=INFO", "--concurrency=8"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "config", "worker", *arguments],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "DATABASE_URL": url,
+                    "REDIS_URL": django_settings.REDIS_URL,
+                    "READY_DIR": str(directory),
+                    "INFERENCE_ENGINE": "tests.inference.engines.SlowEngine",
+                    **environment,
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_ready(self):
+        wait_for(lambda: self.ready.exists() or self.process.poll() is not None, 60)
+        assert self.ready.exists(), self.log.read_text()
+        return self
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+        return time.monotonic()
+
+    def wait_ended(self, seconds=20):
+        assert self.process.wait(seconds) == 0, self.log.read_text()
+
+
+@pytest.fixture
+def start(tmp_path, catalogue):
+    """Call it with a name for a worker process; those that still run are killed afterwards."""
+    relay.connection().delete(catalogue.queue)
+    workers = []
+
+    def begin(name, **environment):
+        workers.append(WorkerProcess(name, tmp_path, **environment))
+        return workers[-1]
+
+    yield begin
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait(10)
+    relay.connection().delete(catalogue.queue)
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+    return result
+
+
+def states(*generations):
+    rows = Generation.objects.in_bulk([generation.pk for generation in generations])
+    return [rows[generation.pk].state for generation in generations]
+
+
+def tokens_of(generation):
+    return relay.read_text(generation.pk)[1]
+
+
+def test_sigterm_finishes_what_runs_takes_nothing_new_and_exits(alice, catalogue, start, faults):
+    worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="10").wait_ready()
+    running = ask(alice, catalogue, max_tokens=100)
+    wait_for(lambda: tokens_of(running) > 3, 20)
+    worker.terminate()
+    time.sleep(0.3)
+    late = ask(alice, catalogue, max_tokens=5)
+    worker.wait_ended()
+    assert states(running, late) == [GenerationState.COMPLETED, GenerationState.QUEUED]
+    running.refresh_from_db()
+    paid = running.prompt_tokens * PROMPT + 100 * COMPLETION
+    assert charge(alice) == (paid, late.prompt_tokens * PROMPT + 5 * COMPLETION)  # and the late one's hold
+    start("second", STEP_SECONDS="0.001").wait_ready()
+    wait_for(lambda: states(late) == [GenerationState.COMPLETED], 20)
+    assert charge(alice) == (paid + late.prompt_tokens * PROMPT + 5 * COMPLETION, 0)
+    assert faults() == []
+
+
+def test_what_outlasts_the_grace_time_is_interrupted_for_free(alice, catalogue, start, faults):
+    worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="1").wait_ready()
+    running = ask(alice, catalogue, max_tokens=2000)
+    wait_for(lambda: tokens_of(running) > 3, 20)
+    began = worker.terminate()
+    worker.wait_ended()
+    assert 1 <= time.monotonic() - began < 8
+    running.refresh_from_db()
+    assert (running.state, running.error) == (GenerationState.FAILED, RESTARTED)
+    assert running.text.startswith("The quick brown ")
+    assert relay.read_text(running.pk)[0] == running.text
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_a_second_sigterm_breaks_nothing(alice, catalogue, start, faults):
+    worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="10").wait_ready()
+    running = ask(alice, catalogue, max_tokens=60)
+    wait_for(lambda: tokens_of(running) > 3, 20)
+    for _ in range(3):
+        worker.terminate()
+        time.sleep(0.2)
+    worker.wait_ended()
+    assert states(running) == [GenerationState.COMPLETED]
+    assert "Traceback" not in worker.log.read_text()
+    assert faults() == []
+
+
+def test_what_waits_for_its_model_is_handed_back_and_another_worker_answers(alice, catalogue, start, faults):
+    slow = start("first", LOADING_SECONDS="25", SHUTDOWN_GRACE_SECONDS="30").wait_ready()
+    asked = [ask(alice, catalogue, max_tokens=5) for _ in range(12)]  # more than its eight threads
+    wait_for(lambda: states(*asked).count(GenerationState.RUNNING) == 8, 20)
+    quick = start("second", STEP_SECONDS="0.001").wait_ready()
+    slow.terminate()
+    wait_for(lambda: states(*asked) == [GenerationState.COMPLETED] * 12, 18)  # the sweeper and the loading take longer
+    slow.wait_ended()
+    assert charge(alice) == (sum(g.prompt_tokens * PROMPT + 5 * COMPLETION for g in asked), 0)
+    assert quick.process.poll() is None
+    assert faults() == []
+
+
+def test_stop_of_what_was_handed_back_costs_nothing(alice, catalogue, start, faults):
+    worker = start("first", LOADING_SECONDS="5", SHUTDOWN_GRACE_SECONDS="20").wait_ready()
+    asked = ask(alice, catalogue)
+    wait_for(lambda: states(asked) == [GenerationState.RUNNING], 20)
+    worker.terminate()
+    wait_for(lambda: states(asked) == [GenerationState.QUEUED], 3)
+    stop_generation(generation=asked)
+    assert states(asked) == [GenerationState.CANCELLED]
+    worker.wait_ended()
+    assert states(asked) == [GenerationState.CANCELLED]
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
+def test_a_worker_preloads_before_it_is_ready_and_says_what_it_has(alice, catalogue, start):
+    CatalogueModel.objects.update(unavailable_reason="Not tried yet.")
+    worker = start("first", PRELOAD_MODELS="gemma-3-270m", LOADING_SECONDS="1").wait_ready()
+    [status] = wait_for(manager_status.read_workers, 10)
+    assert status.name.startswith("first@")
+    assert status.pid == worker.process.pid
+    assert status.ready_models == {"gemma-3-270m"}
+    assert 2e9 < status.counted_bytes < status.budget_bytes
+    assert CatalogueModel.objects.get(pk=catalogue.pk).is_available
+    assert not CatalogueModel.objects.get(pk="gemma-3-1b").is_available  # not one of its queues
+    asked = ask(alice, catalogue, max_tokens=200)
+    wait_for(lambda: manager_status.read_workers()[0].running == 1, 10)
+    assert wait_for(lambda: [m.running for m in manager_status.read_workers()[0].models] == [1], 10)
+    wait_for(lambda: states(asked) == [GenerationState.COMPLETED], 20)
+    worker.terminate()
+    worker.wait_ended()
+    assert manager_status.read_workers() == []
+
+
+def test_a_model_that_turns_up_later_is_found_by_the_worker(alice, catalogue, start, tmp_path):
+    models = tmp_path / "models"
+    CatalogueModel.objects.filter(pk=catalogue.pk).update(unavailable_reason="Not tried yet.")
+    start("first", MODEL_DIR=str(models), MODEL_RETRY_SECONDS="0.5").wait_ready()
+    row = CatalogueModel.objects.filter(pk=catalogue.pk)
+    wait_for(lambda: "not on this machine" in row.get().unavailable_reason, 10)
+    wait_for(lambda: "gemma-3-270m" in manager_status.read_workers()[0].failures, 10)
+    models.mkdir()
+    (models / "gemma-3-270m").symlink_to(django_settings.MODEL_DIR / "gemma-3-270m")
+    wait_for(lambda: row.get().is_available, 20)

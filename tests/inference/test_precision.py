@@ -1,0 +1,128 @@
+"""What a CPU computes in 8 bits is close to float32, does not depend on the batch, and is chosen where it can run."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks.perplexity import perplexity
+from inference.engine import loading, precision
+from inference.engine.base import EngineError, EngineRequest, Sampling
+from inference.engine.precision import HEAD_ROWS, Int8Linear, choose_precision, has_int8_instructions
+
+pytestmark = pytest.mark.slow
+needs_int8 = pytest.mark.skipif(not has_int8_instructions(), reason="this processor has no int8 dot products")
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def error(got, wanted):
+    return float((got - wanted).norm() / wanted.norm())
+
+
+@needs_int8
+@pytest.mark.parametrize("rows", [64, 3 * HEAD_ROWS + 128])
+def test_int8_products_are_close_to_exact_ones(rows):
+    weight, x = random(rows, 640) * 0.02, random(5, 640, seed=1)
+    assert error(Int8Linear(weight)(x), x @ weight.T) < 0.015
+
+
+@needs_int8
+def test_one_large_column_does_not_drown_the_others(monkeypatch):
+    weight, x = random(256, 640) * 0.02, random(5, 640, seed=1)
+    x[:, 77] = 300.0
+    mixed = error(Int8Linear(weight)(x), x @ weight.T)
+    others = x.clone()
+    others[:, 77] = 0
+    assert mixed < 0.015
+    monkeypatch.setattr(precision, "LARGEST_GROUP", 1)
+    assert error(Int8Linear(weight)(x), x @ weight.T) > 1.5 * mixed
+
+
+@needs_int8
+def test_a_token_computes_the_same_in_any_company():
+    layer, x = Int8Linear(random(640, 640) * 0.02), random(32, 640, seed=1)
+    together = layer(x * torch.arange(1, 33).unsqueeze(1))
+    for row in (0, 7, 31):
+        assert torch.equal(layer((row + 1) * x[row : row + 1])[0], together[row])
+
+
+@needs_int8
+def test_a_row_of_zeros_and_a_row_that_is_no_number_stay_alone():
+    layer, x = Int8Linear(random(640, 640) * 0.02), random(3, 640, seed=1)
+    alone = layer(x)[2]
+    x[0], x[1, 5] = 0.0, float("nan")
+    result = layer(x)
+    assert result[0].eq(0).all()
+    assert result[1].isnan().all()
+    assert torch.equal(result[2], alone)
+
+
+@needs_int8
+def test_a_model_with_biases_is_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    with pytest.raises(EngineError, match="biases"):
+        precision.to_int8(model)
+
+
+@needs_int8
+def test_int8_costs_less_than_two_percent_of_perplexity(demo_folder):
+    exact = perplexity(demo_folder, "float32", max_tokens=200)
+    assert perplexity(demo_folder, "int8", max_tokens=200) < 1.02 * exact
+
+
+def test_auto_takes_int8_only_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setattr(precision, "has_int8_instructions", lambda: True)
+    assert choose_precision("auto", "cpu") == "int8"
+    assert choose_precision("float32", "cpu") == "float32"
+    monkeypatch.setattr(precision, "has_int8_instructions", lambda: False)
+    assert choose_precision("auto", "cpu") == "float32"
+    with pytest.raises(EngineError, match="int8"):
+        choose_precision("int8", "cpu")
+    with pytest.raises(EngineError, match="GPU"):
+        choose_precision("int4", "cpu")
+
+
+def test_a_gpu_computes_in_bfloat16_unless_told_otherwise():
+    assert choose_precision("auto", "cuda") == "bfloat16"
+    assert choose_precision("int4", "cuda") == "int4"
+    assert loading.gpu_options("bfloat16") == {"dtype": torch.bfloat16, "device_map": "auto"}
+    assert loading.gpu_options("float32")["dtype"] == torch.float32
+
+
+def test_few_bits_on_a_gpu_need_the_package_for_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(EngineError, match="bitsandbytes"):
+        loading.gpu_options("int8")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace())
+    assert loading.gpu_options("int8")["quantization_config"].load_in_8bit
+    assert loading.gpu_options("int4")["quantization_config"].load_in_4bit
+
+
+@pytest.fixture(scope="module", params=["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"])
+def both_ways(request, tiny_models):
+    """The engine and the library's own model on the same weights, in float32."""
+    from inference.engine.batching import BatchingEngine
+
+    engine = BatchingEngine(tiny_models[request.param], precision="float32")
+    yield engine, loading.load_language_model(tiny_models[request.param], "float32")
+    engine.close()
+
+
+@pytest.mark.parametrize("prompt_tokens", [1, 20, 31, 32, 33, 700])
+def test_attention_of_each_request_alone_agrees_with_the_librarys(both_ways, prompt_tokens):
+    """Prompts shorter and longer than the window (32) and than a step (512), in company, against `generate`."""
+    engine, model = both_ways
+    prompt = [2, *random(prompt_tokens - 1, seed=prompt_tokens).mul(9).abs().add(500).int().tolist()]
+    wanted = model.generate(
+        torch.tensor([prompt]), max_new_tokens=40, do_sample=False, eos_token_id=[1, 105, 106], pad_token_id=0
+    )[0, len(prompt) :].tolist()
+    company = engine.generate(EngineRequest(f"company-{prompt_tokens}", [2, 600, 601], 4000, Sampling(seed=1)))
+    next(company)
+    request = EngineRequest(f"asks-{prompt_tokens}", prompt, 40, Sampling(temperature=0.0))
+    text = "".join(delta.text for delta in engine.generate(request))
+    company.close()
+    assert text == engine._tokenizer.decode(wanted, skip_special_tokens=True)

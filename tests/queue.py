@@ -1,0 +1,39 @@
+"""The default queue as the tests see it: what was really sent to the broker, run here and now."""
+
+from queue import Empty
+from typing import Any
+
+from celery import current_app
+
+
+def clear_queue() -> None:
+    """Forget what earlier tests sent."""
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("default").clear()
+
+
+def take_tasks() -> list[tuple[str, dict[str, Any]]]:
+    """Take everything that waits: names and keyword arguments, in order."""
+    taken = []
+    with current_app.connection_for_write() as connection:
+        waiting = connection.SimpleQueue("default")
+        while True:
+            try:
+                message = waiting.get(block=False)
+            except Empty:
+                break
+            message.ack()
+            taken.append((message.headers["task"], message.payload[1]))
+        waiting.close()
+    return taken
+
+
+def run_tasks() -> list[str]:
+    """Run what waits, and what that sends, until nothing does; return the names."""
+    current_app.loader.import_default_modules()
+    names = []
+    while tasks := take_tasks():
+        for name, arguments in tasks:
+            current_app.tasks[name].apply(kwargs=arguments, throw=True)
+            names.append(name)
+    return names
