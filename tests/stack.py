@@ -60,7 +60,7 @@ class Stack:
             env=self._environment()
             | {
                 "DATABASE_URL": self.runtime["database_url"],
-                "SECRET_KEY": "tests",
+                "SECRET_KEY": "for tests only, and as long as a signature wants it",
                 "DJANGO_SETTINGS_MODULE": "config.settings.local",
             },
             capture_output=True,

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("SECRET_KEY", "tests-only")
+os.environ.setdefault("SECRET_KEY", "for tests only, and as long as a signature of SHA-256 wants it")
 os.environ.setdefault("DATABASE_URL", "postgres://127.0.0.1/tally")
 os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")
 

@@ -15,7 +15,7 @@ from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import InvalidPrompt, Turn
 from inference.services import Parameters, request_generation, stop_generation, sweep_generations
 from inference.worker import Worker
-from tests.cast import at_once, fund
+from tests.cast import CREDIT, at_once, fund
 from tests.inference.engines import give_engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -179,6 +179,26 @@ def test_an_unexpected_error_costs_nothing_and_tells_no_internals(alice, catalog
     assert charge(alice) == (0, 0)
 
 
+def test_an_end_that_cannot_be_written_charges_nothing(alice, catalogue, worker, engine, faults):
+    """A spend must never be off the books of what it paid for: the charge and the answer commit together."""
+    failures = iter([RuntimeError("the disk is full")])
+
+    def refuse_once(generation, **_kwargs):
+        for failure in failures:
+            raise failure
+
+    generation = ask(alice, catalogue)
+    services.generation_ended.connect(refuse_once)
+    try:
+        worker.run(generation.pk)
+    finally:
+        services.generation_ended.disconnect(refuse_once)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.FAILED
+    assert charge(alice) == (0, 0)
+    assert faults() == []
+
+
 def test_an_answer_that_takes_too_long_costs_nothing(alice, catalogue, worker, engine, settings):
     settings.GENERATION_SECONDS = 0
     settings.HEARTBEAT_SECONDS = 0.05
@@ -256,6 +276,15 @@ def test_twenty_at_once_from_a_wallet_that_affords_three(bob, catalogue, worker,
     bob.wallet.refresh_from_db()
     assert (bob.wallet.balance_microcredits, bob.wallet.held_microcredits) == (0, 0)
     assert faults() == []
+
+
+def test_nobody_is_trusted_staff_without_credits_is_refused_like_everybody(staff, catalogue):
+    with pytest.raises(ledger.InsufficientCredits):
+        ask(staff, catalogue)
+    fund(staff, CREDIT)
+    generation = ask(staff, catalogue)
+    staff.wallet.refresh_from_db()
+    assert staff.wallet.held_microcredits == generation.hold.amount_microcredits > 0
 
 
 def ask_price(user, model):

@@ -1,0 +1,359 @@
+"""The guards against the defects that money.md names, and for each the test that must fail without it.
+
+`tests/billing/test_guards.py` takes them away one at a time, in a copy of the project.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Where a guard stands (`text`, once in `file`), what is left without it, and the tests (`select`) that notice."""
+
+    defect: str
+    file: str
+    text: str
+    without: str
+    tests: str
+    select: str
+
+    def __str__(self) -> str:
+        return f"{self.defect}: {self.text.strip().splitlines()[0]}"
+
+
+LEDGER = "tests/billing/test_ledger.py"
+BYPASS = "tests/billing/test_bypass.py"
+GRANTS = "tests/billing/test_grants.py"
+TOPUPS = "tests/billing/test_topups.py"
+CODES = "tests/billing/test_promotions.py"
+REFUNDS = "tests/billing/test_refunds.py"
+WEBHOOKS = "tests/billing/test_stripe_webhooks.py"
+ANSWERS = "tests/inference/test_generation.py"
+
+GUARDS = [
+    # Check-then-spend overdraft.
+    Guard(
+        "overdraft",
+        "billing/hot_path.py",
+        "WHERE w.user_id = %s FOR UPDATE OF w",
+        "WHERE w.user_id = %s",
+        BYPASS,
+        "twenty_threads_for_the_last_credit",
+    ),
+    Guard(
+        "overdraft",
+        "billing/migrations/0001_initial.py",
+        "models.Q(('held_microcredits__gte', 0), ('held_microcredits__lte', models.F('balance_microcredits')))",
+        "models.Q(('held_microcredits__gte', 0))",
+        BYPASS,
+        "an_entry_cannot_overdraw or an_entry_cannot_take_what_is_held",
+    ),
+    Guard(
+        "overdraft",
+        "billing/entries.py",
+        "if hold is None and -amount_microcredits > wallet.available_microcredits:",
+        "if False:",
+        GRANTS,
+        "an_adjustment_down_leaves_what_is_held",
+    ),
+    # "Trusted" users who skip the hold.
+    Guard(
+        "trusted user",
+        "billing/ledger.py",
+        "if not _fit(draft, max_completion_tokens, least_room):",
+        "if not user.is_superuser and not _fit(draft, max_completion_tokens, least_room):",
+        ANSWERS,
+        "nobody_is_trusted",
+    ),
+    # A hold leaked on error or panic.
+    Guard(
+        "leaked hold",
+        "inference/services.py",
+        "    ledger.release(hold_id=generation.hold_id)\n    _end(\n        generation,\n        state=GenerationState.FAILED",
+        "    _end(\n        generation,\n        state=GenerationState.FAILED",
+        ANSWERS,
+        "a_failing_engine_costs_nothing",
+    ),
+    Guard(
+        "leaked hold",
+        "inference/services.py",
+        "Generation.objects.silent().union(Generation.objects.filter(overdue))",
+        "Generation.objects.filter(overdue)",
+        ANSWERS,
+        "the_sweeper_ends_an_answer_whose_worker_went_silent",
+    ),
+    Guard(
+        "leaked hold",
+        "billing/ledger.py",
+        "filter(state=HoldState.ACTIVE, expires_at__lt=timezone.now())",
+        "none()",
+        LEDGER,
+        "a_forgotten_hold_expires",
+    ),
+    # An abort billed zero, in full, twice.
+    Guard(
+        "abort billed zero",
+        "inference/services.py",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.release(hold_id=generation.hold_id)",
+        ANSWERS,
+        "stop_costs_the_prompt_and_the_tokens_produced",
+    ),
+    Guard(
+        "abort billed in full",
+        "inference/services.py",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=generation.max_completion_tokens)",
+        ANSWERS,
+        "stop_costs_the_prompt_and_the_tokens_produced",
+    ),
+    Guard(
+        "abort billed twice",
+        "inference/services.py",
+        "    generation = _lock(generation_id, GenerationState.RUNNING)\n    if generation is None:\n        return None\n"
+        "    ledger.settle",
+        "    generation = Generation.objects.get(pk=generation_id)\n    ledger.settle",
+        ANSWERS,
+        "an_ended_answer_is_ended_no_second_time or a_worker_that_wakes_up_after_the_sweep",
+    ),
+    # An overrun floored at zero; a hold smaller than the worst case.
+    Guard(
+        "overrun",
+        "billing/ledger.py",
+        "if not 0 <= completion_tokens <= open_hold.max_completion_tokens:",
+        "if False:",
+        LEDGER,
+        "settle_refuses_more_than_was_held",
+    ),
+    Guard(
+        "small hold",
+        "billing/ledger.py",
+        "draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost",
+        "draft.amount_microcredits = draft.max_completion_tokens * token_cost",
+        LEDGER,
+        "hold_sets_the_worst_case_aside",
+    ),
+    # Usage counted twice.
+    Guard(
+        "usage twice",
+        "billing/hot_path.py",
+        "WHERE id = %s AND state = %s\nRETURNING",
+        "WHERE id = %s AND state <> 'none' || %s\nRETURNING",
+        LEDGER,
+        "settle_twice_charges_once",
+    ),
+    Guard(
+        "usage twice",
+        "billing/migrations/0001_initial.py",
+        "models.UniqueConstraint(condition=models.Q(('kind', 'usage')), fields=('hold',), "
+        "name='billing_entry_one_usage_a_hold')",
+        "models.CheckConstraint(condition=models.Q(('id__isnull', False)), name='billing_entry_one_usage_a_hold')",
+        BYPASS,
+        "usage_cannot_be_charged_twice_for_one_hold",
+    ),
+    # A spend popped from a queue before it was committed: here the charge and the answer's end commit together.
+    Guard(
+        "spend popped",
+        "inference/services.py",
+        "@transaction.atomic\ndef settle_generation(",
+        "def settle_generation(",
+        ANSWERS,
+        "an_end_that_cannot_be_written_charges_nothing",
+    ),
+    # A code redeemed twice.
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        "if used >= code.most_per_user:",
+        "if False:",
+        CODES,
+        "a_code_is_used_once_by_each_user",
+    ),
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        'spelled(text.replace("\\x00", "")).select_for_update().first()',
+        'spelled(text.replace("\\x00", "")).first()',
+        CODES,
+        "the_last_redemption_of_a_code_goes_to_one",
+    ),
+    # A forged webhook, or one signed with an empty secret.
+    Guard(
+        "forged webhook",
+        "billing/stripe_payments.py",
+        "body, signature, settings.STRIPE_WEBHOOK_SECRET, SIGNATURE_TOLERANCE_SECONDS, settings.STRIPE_SECRET_KEY",
+        "body, signature, settings.STRIPE_WEBHOOK_SECRET, None, settings.STRIPE_SECRET_KEY",
+        WEBHOOKS,
+        "a_forged_webhook_is_refused",
+    ),
+    Guard(
+        "forged webhook",
+        "billing/stripe_payments.py",
+        "event = stripe.Webhook.construct_event(\n            body,",
+        "event = (lambda body, *_rest: __import__('json').loads(body))(\n            body,",
+        WEBHOOKS,
+        "a_forged_webhook_is_refused",
+    ),
+    Guard(
+        "empty secret",
+        "billing/stripe_payments.py",
+        "if not settings.STRIPE_WEBHOOK_SECRET.strip():",
+        "if False:",
+        WEBHOOKS,
+        "an_empty_secret_signs_nothing",
+    ),
+    # One provider completing another's order.
+    Guard(
+        "another provider",
+        "billing/topups.py",
+        "if topup is None or topup.provider != provider:",
+        "if topup is None:",
+        f"{TOPUPS} {WEBHOOKS}",
+        "one_provider",
+    ),
+    # Paid but never credited.
+    Guard(
+        "never credited",
+        "billing/webhooks.py",
+        "    Outcome.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,",
+        "    Outcome.FAILED: HTTPStatus.OK,",
+        WEBHOOKS,
+        "paid_but_never_credited",
+    ),
+    Guard(
+        "never credited",
+        "billing/reconciliation.py",
+        "if topup.state != TopUpState.PAID:",
+        "if False:",
+        "tests/billing/test_stripe_reconciliation.py",
+        "paid_but_never_credited",
+    ),
+    # Credited twice.
+    Guard(
+        "credited twice",
+        "billing/topups.py",
+        "    if topup.state == TopUpState.PAID:\n        if topup.payment_reference",
+        "    if False:\n        if topup.payment_reference",
+        TOPUPS,
+        "a_second_payment_of_an_order or reported_paid_again",
+    ),
+    Guard(
+        "credited twice",
+        "billing/entries.py",
+        "    repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)",
+        "    repeat = None",
+        LEDGER,
+        "grant_with_the_same_key_grants_once",
+    ),
+    # Settled, then failed, then credited again.
+    Guard(
+        "failed after settling",
+        "billing/topups.py",
+        "    topup = lock_order(topup_id, provider)\n    if topup.state != TopUpState.PAID:\n        topup.state = state",
+        "    topup = lock_order(topup_id, provider)\n    if True:\n        topup.state = state",
+        TOPUPS,
+        "settled_then_failed_then_settled_again",
+    ),
+    Guard(
+        "failed after settling",
+        "inference/services.py",
+        "    generation = _lock(generation_id, GenerationState.QUEUED, GenerationState.RUNNING)\n",
+        "    generation = _lock(generation_id, *GenerationState)\n",
+        ANSWERS,
+        "an_ended_answer_is_ended_no_second_time",
+    ),
+    # A chargeback keeps the credits; more is clawed back than was charged after a won dispute.
+    Guard(
+        "chargeback",
+        "billing/topups.py",
+        "        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=taken)",
+        "        pass",
+        f"{TOPUPS} {WEBHOOKS}",
+        "chargeback",
+    ),
+    Guard(
+        "won dispute",
+        "billing/topups.py",
+        "    returned_minor = min(topup.refunded_minor + topup.disputed_minor, topup.amount_minor)",
+        "    returned_minor = topup.refunded_minor + topup.disputed_minor",
+        f"{TOPUPS} {WEBHOOKS}",
+        "won",
+    ),
+    Guard(
+        "won dispute",
+        "billing/topups.py",
+        "    change = target - topup.clawed_back_microcredits\n",
+        "    change = target or -topup.clawed_back_microcredits\n",
+        f"{TOPUPS} {WEBHOOKS}",
+        "won",
+    ),
+    # A negative price or usage that mints credit.
+    Guard(
+        "minting",
+        "billing/migrations/0001_initial.py",
+        "models.Q(('completion_microcredits_per_token__gt', 0), ('prompt_microcredits_per_token__gt', 0)), "
+        "name='billing_price_is_positive'",
+        "models.Q(('id__isnull', False)), name='billing_price_is_positive'",
+        BYPASS,
+        "a_price_is_never_edited_deleted_or_below_one",
+    ),
+    Guard(
+        "minting",
+        "billing/ledger.py",
+        "if prompt_tokens < 1 or max_completion_tokens < 1:",
+        "if False:",
+        LEDGER,
+        "hold_refuses_counts_below_one",
+    ),
+    Guard(
+        "minting",
+        "billing/entries.py",
+        "if type(amount_microcredits) is not int or amount_microcredits <= 0:",
+        "if type(amount_microcredits) is not int:",
+        f"{LEDGER} {GRANTS}",
+        "not_a_positive_integer or a_refund_is_a_positive",
+    ),
+    # An expiry that leaves no entry.
+    Guard(
+        "silent expiry",
+        "billing/migrations/0004_grant_walls.py",
+        "NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2\n        OR ",
+        "NEW IS DISTINCT FROM OLD AND (",
+        BYPASS,
+        "a_grant_changes_only_through_its_uses",
+    ),
+    Guard(
+        "silent expiry",
+        "billing/ledger.py",
+        "            expire_due_grants(Wallet.objects.select_for_update().get(pk=wallet_id))",
+        "            pass",
+        GRANTS,
+        "an_expired_grant_is_taken_back_by_an_entry_once",
+    ),
+    # A 402 for a tiny prompt because `max_tokens` was large.
+    Guard(
+        "tiny prompt",
+        "billing/ledger.py",
+        "    return affordable_tokens >= least_tokens",
+        "    return affordable_tokens >= most_tokens",
+        f"{LEDGER} {ANSWERS}",
+        "clamped or a_tiny_prompt_is_not_refused",
+    ),
+    # Refunds above the charge, without a reason, by the person who asked.
+    Guard(
+        "refund above the charge",
+        "billing/ledger.py",
+        "    if amount_microcredits > refundable:",
+        "    if False:",
+        GRANTS,
+        "refunds_together_never_exceed or two_refunds_at_once",
+    ),
+    Guard(
+        "refund approved alone",
+        "billing/refunds.py",
+        "if locked.requested_by_id == by.pk:",
+        "if False:",
+        REFUNDS,
+        "a_large_refund_waits_for_a_second_person",
+    ),
+]
