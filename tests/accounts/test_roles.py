@@ -6,10 +6,13 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
+from django.test import Client
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from accounts import audit, roles
+from accounts.api_keys import create_key
+from accounts.models import Scope, User
 from accounts.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
 from billing import refunds, services
 from billing.models import LedgerEntry, Package, PaymentEvent, Price, PromotionCode, Refund, Wallet
@@ -53,6 +56,15 @@ TABLE = {
     "inference_cataloguemodel": pages(CATALOGUE, add=CATALOGUE, change=CATALOGUE, delete=BOSS),
     "inference_generation": pages(ALL),
     "chat_conversation": pages({SUPPORT, SUPERUSER}),
+}
+OTHER_PAGES = {
+    "index": {},
+    "password_change": {},
+    "password_change_done": {},
+    "autocomplete": {},
+    "jsi18n": {},
+    "view_on_site": {"content_type_id": 1, "object_id": 1},
+    "app_list": {"app_label": "billing"},
 }
 WITHOUT_OBJECT = {"changelist", "add", "generate", "stock"}
 
@@ -148,12 +160,30 @@ def test_each_role_saves_and_deletes_just_what_it_may(client, objects, role):
     assert seen == wanted
 
 
-def test_a_customer_is_shown_the_log_in_and_nothing_else(client, objects, charlie):
-    client.force_login(charlie)
-    for name, allowed in TABLE.items():
-        for page in allowed:
-            answer = client.get(url_of(name, page, objects[name]))
-            assert (answer.status_code, "/login/" in answer["Location"]) == (302, True)
+@pytest.fixture(params=["anonymous", "customer", "other customer", "suspended staff", "superuser's key"])
+def outsider(request, client, alice, charlie, staff):
+    """Somebody who does not work here, or not any more, or who comes with a key."""
+    if request.param == "superuser's key":
+        return Client(headers={"authorization": f"Bearer {create_key(user=staff, name='k', scopes=Scope.values)[1]}"})
+    who = {"customer": alice, "other customer": charlie, "suspended staff": staff}.get(request.param)
+    if who is not None:
+        client.force_login(who)
+    if who is staff:
+        User.objects.filter(pk=staff.pk).update(is_active=False)
+    return client
+
+
+def test_whoever_is_no_staff_is_shown_the_log_in_and_nothing_else(outsider, objects):
+    found = [url_of(name, page, objects[name]) for name, allowed in TABLE.items() for page in allowed]
+    for url in [*found, *(reverse(f"admin:{name}", kwargs=arguments) for name, arguments in OTHER_PAGES.items())]:
+        for method in (outsider.get, outsider.post):
+            answer = method(url)
+            assert (answer.status_code, "/login/" in answer["Location"]) == (302, True), url
+
+
+def test_every_other_page_of_the_admin_is_known():
+    names = {pattern.name for pattern in admin.site.get_urls() if getattr(pattern, "name", None)}
+    assert names == OTHER_PAGES.keys() | {"login", "logout"}
 
 
 @pytest.mark.parametrize("role", EVERY_ROLE)

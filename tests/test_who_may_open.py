@@ -1,0 +1,223 @@
+"""Who may open what outside `/api/v1/` and the admin, which have tables of their own: every method of every page.
+
+A page that is not here fails.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.test import Client
+from django.urls import URLPattern, get_resolver, reverse
+from django.utils import timezone
+
+from accounts import api_keys
+from accounts.api_sessions import open_session
+from accounts.models import Scope, User
+from accounts.roles import FINANCE, OPERATOR, SUPPORT
+from billing import ledger
+from billing.models import SavedCard
+from billing.topups import offer_of_amount, start_topup
+from chat.models import Conversation
+from inference.models import Generation
+from tests.billing.test_ledger import open_hold
+from tests.cast import UserFactory
+
+PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
+GET, POST, BOTH = ("get",), ("post",), ("get", "post")
+OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/test_roles.py
+
+TABLE: dict[str, tuple[tuple[str, ...], str]] = {
+    "account_login": (BOTH, PUBLIC),
+    "account_logout": (BOTH, PUBLIC),
+    "account_inactive": (GET, PUBLIC),
+    "account_signup": (BOTH, PUBLIC),
+    "account_reauthenticate": (BOTH, LOGIN),
+    "account_email": (BOTH, LOGIN),
+    "account_email_verification_sent": (GET, PUBLIC),
+    "account_change_password": (BOTH, LOGIN),
+    "account_set_password": (BOTH, LOGIN),
+    "account_reset_password": (BOTH, PUBLIC),
+    "account_confirm_login_code": (BOTH, PUBLIC),
+    "account_confirm_email": (GET, PUBLIC),
+    "account_reset_password_from_key_done": (GET, PUBLIC),
+    "account_reset_password_from_key": (BOTH, PUBLIC),
+    "account_reset_password_done": (GET, PUBLIC),
+    "billing:overview": (GET, LOGIN),
+    "billing:export_csv": (GET, LOGIN),
+    "billing:export_json": (GET, LOGIN),
+    "billing:usage": (GET, LOGIN),
+    "billing:who_pays": (GET, PUBLIC),
+    "billing:buy": (GET, LOGIN),
+    "billing:redeem": (POST, LOGIN),
+    "billing:order": (POST, LOGIN),
+    "billing:topup": (GET, HERS),
+    "billing:sandbox": (BOTH, HERS),
+    "billing:spending": (GET, LOGIN),
+    "billing:set_alert": (POST, LOGIN),
+    "billing:set_cap": (POST, LOGIN),
+    "billing:set_automatic": (POST, LOGIN),
+    "billing:stop_automatic": (POST, LOGIN),
+    "billing:save_card": (POST, LOGIN),
+    "billing:refresh_card": (POST, LOGIN),
+    "billing:remove_card": (POST, LOGIN),
+    "billing:sandbox_card": (BOTH, HERS),
+    "billing:statements": (GET, LOGIN),
+    "billing:statement": (GET, LOGIN),
+    "billing:statement_csv": (GET, LOGIN),
+    "billing:receipt": (GET, HERS),
+    "billing:stripe_webhook": (POST, PUBLIC),  # it believes signatures alone
+    "openai:models": (GET, CHAT),
+    "openai:model": (GET, CHAT),
+    "openai:chat_completions": (POST, CHAT),
+    "openai:completions": (POST, CHAT),
+    "openai:unknown": (BOTH, NOTHING),
+    "healthz": (GET, PUBLIC),
+    "readyz": (GET, PUBLIC),
+    "chat:home": (GET, LOGIN),
+    "chat:send_new": (POST, LOGIN),
+    "chat:estimate_new": (POST, LOGIN),
+    "chat:estimate": (POST, HERS),
+    "chat:conversation": (GET, HERS),
+    "chat:send": (POST, HERS),
+    "chat:retry": (POST, HERS),
+    "chat:events": (GET, HERS),
+    "chat:stop": (POST, HERS),
+}
+
+
+def routes(patterns: Any = None, space: str = "") -> Iterator[tuple[str, URLPattern]]:
+    """Every pattern outside the namespaces that have their own table, by its name."""
+    for entry in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(entry, URLPattern):
+            yield f"{space}{entry.name}", entry
+        elif entry.namespace not in OWN_TABLE:
+            yield from routes(entry.url_patterns, f"{entry.namespace}:" if entry.namespace else space)
+
+
+def test_every_page_is_in_the_table_and_nothing_else():
+    assert {name for name, _route in routes()} == TABLE.keys()
+
+
+@pytest.fixture
+def clients(alice, charlie, staff, rf):
+    """By who they are: with a session for pages, and a token or key in the header for the API."""
+
+    def log_in(user):
+        client = Client(headers={"authorization": f"Bearer {open_session(user=user, request=rf.post('/')).access}"})
+        client.force_login(user)
+        return client
+
+    def with_key(user, *scopes):
+        return Client(
+            headers={"authorization": f"Bearer {api_keys.create_key(user=user, name='k', scopes=list(scopes))[1]}"}
+        )
+
+    suspended = UserFactory(email="suspended@example.com")
+    made = {
+        "anonymous": Client(),
+        "customer": log_in(alice),
+        "other customer": log_in(charlie),
+        "superuser": log_in(staff),
+        "key without chat": with_key(alice, *[scope for scope in Scope.values if scope != Scope.CHAT]),
+        "key with chat": with_key(alice, Scope.CHAT),
+        "suspended": log_in(suspended),
+        "suspended's key": with_key(suspended, Scope.CHAT),
+    }
+    User.objects.filter(pk=suspended.pk).update(is_active=False)
+    for role in (SUPPORT, FINANCE, OPERATOR):
+        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        made[role] = log_in(user)
+    return made
+
+
+@pytest.fixture
+def things(alice, catalogue, settings):
+    """Something of alice's for each name in a path."""
+    settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe_payments.StripeProvider"}
+    settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    generation = Generation.objects.create(
+        user=alice, model=catalogue, hold=hold, idempotency_key="k", inputs_hash="h", state="completed",
+        prompt_tokens=hold.prompt_tokens, max_completion_tokens=10, requested_completion_tokens=10, temperature=0,
+        top_p=1, top_k=1, seed=1, text="secret answer", completion_tokens=3, ended_at=hold.closed_at,
+    )  # fmt: skip
+    talk = Conversation.objects.create(user=alice, model=catalogue, title="secret talk")
+    talk.messages.create(role="user", text="secret question")
+    message = talk.messages.create(role="assistant", text="secret answer", generation=generation)
+    return {
+        "hold_id": hold.pk,
+        "generation_id": generation.pk,
+        "conversation_id": talk.pk,
+        "message_id": message.pk,
+        "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
+        "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
+        "month": timezone.now().date().replace(day=1),
+    }
+
+
+def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
+    """The path of a page, about something of alice's."""
+    others = {"account_confirm_email": {"key": "x"}, "account_reset_password_from_key": {"uidb36": "1", "key": "x-y"}}
+    if name == "openai:unknown":
+        return "/v1/nothing"
+    if name == "openai:model":
+        return reverse(name, kwargs={"key": "gemma-3-270m"})
+    return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
+
+
+def expected(who: str, rule: str) -> str:
+    """ "in", "log in", 401, 403 or 404."""
+    is_outside = who == "anonymous" or who.startswith("suspended")
+    if rule == PUBLIC:
+        return "in"
+    if rule == CHAT:
+        return "401" if is_outside else "403" if who == "key without chat" else "in"
+    if rule == NOTHING:
+        return "404"
+    if is_outside or who.startswith("key"):
+        return "log in"
+    return "404" if rule == HERS and who != "customer" else "in"
+
+
+def outcome(answer: Any) -> str:
+    """The same words for an answer."""
+    to = answer.headers.get("Location", "") + answer.headers.get("HX-Redirect", "")
+    if "/accounts/login/?next=" in to:
+        return "log in"
+    status = answer.status_code
+    return str(status) if status in (401, 403, 404, 405) or status >= 500 else "in"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
+    wrong = []
+    last = {"billing:remove_card": 1, "account_logout": 2}  # they end what the others are about
+    for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
+        path = path_of(name, route, things)
+        methods, rule = TABLE[name]
+        for method in methods:
+            for who, client in clients.items():
+                cache.clear()
+                answer = getattr(client, method)(path)
+                did, should = outcome(answer), expected(who, rule)
+                if did != should:
+                    wrong.append(f"{who}: {method} {path} is {did} ({answer.status_code}), should be {should}")
+    assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_methods_are_refused(clients, things):
+    client = clients["customer"]
+    wrong = []
+    for name, route in routes():
+        methods, rule = TABLE[name]
+        for method in {"get", "post", "put", "patch", "delete"} - set(methods):
+            is_library = name.startswith("account_")
+            answer = getattr(client, method)(path_of(name, route, things))
+            if not is_library and rule != NOTHING and answer.status_code != 405:
+                wrong.append(f"{method} {name} is {answer.status_code}")
+    assert wrong == [], "\n".join(wrong)
