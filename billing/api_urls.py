@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from billing import api, api_account, api_staff
+from billing import api, api_account, api_notices, api_staff
 
 urlpatterns = [
     path("account/closing", api_account.Closing.as_view(), name="closing"),
@@ -23,6 +23,9 @@ urlpatterns = [
     path("usage", api.UsageView.as_view(), name="usage"),
     path("exports/ledger-entries.json", api.ExportJson.as_view(), name="export_json"),
     path("exports/ledger-entries.csv", api.ExportCsv.as_view(), name="export_csv"),
+    path("notifications", api_notices.Notices.as_view(), name="notices"),
+    path("notifications/<int:notice_id>/read", api_notices.ReadNotice.as_view(), name="notice_read"),
+    path("preferences", api_notices.Preferences.as_view(), name="preferences"),
     path("admin/users/<int:user_id>/wallet", api_staff.CustomerWallet.as_view(), name="staff_wallet"),
     path("admin/users/<int:user_id>/ledger-entries", api_staff.CustomerEntries.as_view(), name="staff_entries"),
     path("admin/users/<int:user_id>/adjustments", api_staff.Adjustments.as_view(), name="staff_adjustments"),

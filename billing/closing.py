@@ -9,7 +9,7 @@ from accounts.closing import erase_person
 from accounts.models import User
 from billing import ledger
 from billing.cards import remove_card
-from billing.models import TopUp, TopUpState
+from billing.models import Notice, TopUp, TopUpState
 
 
 class ClosingRefused(Exception):
@@ -66,6 +66,7 @@ def close_account(*, user: User, forfeits_microcredits: int) -> None:
                 reason="given up when the account was closed",
                 by=user,
             )
+        Notice.objects.filter(user=user).delete()
         erase_person(user=user)
 
 

@@ -1,7 +1,7 @@
 """What billing keeps about a person, for the data export."""
 
 from accounts.data_export import Section, add_section
-from billing.models import Hold, LedgerEntry, Redemption, TopUp, Wallet
+from billing.models import Hold, LedgerEntry, Notice, Redemption, TopUp, Wallet
 
 
 def add_billing_sections() -> None:
@@ -14,5 +14,7 @@ def add_billing_sections() -> None:
     add_section(Section("ledger_entries", lambda user: LedgerEntry.objects.filter(wallet__user=user), entries))
     add_section(Section("holds", lambda user: Hold.objects.filter(wallet__user=user), holds))
     add_section(Section("topups", lambda user: TopUp.objects.filter(user=user), topups))
+    notices = ("name", "figures", "created_at", "read_at")
+    add_section(Section("notices", lambda user: Notice.objects.filter(user=user), notices))
     codes = ("code__code", "created_at")
     add_section(Section("redemptions", lambda user: Redemption.objects.filter(wallet__user=user), codes))

@@ -7,14 +7,13 @@ twice at once, and in any order. Dying here moves nothing twice:
 - before the provider was asked: the next try asks;
 - after it gave the money, before we wrote that down: the next try, or its webhook, finds our key in its list;
 - while writing: PostgreSQL rolls all of it back, and the same as above holds;
-- after the commit: only the e-mail to the customer may be missing.
+- after the commit: the e-mail to the customer may be an hour late.
 """
 
 import logging
 from datetime import timedelta
 from uuid import UUID
 
-from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -24,6 +23,7 @@ from accounts import audit
 from accounts.models import User
 from billing import ledger, topups
 from billing.models import Refund, RefundState, TopUp
+from billing.notices import notify
 from billing.payments import PaymentError, PaymentRefused, ProviderRefund, provider_named
 from billing.templatetags.money import format_credits, money
 
@@ -161,7 +161,7 @@ def _enter(refund: Refund, state: RefundState, *, error: str = "", reference: st
     if state == RefundState.FAILED:
         logger.critical("refund %s of %s failed: %s", refund.pk, refund.topup, refund.error)
     if state == RefundState.DONE or before == RefundState.DONE:
-        transaction.on_commit(lambda: _notify(refund, customer))
+        _notify(refund, customer)
 
 
 def _put_off(refund_id: UUID, error: Exception) -> None:
@@ -181,13 +181,6 @@ def _put_off(refund_id: UUID, error: Exception) -> None:
 
 def _notify(refund: Refund, customer: User) -> None:
     """Tell the customer, who was told of a refund, also when the bank could not pay it out."""
+    name = "refund_done" if refund.state == RefundState.DONE else "refund_failed"
     worth = worth_of(refund.amount, refund.topup)
-    if refund.state == RefundState.DONE:
-        subject = _("You got a refund of {worth}").format(worth=worth)
-        text = _("We refunded {worth}. Reason: {reason}").format(worth=worth, reason=refund.reason)
-    else:
-        subject = _("Your refund of {worth} could not be paid out").format(worth=worth)
-        text = _("Your bank sent {worth} back to us, so your credits are yours again. We will be in touch.").format(
-            worth=worth
-        )
-    send_mail(subject, text, None, [customer.email], fail_silently=True)
+    notify(user_id=customer.pk, name=name, path="/credits/", worth=worth, reason=refund.reason)

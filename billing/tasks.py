@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 from smtplib import SMTPException
-from typing import Any
 
 from celery import shared_task
 
@@ -72,6 +71,14 @@ def sweep_spending() -> None:
     retry_backoff=30,
     max_retries=6,
 )
-def send_notice(*, user_id: int, name: str, path: str, figures: dict[str, Any]) -> None:
+def send_notice(*, notice_id: int) -> None:
     """Send an e-mail about money; tried again for about half an hour while the mail server is away."""
-    notices.send_notice(user_id=user_id, name=name, path=path, figures=figures)
+    notices.send_notice(notice_id=notice_id)
+
+
+@shared_task(name="billing.send_lost_notices", queue="default")
+def send_lost_notices() -> None:
+    """Queue again the e-mails that were never sent."""
+    sent_again = notices.send_lost_notices()
+    if sent_again:
+        logger.warning("%d notices were not mailed within an hour: queued again", sent_again)

@@ -4,8 +4,6 @@
 whoever acts on them, so the path of an answer compares two numbers it has, and asks the database nothing.
 """
 
-from functools import partial
-
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
@@ -23,7 +21,7 @@ def call_if_low(wallet: Wallet) -> None:
     A call that is lost, with the broker or with this process, is made up for by `sweep_spending`.
     """
     if wallet.is_below_an_armed_threshold:
-        transaction.on_commit(partial(call_review, wallet_id=wallet.pk), robust=True)
+        transaction.on_commit(lambda: call_review(wallet_id=wallet.pk), robust=True)
 
 
 def call_review(*, wallet_id: int, needed_microcredits: int | None = None) -> None:

@@ -1,4 +1,5 @@
-"""The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set.
+"""The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
+`notices` what they were told.
 
 Only billing imports them.
 """
@@ -17,6 +18,7 @@ from billing.models.ledger import (
     Price,
     Wallet,
 )
+from billing.models.notices import Notice
 from billing.models.refunds import Refund, RefundState
 from billing.models.spending import AutomaticTopUp, SavedCard, SpendingPreferences
 from billing.models.topups import (
@@ -46,6 +48,7 @@ __all__ = [
     "Hold",
     "HoldState",
     "LedgerEntry",
+    "Notice",
     "Package",
     "PaymentEvent",
     "Price",

@@ -134,6 +134,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
     "verify-ledger": {"task": "billing.verify_ledger", "schedule": 3600.0, "options": {"expires": 3600}},
     "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
+    "send-lost-notices": {"task": "billing.send_lost_notices", "schedule": 900.0, "options": {"expires": 900}},
     "reconcile-payments": {
         "task": "billing.reconcile_payments",
         "schedule": crontab(hour=4, minute=20),

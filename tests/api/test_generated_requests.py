@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from billing import ledger, refunds
-from billing.models import PromotionCode
+from billing.models import Notice, PromotionCode
 from billing.sandbox import play
 from billing.services import seed_packages
 from billing.topups import offer_of_amount, start_topup
@@ -64,6 +64,7 @@ def things(staff, alice, with_key):
         "hold_id": hold.pk,
         "entry_id": hold.entries.first().pk,
         "topup_id": topup.pk,
+        "notice_id": Notice.objects.create(user=staff, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
         "code_id": PromotionCode.objects.create(code="X1", credits_microcredits=CREDIT).pk,
     }

@@ -13,7 +13,7 @@ from django.urls import URLPattern, get_resolver, reverse
 from accounts.models import Scope, User
 from accounts.roles import FINANCE, OPERATOR, SUPPORT
 from billing import ledger, refunds
-from billing.models import PromotionCode
+from billing.models import Notice, PromotionCode
 from billing.sandbox import play
 from billing.topups import offer_of_amount, start_topup
 from tests.billing.test_ledger import open_hold
@@ -65,6 +65,10 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("payment", "get"): READ,
     ("codes", "post"): WRITE,
     ("usage", "get"): USAGE,
+    ("notices", "get"): READ,
+    ("notice_read", "post"): WRITE,
+    ("preferences", "get"): ANY,
+    ("preferences", "patch"): LOGIN,
     ("export_json", "get"): READ,
     ("export_csv", "get"): READ,
     ("staff_users", "get"): SEES_MONEY,
@@ -180,6 +184,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
         "conversation_id": talk.pk,
         "message_id": talk.messages.last().pk,
         "generation_id": talk.messages.last().generation_id,
+        "notice_id": Notice.objects.create(user=alice, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
         "code_id": PromotionCode.objects.create(code="X", credits_microcredits=CREDIT).pk,
     }

@@ -69,7 +69,8 @@ GUARDS = [
     Guard(
         "leaked hold",
         "inference/services.py",
-        "    ledger.release(hold_id=generation.hold_id)\n    _end(\n        generation,\n        state=GenerationState.FAILED",
+        "    ledger.release(hold_id=generation.hold_id)\n    _end(\n        generation,\n"
+        "        state=GenerationState.FAILED",
         "    _end(\n        generation,\n        state=GenerationState.FAILED",
         ANSWERS,
         "a_failing_engine_costs_nothing",
@@ -110,7 +111,8 @@ GUARDS = [
     Guard(
         "abort billed twice",
         "inference/services.py",
-        "    generation = _lock(generation_id, GenerationState.RUNNING)\n    if generation is None:\n        return None\n"
+        "    generation = _lock(generation_id, GenerationState.RUNNING)\n    if generation is None:\n"
+        "        return None\n"
         "    ledger.settle",
         "    generation = Generation.objects.get(pk=generation_id)\n    ledger.settle",
         ANSWERS,
@@ -249,7 +251,8 @@ GUARDS = [
     Guard(
         "failed after settling",
         "billing/topups.py",
-        "    topup = lock_order(topup_id, provider)\n    if topup.state != TopUpState.PAID:\n        topup.state = state",
+        "    topup = lock_order(topup_id, provider)\n    if topup.state != TopUpState.PAID:\n"
+        "        topup.state = state",
         "    topup = lock_order(topup_id, provider)\n    if True:\n        topup.state = state",
         TOPUPS,
         "settled_then_failed_then_settled_again",

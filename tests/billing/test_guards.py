@@ -42,9 +42,7 @@ def run_tests(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
     variables.pop("PYTEST_CURRENT_TEST", None)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--create-db", "-p", "no:cacheprovider"]
     command += [*guard.tests.split(), "-k", guard.select]
-    return subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=300
-    )
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=str)

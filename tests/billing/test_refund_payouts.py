@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import ledger, refund_payouts, refunds, topups
+from billing import ledger, notices, refund_payouts, refunds, topups
 from billing.models import LedgerEntry, Refund, RefundState, TopUp
 from billing.refund_payouts import ALERT_AFTER_TRIES, LONGEST_WAIT, send_approved_refunds
 from billing.refunds import RefundRefused
@@ -19,6 +19,7 @@ from tests.billing.stripe_orders import TOTAL, alerts, balance, buy, order, owed
 from tests.billing.test_grants import spend
 from tests.billing.test_refunds import ask
 from tests.cast import at_once
+from tests.queue import run_tasks
 from tests.stripe_server import deliver
 
 
@@ -253,6 +254,7 @@ def test_a_refund_that_the_bank_sends_back_has_failed_and_its_credits_return_onc
     refund = Refund.objects.get()
     assert (refund.state, refund.error) == ("failed", "failed: lost_or_stolen_card")
     assert (look(topup), balance(bob), LedgerEntry.objects.count() - before) == ((0, ["failed"]), TOTAL, 1)
+    run_tasks()
     assert [message.subject for message in mail.outbox] == ["Your refund of 25.00 USD could not be paid out"]
     assert mail.outbox[0].to == ["bob@example.com"]
     assert [str(refund.pk) in alert for alert in alerts(caplog)] == [True]
@@ -351,7 +353,7 @@ STEPS = {
     "after Stripe gave the money": (refund_payouts, "follow_refunds", kill),
     "after reading": (refund_payouts, "_write_down", kill),
     "while writing, after the credits moved": (refund_payouts, "_enter", kill),
-    "after the commit": (refund_payouts, "_notify", kill),
+    "after the commit": (notices, "_queue", kill),
 }
 
 

@@ -16,6 +16,7 @@ from billing.refunds import RefundRefused
 from tests.billing.test_grants import give, spend
 from tests.billing.test_topups import complete, disputed, order
 from tests.cast import CREDIT, UserFactory, at_once
+from tests.queue import run_tasks
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_an_answer_is_refunded_in_part_and_then_in_full(
     with django_capture_on_commit_callbacks(execute=True):
         refund = ask(staff, 100, hold=charged)
     assert (refund.state, balance(bob)) == (RefundState.DONE, 680)
+    run_tasks()
     assert "0.0001 credits" in mail.outbox[0].subject
     assert mail.outbox[0].to == ["bob@example.com"]
     ask(staff, 320, hold=charged)
