@@ -1,13 +1,15 @@
-"""How often: requests of the API by user and key, and tries at the doors by address and account.
+"""How often: requests and tokens of the API by user and key, and tries at the doors by address and account.
 
 Counted by django-ratelimit in Redis, in fixed windows, for all processes together. With Redis away the API stays open
 (what costs credits is limited by credits) and the doors stay shut.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
@@ -63,6 +65,32 @@ def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> Non
     )
     if any(usage["should_limit"] for usage in usages):
         raise RateLimited(max(usage["time_left"] for usage in usages if usage["should_limit"]))
+
+
+def count_tokens(*, user: User, key: ApiKey | None, tokens: int) -> None:
+    """Count the tokens that a request reserves: its prompt, and the most that its answer may have.
+
+    Raises RateLimited when the minute was used up before; what begins within the limit may go beyond it.
+    """
+    now = int(time.time())
+    counted = [(f"user:{user.pk}", settings.API_USER_TOKENS_PER_MINUTE)]
+    if key is not None:
+        counted.append((f"key:{key.pk}", settings.API_KEY_TOKENS_PER_MINUTE))
+    for name, limit in counted:
+        before = _add_tokens(f"api-tokens:{name}:{now // 60}", tokens)
+        if before >= limit:
+            text = _("{limit} tokens a minute are allowed here, and they are used up. Wait {seconds} seconds.")
+            wait = 60 - now % 60
+            raise RateLimited(wait, text.format(limit=f"{limit:,}", seconds=wait))
+
+
+def _add_tokens(counter: str, tokens: int) -> int:
+    """How many were counted before these; 0 with Redis away."""
+    cache.add(counter, 0, timeout=120)
+    try:
+        return max(0, (cache.incr(counter, tokens) or 0) - tokens)
+    except ValueError:  # the counter is gone, or was never made
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

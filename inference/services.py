@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
+from accounts.api_limits import count_tokens
 from accounts.models import ApiKey, User
 from billing import ledger
 from inference import relay
@@ -129,7 +130,8 @@ def request_generation(
     """Count the prompt, hold the worst case, insert the row, and queue it on commit.
 
     Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, TooManyAnswers,
-    and what `refuse_repeat` raises; once committed, QueueUnavailable.
+    RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat` raises; once
+    committed, QueueUnavailable.
     """
     if not model.is_available:
         raise ModelUnavailable(
@@ -149,6 +151,9 @@ def request_generation(
         reference=f"generation:{generation_id}",
         api_key=caller.api_key,
     )
+    if caller is not PAGE:
+        reserved_tokens = len(prompt_token_ids) + hold.max_completion_tokens
+        count_tokens(user=user, key=caller.api_key, tokens=reserved_tokens)
     generation = Generation.objects.create(
         id=generation_id,
         user=user,

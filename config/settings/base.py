@@ -201,10 +201,12 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
-# The API. Requests a minute, counted in Redis for all processes together; 429 beyond.
+# The API. Requests and tokens a minute, counted in Redis for all processes together; 429 beyond.
 API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
 API_KEY_REQUESTS_PER_MINUTE = env.int("API_KEY_REQUESTS_PER_MINUTE", default=600)
 API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # before anybody logs in
+API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000_000)
+API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
 API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],

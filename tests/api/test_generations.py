@@ -222,3 +222,37 @@ def test_an_answer_refused_for_want_of_credits_calls_for_an_automatic_top_up(wit
     assert client.post(URL, BODY).status_code == 402
     ((name, arguments),) = take_tasks()
     assert (name, arguments["wallet_id"]) == ("billing.review_spending", bob.wallet.pk)
+
+
+def test_tokens_are_limited_by_key_and_by_user(with_key, login, alice, charlie, settings, one_minute, worker):
+    first, second = with_key(alice), with_key(alice)
+    asked = first.post(URL, BODY, headers={"idempotency-key": "one"}).json()
+    reserved = asked["prompt_tokens"] + 30
+    settings.API_KEY_TOKENS_PER_MINUTE, settings.API_USER_TOKENS_PER_MINUTE = 2 * reserved, 3 * reserved
+    assert first.post(URL, BODY, headers={"idempotency-key": "one"}).json()["id"] == asked["id"]  # a retry is free
+    assert first.post(URL, BODY).status_code == 201
+    held = Hold.objects.filter(state="active").count()
+    refused = first.post(URL, BODY)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert f"{2 * reserved:,} tokens a minute" in refused.json()["detail"]
+    assert 1 <= int(refused["Retry-After"]) <= 60
+    assert Hold.objects.filter(state="active").count() == held == 2
+    assert second.post(URL, BODY).status_code == 429  # the user's third was the one that was refused
+    assert login(charlie).post(URL, BODY).status_code == 201
+
+
+def test_pages_have_no_limit_of_tokens(client, alice, catalogue, settings, worker):
+    settings.API_USER_TOKENS_PER_MINUTE = 0
+    client.force_login(alice)
+    sent = client.post("/send/", {"text": "Hello", "model": DEMO_KEY, "idempotency_key": str(uuid4())})
+    assert (sent.status_code < 400, Generation.objects.count()) == (True, 1)
+
+
+def test_with_the_counter_away_tokens_are_not_limited(alices, settings, monkeypatch):
+    settings.API_USER_TOKENS_PER_MINUTE = 1
+
+    def is_gone(*_arguments, **_options):
+        raise ValueError
+
+    monkeypatch.setattr("accounts.api_limits.cache.incr", is_gone)
+    assert [alices.post(URL, BODY).status_code for _ in range(2)] == [201, 201]

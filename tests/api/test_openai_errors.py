@@ -84,6 +84,15 @@ def test_a_model_that_is_not_here_says_why(ai):
     nothing_was_made()
 
 
+def test_used_up_tokens_are_a_rate_limit_and_the_client_may_try_again(client_of, alice, settings):
+    settings.API_KEY_TOKENS_PER_MINUTE = 0
+    with pytest.raises(openai.RateLimitError) as raised:
+        ask(client_of(alice, max_retries=0))
+    assert error_of(raised) == ("rate_limit_exceeded", None)
+    assert int(raised.value.response.headers["retry-after"]) >= 1
+    nothing_was_made()
+
+
 def test_a_broke_customer_has_no_quota_and_the_client_does_not_try_again(client_of, bob):
     with pytest.raises(openai.RateLimitError) as raised:
         ask(client_of(bob, max_retries=5))

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.billing.guards import GUARDS, Guard
+from tests.guards import GUARDS, Guard
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".local", "__pycache__", ".*_cache")
 TESTS_FAILED = 1  # pytest's exit status; others say that nothing ran
 

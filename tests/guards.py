@@ -1,6 +1,6 @@
 """The guards against the defects that money.md names, and for each the test that must fail without it.
 
-`tests/billing/test_guards.py` takes them away one at a time, in a copy of the project.
+`tests/test_guards.py` takes them away one at a time, in a copy of the project.
 """
 
 from dataclasses import dataclass
