@@ -1,6 +1,6 @@
-"""The guards against the defects that money.md names, and for each the test that must fail without it.
+"""The guards against the defects that money.md names and of the API, and for each the test that must fail without it.
 
-`tests/test_guards.py` takes them away one at a time, in a copy of the project.
+`tests/test_guards.py` takes them away one at a time, in a copy of the project (`-m thorough`).
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,9 @@ CODES = "tests/billing/test_promotions.py"
 REFUNDS = "tests/billing/test_refunds.py"
 WEBHOOKS = "tests/billing/test_stripe_webhooks.py"
 ANSWERS = "tests/inference/test_generation.py"
+RETRIES = "tests/api/test_openai_retries.py"
+CONVERSATIONS = "tests/api/test_conversations.py"
+CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
 
 GUARDS = [
     # Check-then-spend overdraft.
@@ -358,5 +361,102 @@ GUARDS = [
         "if False:",
         REFUNDS,
         "a_large_refund_waits_for_a_second_person",
+    ),
+    # What the API adds: keys, scopes, limits, retries, clients that leave.
+    Guard(
+        "key without its cap",
+        "inference/services.py",
+        "        api_key=caller.api_key,\n",
+        "        api_key=None,\n",
+        CAPS_OF_KEYS,
+        "every_way_of_asking_notes_the_key or keep_within_the_cap",
+    ),
+    Guard(
+        "key without the scope",
+        "inference/api_access.py",
+        "if not has_scope(credential, Scope.CHAT):",
+        "if False:",
+        "tests/test_who_may_open.py",
+        "everybody_opens_what_the_table_says",
+    ),
+    Guard(
+        "key of a suspended user",
+        "accounts/api_auth.py",
+        "if key is None or not key.user.is_active:",
+        "if key is None:",
+        "tests/api/test_keys.py",
+        "a_suspended_user_is_out",
+    ),
+    Guard(
+        "unlimited tokens",
+        "accounts/api_limits.py",
+        "        if before >= limit:",
+        "        if False:",
+        "tests/api/test_generations.py",
+        "tokens_are_limited",
+    ),
+    Guard(
+        "crowd",
+        "inference/services.py",
+        "    ledger.lock_wallet(user=user)  # two clicks at once",
+        "    # two clicks at once",
+        f"tests/api/test_generations.py {RETRIES}",
+        "a_crowd_at_the_same_moment or ten_retries_at_the_same_moment",
+    ),
+    Guard(
+        "retry charged twice",
+        "inference/completions.py",
+        'key = f"api:{hashlib.sha256(question.idempotency_key.encode()).hexdigest()}"',
+        "pass",
+        RETRIES,
+        "a_retry_with_the_same_key",
+    ),
+    Guard(
+        "retry charged twice",
+        "inference/completions.py",
+        "            if earlier is not None:\n                return earlier",
+        "            pass",
+        RETRIES,
+        "time_out_and_retries_are_charged_once",
+    ),
+    Guard(
+        "client that left",
+        "inference/openai_answers.py",
+        "        await in_own_thread(partial(give_up, generation_id=generation.pk, attempt=self.attempt))",
+        "        pass",
+        "tests/api/test_openai_disconnects.py",
+        "drops_a_stream or gives_up_a_plain_request",
+    ),
+    Guard(
+        "connection held while waiting",
+        "inference/following.py",
+        "        finally:\n            connection.close()",
+        "        finally:\n            pass",
+        "tests/api/test_generation_events.py",
+        "events_hold_no_database_connection",
+    ),
+    Guard(
+        "conversation rewritten",
+        "chat/keeping.py",
+        "if answer.role != Role.ASSISTANT or later.filter(role=Role.USER).exists():",
+        "if answer.role != Role.ASSISTANT:",
+        CONVERSATIONS,
+        "only_the_last_answer_is_written_again",
+    ),
+    Guard(
+        "deleted under an answer",
+        "chat/keeping.py",
+        "    if generations.live().exists():",
+        "    if False:",
+        CONVERSATIONS,
+        "is_not_deleted_under_an_answer",
+    ),
+    Guard(
+        "branch of what is being written",
+        "chat/keeping.py",
+        "    if Generation.objects.live().filter(message__in=kept).exists():",
+        "    if False:",
+        CONVERSATIONS,
+        "a_branch_of_an_unfinished_answer",
     ),
 ]

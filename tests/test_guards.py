@@ -1,4 +1,4 @@
-"""Every defect that money.md names is a test that fails without its guard: break it, see red, restore."""
+"""Every defect that money.md names is a test that fails without its guard, and so are those of the API."""
 
 import os
 import shutil
