@@ -24,9 +24,11 @@ class Text(serializers.CharField):
             )  # tells the documentation; Python cuts these too
 
     def to_internal_value(self, data: Any) -> str:
-        """Refuse numbers."""
+        """Refuse numbers, and what is too long before its blanks are cut: the documentation counts them too."""
         if not isinstance(data, str):
             self.fail("invalid")
+        if self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
 
 
