@@ -292,15 +292,16 @@ class Codes(ApiView):
         body=CodeIn,
         body_example={"code": "WELCOME"},
         status=201,
-        errors=(422, 503),
+        errors=(409, 422, 503),
+        parameters=[IDEMPOTENCY_KEY],
     )
     def post(self, request: Request) -> Response:
-        """Credit a promotion code; the answer is its ledger entry. Tries are counted by account and by address: a 429
+        """Credit a promotion code; the answer is its ledger entry. A retry with the same key gets the same entry. Tries are counted by account and by address: a 429
         says how long to wait.
         """
-        code = self.read_body(CodeIn)["code"]
+        key, code = self.read_idempotency_key(), self.read_body(CodeIn)["code"]
         count_code_try(request=request)
-        redemption = promotions.redeem_code(user=self.caller, text=code)
+        redemption = promotions.redeem_code(user=self.caller, text=code, idempotency_key=key)
         return Response(EntryOut(redemption.entry).data, status=201)
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.models import User
 from billing import ledger
-from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState
+from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState, Wallet
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
 MOST_GENERATED = 10_000
@@ -46,10 +46,19 @@ class CodeTerms:
 
 
 @transaction.atomic
-def redeem_code(*, user: User, text: str) -> Redemption:
-    """Credit a code to the user. Raises InvalidCode; a code cannot be used beyond its limits by clicking twice."""
+def redeem_code(*, user: User, text: str, idempotency_key: str = "") -> Redemption:
+    """Credit a code to the user, once for each key; the same key returns what it redeemed.
+
+    Raises InvalidCode, and ledger.IdempotencyConflict for a key that redeemed another code. Without a key a code still
+    cannot be used beyond its limits, but one that may be used twice is used twice by clicking twice.
+    """
     wallet = ledger.lock_wallet(user=user)
-    code = PromotionCode.objects.spelled(text.replace("\x00", "")).select_for_update().first()
+    earlier = _redeemed_before(wallet, idempotency_key)
+    if earlier is not None:
+        if not PromotionCode.objects.spelled(_clean(text)).filter(pk=earlier.code_id).exists():
+            raise ledger.IdempotencyConflict(f"{idempotency_key} redeemed another code")
+        return earlier
+    code = PromotionCode.objects.spelled(_clean(text)).select_for_update().first()
     if code is None:
         raise InvalidCode(_("There is no such code. Check the spelling."))
     used = code.redemptions.filter(wallet=wallet).count()
@@ -66,7 +75,9 @@ def redeem_code(*, user: User, text: str) -> Redemption:
         expires_at=expires_at,
     )
     PromotionCode.objects.filter(pk=code.pk).update(redemptions_count=F("redemptions_count") + 1)
-    return Redemption.objects.create(code=code, wallet=wallet, number=used + 1, entry=entry)
+    return Redemption.objects.create(
+        code=code, wallet=wallet, number=used + 1, entry=entry, idempotency_key=idempotency_key
+    )
 
 
 @transaction.atomic
@@ -117,6 +128,17 @@ def withdraw_code(*, code: PromotionCode, by: User) -> PromotionCode:
         audit.record(actor=by, action="code withdrawn", code=code.code)
     code.refresh_from_db()
     return code
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL takes no NUL."""
+    return text.replace("\x00", "")
+
+
+def _redeemed_before(wallet: Wallet, idempotency_key: str) -> Redemption | None:
+    if not idempotency_key:
+        return None
+    return wallet.redemptions.select_related("entry").filter(idempotency_key=idempotency_key).first()
 
 
 def _fields_of(terms: CodeTerms) -> dict[str, Any]:

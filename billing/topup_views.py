@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.http import Request
-from billing import limits, promotions, sandbox, topups
+from billing import ledger, limits, promotions, sandbox, topups
 from billing.models import Package, TopUp
 from billing.payments import PaymentError
 from billing.templatetags.money import format_credits
@@ -84,9 +84,13 @@ def redeem(request: Request) -> HttpResponse:
     text = request.POST.get("code", "")[:60]
     try:
         limits.count_code_try(request=request)
-        redemption = promotions.redeem_code(user=request.user, text=text)
+        key = request.POST.get("idempotency_key", "")[:64].replace("\x00", "")
+        redemption = promotions.redeem_code(user=request.user, text=text, idempotency_key=key)
     except promotions.InvalidCode as error:
         return _buy_page(request, code_error=str(error), code=text, status=422)
+    except ledger.IdempotencyConflict:
+        message = _("This form was already sent with another code. Send it again.")
+        return _buy_page(request, code_error=message, code=text, status=409)
     except limits.TooManyTries as error:
         return _wait_page(request, error.wait_seconds, code=text)
     except limits.CannotCount:

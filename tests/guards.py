@@ -177,10 +177,18 @@ GUARDS = [
     Guard(
         "code twice",
         "billing/promotions.py",
-        'spelled(text.replace("\\x00", "")).select_for_update().first()',
-        'spelled(text.replace("\\x00", "")).first()',
+        "spelled(_clean(text)).select_for_update().first()",
+        "spelled(_clean(text)).first()",
         CODES,
         "the_last_redemption_of_a_code_goes_to_one",
+    ),
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        "    if earlier is not None:\n        if not PromotionCode",
+        "    if False:\n        if not PromotionCode",
+        CODES,
+        "with_one_key_is_used_once",
     ),
     # A forged webhook, or one signed with an empty secret.
     Guard(

@@ -238,12 +238,16 @@ class PromotionCode(models.Model):
 
 
 class Redemption(models.Model):
-    """One use of a code by one user; `number` counts that user's uses, so two at once collide."""
+    """One use of a code by one user; `number` counts that user's uses, so two at once collide.
+
+    `idempotency_key` names the request that made it, so that a retry finds it; empty where none was sent.
+    """
 
     code = models.ForeignKey(PromotionCode, on_delete=models.PROTECT, related_name="redemptions")
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="redemptions")
     number = models.PositiveSmallIntegerField()
     entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="redemption")
+    idempotency_key = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -251,6 +255,11 @@ class Redemption(models.Model):
         verbose_name_plural = _("redemptions")
         constraints = [
             models.UniqueConstraint(name="billing_redemption_once_a_number", fields=["code", "wallet", "number"]),
+            models.UniqueConstraint(
+                name="billing_redemption_once_a_key",
+                fields=["wallet", "idempotency_key"],
+                condition=~Q(idempotency_key=""),
+            ),
         ]
 
     def __str__(self) -> str:

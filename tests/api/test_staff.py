@@ -248,14 +248,14 @@ def test_refunding_twice_at_once_refunds_once(login, finance, charged, faults):
 
 def test_a_code_is_made_used_and_withdrawn(login, finance, alice):
     client = login(finance)
-    body = {"code": "welcome", "credits_microcredits": CREDIT, "most_redemptions": 2}
+    body, other = {"code": "welcome", "credits_microcredits": CREDIT, "most_redemptions": 2}, {"idempotency-key": "2"}
     made = client.post(f"{ADMIN}/codes", body)
     assert (made.status_code, made.json()["code"]) == (201, "WELCOME")
     assert client.post(f"{ADMIN}/codes", body).status_code == 409
-    assert login(alice).post("/api/v1/codes", {"code": "welcome"}).status_code == 201
+    assert login(alice).post("/api/v1/codes", {"code": "welcome"}, **KEY).status_code == 201
     withdrawn = client.post(f"{ADMIN}/codes/{made.json()['id']}/withdraw").json()
     assert (withdrawn["is_active"], withdrawn["redemptions_count"]) == (False, 1)
-    assert login(alice).post("/api/v1/codes", {"code": "welcome"}).status_code == 422
+    assert login(alice).post("/api/v1/codes", {"code": "welcome"}, headers=other).status_code == 422
     assert [code["code"] for code in client.get(f"{ADMIN}/codes?code=Welcome").json()["results"]] == ["WELCOME"]
     actions = AuditEvent.objects.filter(action__startswith="code ").order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["code created", "code withdrawn"]

@@ -244,22 +244,40 @@ def test_a_provider_that_is_away_is_a_503_and_the_same_key_tries_again(login, al
     assert TopUp.objects.count() == 1
 
 
+def redeem(client, code, key=None):
+    return client.post("/api/v1/codes", {"code": code}, headers={"idempotency-key": key or str(uuid4())})
+
+
+def test_a_retry_of_a_code_gets_the_same_entry_and_another_code_a_409(login, alice, charlie, faults):
+    for code in ("TWICE", "OTHER"):
+        PromotionCode.objects.create(code=code, credits_microcredits=CREDIT, most_per_user=2)
+    client = login(alice)
+    first, again = redeem(client, "twice", "k"), redeem(client, " TWICE", "k")
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert redeem(client, "other", "k").json()["code"] == "idempotency_conflict"
+    assert client.get("/api/v1/wallet").json()["balance_microcredits"] == 101 * CREDIT
+    assert redeem(login(charlie), "twice", "k").status_code == 201
+    assert redeem(client, "twice", "l").json()["id"] != first.json()["id"]
+    assert client.post("/api/v1/codes", {"code": "twice"}).status_code == 400
+    assert faults() == []
+
+
 def test_a_code_is_redeemed_once(login, alice, faults):
     PromotionCode.objects.create(code="WELCOME", credits_microcredits=CREDIT)
     client = login(alice)
-    answer = client.post("/api/v1/codes", {"code": " welcome "})
+    answer = redeem(client, " welcome ")
     assert (answer.status_code, answer.json()["amount_microcredits"]) == (201, CREDIT)
     for code in ("welcome", "nothing"):
-        refused = client.post("/api/v1/codes", {"code": code})
+        refused = redeem(client, code)
         assert (refused.status_code, refused.json()["code"]) == (422, "refused")
-    assert client.post("/api/v1/codes", {"code": "a\x00b"}).status_code == 400
+    assert redeem(client, "a\x00b").status_code == 400
     assert client.get("/api/v1/wallet").json()["balance_microcredits"] == 101 * CREDIT
     assert faults() == []
 
 
 def test_guessing_codes_is_limited(login, alice, one_minute):
     client = login(alice)
-    answers = [client.post("/api/v1/codes", {"code": str(uuid4())}) for _ in range(11)]
+    answers = [redeem(client, str(uuid4())) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [422] * 10 + [429]
     assert int(answers[-1]["Retry-After"]) == answers[-1].json()["wait_seconds"] > 0
 

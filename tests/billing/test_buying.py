@@ -210,6 +210,21 @@ def test_a_code_is_redeemed_in_the_page(client, buyer):
     assert "already" in again.content.decode()
 
 
+def test_a_double_click_on_a_code_shows_that_it_worked(client, buyer):
+    PromotionCode.objects.create(code="WELCOME", credits_microcredits=5 * CREDIT)
+    PromotionCode.objects.create(code="OTHER", credits_microcredits=5 * CREDIT)
+    key = client.get(reverse("billing:buy")).context["new_key"]
+    form = {"code": "welcome", "idempotency_key": key}
+    assert [client.post(reverse("billing:redeem"), form).status_code for _ in range(2)] == [302, 302]
+    other = client.post(reverse("billing:redeem"), form | {"code": "other"})
+    assert (other.status_code, "Send it again" in other.content.decode()) == (409, True)
+    assert balance(buyer) == 5 * CREDIT
+    assert (
+        client.post(reverse("billing:redeem"), form | {"code": "other", "idempotency_key": "\x00" * 99}).status_code
+        == 302
+    )
+
+
 def redeem(client, code, **where):
     return client.post(reverse("billing:redeem"), {"code": code}, **where)
 

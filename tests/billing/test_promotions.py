@@ -85,6 +85,17 @@ def test_a_code_redeemed_many_times_at_once_by_one_user_gives_once(bob, faults):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_code_for_two_uses_sent_many_times_at_once_with_one_key_is_used_once(bob, faults):
+    make_code(most_per_user=2)
+    results = at_once(8, lambda _n: redeem_code(user=bob, text="WELCOME", idempotency_key="k").pk)
+    assert len(set(results)) == 1
+    assert balance(bob) == 5 * CREDIT
+    redeem_code(user=bob, text="welcome", idempotency_key="l")
+    assert balance(bob) == 10 * CREDIT
+    assert faults() == []
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_last_redemption_of_a_code_goes_to_one_of_many_users(catalogue, faults):
     make_code(most_redemptions=3)
     users = [UserFactory() for _ in range(10)]
