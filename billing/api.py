@@ -296,8 +296,8 @@ class Codes(ApiView):
         parameters=[IDEMPOTENCY_KEY],
     )
     def post(self, request: Request) -> Response:
-        """Credit a promotion code; the answer is its ledger entry. A retry with the same key gets the same entry. Tries are counted by account and by address: a 429
-        says how long to wait.
+        """Credit a promotion code; the answer is its ledger entry. A retry with the same key gets the same entry.
+        Tries are counted by account and by address: a 429 says how long to wait.
         """
         key, code = self.read_idempotency_key(), self.read_body(CodeIn)["code"]
         count_code_try(request=request)
