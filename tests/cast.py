@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import factory
 from allauth.account.models import EmailAddress
@@ -11,6 +12,8 @@ from django.db import connection
 from accounts.models import User
 from billing import ledger
 from billing.models import EntryKind
+from chat.models import Conversation
+from inference.models import CatalogueModel, Generation
 
 PASSWORD = "correct horse battery staple"
 CREDIT = 1_000_000
@@ -41,6 +44,35 @@ def fund(user: User, microcredits: int, key: str = "") -> None:
         idempotency_key=key or f"test-fund:{user.pk}:{microcredits}",
         reason="test",
     )
+
+
+def answered_talk(user: User, model: CatalogueModel) -> Conversation:
+    """A conversation of one question, and an answer that was charged."""
+    reference = f"talk:{uuid4()}"
+    hold = ledger.hold(user=user, model_key=model.key, prompt_tokens=20, max_completion_tokens=10, reference=reference)
+    hold = ledger.settle(hold_id=hold.pk, completion_tokens=3)
+    generation = Generation.objects.create(
+        user=user,
+        model=model,
+        hold=hold,
+        idempotency_key=reference,
+        inputs_hash="h",
+        state="completed",
+        prompt_tokens=hold.prompt_tokens,
+        max_completion_tokens=10,
+        requested_completion_tokens=10,
+        temperature=0,
+        top_p=1,
+        top_k=1,
+        seed=1,
+        text="secret answer",
+        completion_tokens=3,
+        ended_at=hold.closed_at,
+    )
+    talk = Conversation.objects.create(user=user, model=model, title="secret talk")
+    talk.messages.create(role="user", text="secret question")
+    talk.messages.create(role="assistant", text="secret answer", generation=generation)
+    return talk
 
 
 def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:

@@ -17,13 +17,9 @@ from accounts import api_keys
 from accounts.api_sessions import open_session
 from accounts.models import Scope, User
 from accounts.roles import FINANCE, OPERATOR, SUPPORT
-from billing import ledger
 from billing.models import SavedCard
 from billing.topups import offer_of_amount, start_topup
-from chat.models import Conversation
-from inference.models import Generation
-from tests.billing.test_ledger import open_hold
-from tests.cast import UserFactory
+from tests.cast import UserFactory, answered_talk
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
@@ -139,18 +135,11 @@ def things(alice, catalogue, settings):
     """Something of alice's for each name in a path."""
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe_payments.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
-    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
-    generation = Generation.objects.create(
-        user=alice, model=catalogue, hold=hold, idempotency_key="k", inputs_hash="h", state="completed",
-        prompt_tokens=hold.prompt_tokens, max_completion_tokens=10, requested_completion_tokens=10, temperature=0,
-        top_p=1, top_k=1, seed=1, text="secret answer", completion_tokens=3, ended_at=hold.closed_at,
-    )  # fmt: skip
-    talk = Conversation.objects.create(user=alice, model=catalogue, title="secret talk")
-    talk.messages.create(role="user", text="secret question")
-    message = talk.messages.create(role="assistant", text="secret answer", generation=generation)
+    talk = answered_talk(alice, catalogue)
+    message = talk.messages.last()
     return {
-        "hold_id": hold.pk,
-        "generation_id": generation.pk,
+        "hold_id": message.generation.hold_id,
+        "generation_id": message.generation_id,
         "conversation_id": talk.pk,
         "message_id": message.pk,
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,

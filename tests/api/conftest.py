@@ -10,13 +10,10 @@ from rest_framework.test import APIClient
 from accounts import api_keys
 from accounts.api_sessions import open_session
 from accounts.models import Scope, User
-from billing import ledger
-from chat.models import Conversation
-from inference.models import Generation
 
 # The OpenAI tests' own fixtures live beside them; naming them here makes them known to pytest.
 from tests.api.openai_fixtures import _live, ai, client_of, engine, http, key_of, paid, server  # noqa: F401
-from tests.billing.test_ledger import open_hold
+from tests.cast import answered_talk
 
 
 class Client(APIClient):
@@ -68,14 +65,5 @@ def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def talk(alice, catalogue):
-    """A conversation with an answer that was charged."""
-    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
-    generation = Generation.objects.create(
-        user=alice, model=catalogue, hold=hold, idempotency_key="k", inputs_hash="h", state="completed",
-        prompt_tokens=hold.prompt_tokens, max_completion_tokens=10, requested_completion_tokens=10, temperature=0,
-        top_p=1, top_k=1, seed=1, text="secret answer", completion_tokens=3, ended_at=hold.closed_at,
-    )  # fmt: skip
-    talk = Conversation.objects.create(user=alice, model=catalogue, title="secret talk")
-    talk.messages.create(role="user", text="secret question")
-    talk.messages.create(role="assistant", text="secret answer", generation=generation)
-    return talk
+    """A conversation of alice's with an answer that was charged."""
+    return answered_talk(alice, catalogue)
