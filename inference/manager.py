@@ -240,6 +240,7 @@ class ModelManager:
         with self._changed:
             while True:
                 if left.is_set():
+                    self._changed.notify_all()  # the loading may wait for room on behalf of nobody now
                     raise LeftWhileWaiting
                 if self._is_closed:
                     raise ManagerClosed
