@@ -11,7 +11,8 @@ The first start installs into .venv beside this file and converts the demo model
 one takes seconds. Data, logs and runtime.json lie in .local beside this file.
 
 Environment: DATABASE_URL and REDIS_URL name servers of your own, TALLY_LOCAL_DIR another place for .local;
-TALLY_PREFER_WHEELS=1 prefers the embedded servers to the system's. All variables are passed on to Tally.
+TALLY_PREFER_WHEELS=1 prefers the embedded servers to the system's; WEB_WORKERS and GPU_WORKER_THREADS size the web
+server and the GPU worker. All variables are passed on to Tally.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
-from accounts import audit
+from accounts import audit, sql
 from accounts.models import ApiKey, User
 
 MARK = "tly_"
@@ -19,6 +19,7 @@ PREFIX_LENGTH = 10
 SECRET_LENGTH = 43  # of 62 letters and digits: 256 bits
 MOST_KEYS = 50
 USED_AGAIN_SECONDS = 60  # `last_used_at` is written at most this often
+FIND_KEY = "SELECT {key}, {user} FROM accounts_apikey k JOIN accounts_user u ON u.id = k.user_id WHERE k.prefix = %s"
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -70,8 +71,12 @@ def find_key(text: str) -> ApiKey | None:
     prefix, _underscore, secret = text.removeprefix(MARK).partition("_")
     if len(prefix) != PREFIX_LENGTH or len(secret) != SECRET_LENGTH or not f"{prefix}{secret}".isascii():
         return None
-    key = ApiKey.objects.select_related("user").filter(prefix=prefix).first()
-    if key is None or not constant_time_compare(key.secret_hash, _hash(text)):
+    row = sql.fetch_one(FIND_KEY.format(key=sql.columns(ApiKey, "k"), user=sql.columns(User, "u")), [prefix])
+    if row is None:
+        return None
+    key = sql.instance(ApiKey, row[: sql.width(ApiKey)])
+    key.user = sql.instance(User, row[sql.width(ApiKey) :])
+    if not constant_time_compare(key.secret_hash, _hash(text)):
         return None
     return key if key.is_live else None
 

@@ -1,18 +1,20 @@
 """How often: requests and tokens of the API by user and key, and tries at the doors by address and account.
 
-Counted by django-ratelimit in Redis, in fixed windows, for all processes together. With Redis away the API stays open
-(what costs credits is limited by credits) and the doors stay shut.
+Counted in Redis, in fixed windows, for all processes together; at the doors by django-ratelimit. With Redis away the
+API stays open (what costs credits is limited by credits) and the doors stay shut.
 """
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
+from django_redis import get_redis_connection
 from rest_framework import exceptions
 
 from accounts.api_problems import BY_STATUS, Problem
@@ -51,46 +53,55 @@ def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> Non
     Without a user the address is counted. Raises RateLimited.
     """
     if user is None:
-        counted = [("api-address", client_address(request), settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
+        counted = [(f"api-address:{client_address(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
     else:
-        counted = [("api-user", str(user.pk), settings.API_USER_REQUESTS_PER_MINUTE)]
+        counted = [(f"api-user:{user.pk}", settings.API_USER_REQUESTS_PER_MINUTE)]
         if key is not None:
-            counted.append(("api-key", str(key.pk), settings.API_KEY_REQUESTS_PER_MINUTE))
-    usages = [usage for name, value, limit in counted if (usage := _count(name, value, f"{limit}/m"))]
-    if not usages:
+            counted.append((f"api-key:{key.pk}", settings.API_KEY_REQUESTS_PER_MINUTE))
+    now = int(time.time())
+    counts = _count_in_minute([name for name, _limit in counted], 1, now)
+    if counts is None:
         return
-    tightest = min(usages, key=lambda usage: usage["limit"] - usage["count"])
-    request.rate_usage = Usage(
-        tightest["limit"], max(0, tightest["limit"] - tightest["count"]), max(1, tightest["time_left"])
+    limit, remaining = min(
+        ((limit, limit - count) for (_name, limit), count in zip(counted, counts, strict=True)),
+        key=lambda limit_and_rest: limit_and_rest[1],
     )
-    if any(usage["should_limit"] for usage in usages):
-        raise RateLimited(max(usage["time_left"] for usage in usages if usage["should_limit"]))
+    request.rate_usage = Usage(limit, max(0, remaining), 60 - now % 60)
+    if remaining < 0:
+        raise RateLimited(60 - now % 60)
 
 
 def count_tokens(*, user: User, key: ApiKey | None, tokens: int) -> None:
-    """Count the tokens that a request reserves: its prompt, and the most that its answer may have.
+    """Count the tokens that a request asks for: its prompt, and the most that its answer may have.
 
     Raises RateLimited when the minute was used up before; what begins within the limit may go beyond it.
     """
-    now = int(time.time())
-    counted = [(f"user:{user.pk}", settings.API_USER_TOKENS_PER_MINUTE)]
+    counted = [(f"api-tokens:user:{user.pk}", settings.API_USER_TOKENS_PER_MINUTE)]
     if key is not None:
-        counted.append((f"key:{key.pk}", settings.API_KEY_TOKENS_PER_MINUTE))
-    for name, limit in counted:
-        before = _add_tokens(f"api-tokens:{name}:{now // 60}", tokens)
-        if before >= limit:
+        counted.append((f"api-tokens:key:{key.pk}", settings.API_KEY_TOKENS_PER_MINUTE))
+    now = int(time.time())
+    counts = _count_in_minute([name for name, _limit in counted], tokens, now)
+    for (_name, limit), count in zip(counted, counts or [], strict=False):
+        if count - tokens >= limit:
             text = _("{limit} tokens a minute are allowed here, and they are used up. Wait {seconds} seconds.")
             wait = 60 - now % 60
             raise RateLimited(wait, text.format(limit=f"{limit:,}", seconds=wait))
 
 
-def _add_tokens(counter: str, tokens: int) -> int:
-    """How many were counted before these; 0 with Redis away."""
-    cache.add(counter, 0, timeout=120)
+def _count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None:
+    """Add to the counters of the current minute, all in one round trip; how they stand, or None with Redis away.
+
+    Every request of the API waits for it: django-ratelimit, which counts at the doors below, takes two a counter.
+    """
     try:
-        return max(0, (cache.incr(counter, tokens) or 0) - tokens)
-    except ValueError:  # the counter is gone, or was never made
-        return 0
+        with get_redis_connection().pipeline(transaction=False) as pipeline:
+            for name in names:
+                counter = cache.make_key(f"{name}:{now // 60}")
+                pipeline.incrby(counter, amount)
+                pipeline.expire(counter, 120)
+            return [int(count) for count in pipeline.execute()[::2]]
+    except redis.RedisError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

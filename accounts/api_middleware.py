@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.http import ConditionalGetMiddleware
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
@@ -74,5 +74,7 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
             response.headers[name] = value
     if not response.has_header("Cache-Control"):
         response.headers["Cache-Control"] = "private, no-cache"  # kept, and asked for again with its ETag
+    if not response.streaming and not response.has_header("Content-Length"):
+        response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
     patch_vary_headers(response, ["Authorization"])
     return _conditional.process_response(request, cast(Any, response))

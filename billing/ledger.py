@@ -194,7 +194,7 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def hold(
     *,
     user: User,
@@ -249,7 +249,7 @@ def hold(
     return draft
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold.
 
@@ -282,7 +282,7 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     return open_hold
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def release(*, hold_id: UUID, expired: bool = False) -> Hold:
     """Free a hold without a charge. Doing it again changes nothing; raises HoldClosed if it was settled."""
     open_hold = _lock_hold(hold_id)

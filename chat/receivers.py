@@ -2,19 +2,26 @@
 
 from typing import Any
 
+from django.db import connection
 from django.dispatch import receiver
 
 from accounts.closing import account_closing
 from accounts.models import User
-from chat.models import Conversation, Message
+from chat.models import Conversation
 from inference.models import Generation
 from inference.services import generation_ended
+
+SAVE_TEXT = "UPDATE chat_message SET text = %s WHERE generation_id = %s"
 
 
 @receiver(generation_ended, dispatch_uid="chat.save_answer")
 def save_answer(generation: Generation, **_kwargs: Any) -> None:
-    """Put the final text into the message, in the transaction that settles it."""
-    Message.objects.filter(generation=generation).update(text=generation.text)
+    """Put the final text into the message, in the transaction that settles it.
+
+    In SQL, since it runs for every answer of the API too, which has none (docs/adr/0010).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(SAVE_TEXT, [generation.text, generation.pk])
 
 
 @receiver(account_closing, dispatch_uid="chat.erase_conversations")

@@ -16,7 +16,8 @@ from accounts.http import in_thread
 from chat.markdown import StreamingMarkdown
 from inference import relay
 from inference.models import Generation, GenerationState
-from inference.services import queue_position
+from inference.queueing import find_place
+from inference.relay_reader import follow
 
 WAIT_SECONDS = 2.0  # how often a silent stream looks into the database
 
@@ -39,7 +40,7 @@ async def stream_answer(
     events = _Events(last_event_id)
     if not last_event_id:
         yield _event("start", "")
-    async with aclosing(relay.follow(generation_id, relay.BEGINNING, WAIT_SECONDS)) as batches:
+    async with aclosing(follow(generation_id, relay.BEGINNING, WAIT_SECONDS)) as batches:
         async for chunks in batches:
             if any(chunk.state for chunk in chunks):
                 break
@@ -88,8 +89,7 @@ def _progress(generation_id: UUID) -> Progress:
     generation = Generation.objects.get(pk=generation_id)
     status = ""
     if generation.state == GenerationState.QUEUED:
-        ahead = queue_position(generation)
-        status = _("{ahead} ahead of you").format(ahead=ahead) if ahead else _("Waiting for the model…")
+        status = find_place(generation).describe()
     return Progress(generation.is_live, status)
 
 

@@ -5,14 +5,18 @@ import os
 import threading
 import warnings
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
 # WhiteNoise hands files over as synchronous iterators, which Django serves from a thread and warns about.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
-application = get_asgi_application()
+django.setup(set_prefix=False)
+
+from config.handlers import Dispatcher  # noqa: E402  wants the settings
+
+application = Dispatcher()
 
 
 def _warm_up() -> None:

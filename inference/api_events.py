@@ -17,7 +17,7 @@ from inference import relay
 from inference.api_serializers import GenerationOut
 from inference.following import follow_to_end, in_own_thread
 from inference.models import Generation, GenerationState
-from inference.services import queue_position
+from inference.queueing import find_place
 
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}")
 
@@ -50,8 +50,10 @@ def _look(generation_id: UUID) -> dict[str, Any]:
     generation = Generation.objects.get(pk=generation_id)
     if not generation.is_live:
         return {}
-    is_queued = generation.state == GenerationState.QUEUED
-    return {"state": generation.state} | ({"ahead": queue_position(generation)} if is_queued else {})
+    if generation.state != GenerationState.QUEUED:
+        return {"state": generation.state}
+    place = find_place(generation)
+    return {"state": generation.state, "ahead": place.ahead, "wait_seconds": place.wait_seconds}
 
 
 def _describe(generation_id: UUID) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from accounts.models import User
 from billing.charges import Charge, read_charge
 from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
+from inference.hot_path import read_generation
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import Prompt
 from inference.services import (
@@ -97,7 +98,7 @@ def give_up(*, generation_id: UUID, attempt: int | None) -> None:
 
 def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
     """The generation as it stands, and what it has cost."""
-    generation = Generation.objects.get(pk=generation_id)
+    generation = read_generation(generation_id)
     return generation, read_charge(hold_id=generation.hold_id)
 
 

@@ -13,6 +13,7 @@ from django.db import connection
 
 from inference import relay
 from inference.models import Generation
+from inference.relay_reader import follow
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,10 @@ async def in_own_thread(function: Callable[[], T]) -> T:
 
 async def follow_to_end(generation_id: UUID, after: str = relay.BEGINNING) -> AsyncGenerator[list[relay.Chunk]]:
     """Yield the entries after `after` as they come, an empty list while none do; ends when the answer has ended."""
-    async with aclosing(relay.follow(generation_id, after, WAIT_SECONDS)) as batches:
+    async with aclosing(follow(generation_id, after, WAIT_SECONDS)) as batches:
         async for chunks in batches:
-            yield [chunk for chunk in chunks if not chunk.state]
+            if not chunks or any(chunk.text or chunk.notice for chunk in chunks):
+                yield chunks
             if any(chunk.state for chunk in chunks):
                 return
             if not chunks and not await in_own_thread(lambda: _is_live(generation_id)):

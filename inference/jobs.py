@@ -21,6 +21,8 @@ class Job:
     """`stop` ends it at a customer's wish, `abandon` because it is lost or too late, `hand_back` before it began."""
 
     generation_id: UUID
+    model_key: str
+    user_id: int
     started: float = field(default_factory=time.monotonic)
     stopped: threading.Event = field(default_factory=threading.Event)
     abandoned_because: str = ""

@@ -14,6 +14,11 @@ from django.utils.translation import gettext_lazy as _
 from inference.engine.base import MAX_TOP_K
 
 
+def queue_of(model_key: str) -> str:
+    """The Celery queue that the GPU workers of this model listen on."""
+    return f"generate.{model_key}"
+
+
 class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
     """Reads of the catalogue."""
 
@@ -60,8 +65,8 @@ class CatalogueModel(models.Model):
 
     @property
     def queue(self) -> str:
-        """The Celery queue that its GPU workers listen on."""
-        return f"generate.{self.key}"
+        """See `queue_of`."""
+        return queue_of(self.key)
 
 
 class GenerationState(models.TextChoices):
@@ -94,15 +99,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         limit = timezone.now() - timedelta(seconds=settings.WORKER_SILENT_SECONDS)
         return self.filter(state=GenerationState.RUNNING, heartbeat_at__lt=limit)
 
-    def claim(self, generation_id: uuid.UUID) -> bool:
-        """Move one row from queued to running. False means that another worker, or Stop, was first."""
-        now = timezone.now()
-        return (
-            self.filter(pk=generation_id, state=GenerationState.QUEUED).update(
-                state=GenerationState.RUNNING, started_at=now, heartbeat_at=now
-            )
-            == 1
-        )
+    def unclaimed(self, model_key: str) -> "GenerationQuerySet":
+        """Queued rows of this model that no worker has taken for QUEUE_LOOK_SECONDS, whatever became of their tasks."""
+        limit = timezone.now() - timedelta(seconds=settings.QUEUE_LOOK_SECONDS)
+        return self.filter(model_id=model_key, state=GenerationState.QUEUED, enqueued_at__lt=limit)
 
     def hand_back(self, generation_id: uuid.UUID, state: GenerationState) -> bool:
         """Move one row in `state` back to queued, as if nobody had taken it. False: it has ended, or Stop was first.

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from inference.engine.base import MAX_TOP_K
+from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
 from inference.prompts import InvalidPrompt, Prompt, RawText, Turn, turns_of
@@ -93,7 +94,7 @@ def find_model(key: object) -> CatalogueModel:
     """The model that customers know by this name. Raises OpenAIError, 404, as OpenAI does."""
     if not isinstance(key, str):
         raise _invalid_type("model", _("a string"))
-    model = None if "\x00" in key or not _is_text(key) else CatalogueModel.objects.offered().filter(key=key).first()
+    model = None if "\x00" in key or not _is_text(key) else read_offered_model(key)
     if model is None:
         message = _("There is no model “{key}”. GET /v1/models lists them.").format(key=key[:100])
         raise OpenAIError(404, "model_not_found", message, "model")

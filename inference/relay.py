@@ -3,18 +3,18 @@
 An entry holds `text` and `tokens` (the running count). The last entry holds `state`. Entry ids are the ids of the
 server-sent events, so a reader that comes back names the last one it saw, misses nothing and repeats nothing. The
 relay carries no money: when Redis is away, the answer goes on and is saved whole.
+
+Writing is here; `relay_reader` reads.
 """
 
-import asyncio
 import logging
+import threading
 import time
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from uuid import UUID
 
 import redis
-import redis.asyncio
 from django.conf import settings
 from redis.client import PubSub
 
@@ -22,17 +22,28 @@ logger = logging.getLogger(__name__)
 
 STOP_CHANNEL = "generation-stops"
 BEGINNING = "0-0"
+Entry = dict[str, str | int]
+END_SECONDS = 10.0  # how long `end` waits for its entry: longer than the time-outs of a Redis that is away
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One entry: its id, the text it adds, the tokens so far, a notice to show while waiting, and the end state."""
+    """One entry: its id, the text it adds, the tokens so far, a notice to show while waiting, and the end state.
+
+    `at` is how many characters of the answer came before `text`. Should Redis take an entry and its confirmation be
+    lost, the text is sent again: by its place readers know what they have.
+    """
 
     id: str
     text: str
+    at: int
     tokens: int
     notice: str
     state: str
+
+    def after(self, seen: int) -> "Chunk":
+        """The chunk without what somebody who has the first `seen` characters has already."""
+        return self if seen <= self.at else replace(self, text=self.text[seen - self.at :], at=seen)
 
 
 @cache
@@ -42,83 +53,146 @@ def connection() -> "redis.Redis":
 
 
 class RelayWriter:
-    """Writes one generation's stream, a few tens of milliseconds of text at a time."""
+    """Writes one generation's stream: what comes within a few tens of milliseconds goes out as one entry."""
 
     def __init__(self, generation_id: UUID) -> None:
-        self._key = _stream_key(generation_id)
+        self.key = stream_key(generation_id)
+        self.is_new = True  # the stream has no lifetime yet
+        self.due_at = 0.0
+        self.ended = threading.Event()
         self._text = ""
+        self._at = 0
         self._tokens = 0
-        self._written_at = 0.0
+        self._notice = ""
+        self._state = ""
 
     def write(self, text: str, tokens: int) -> None:
         """Add text; it goes out with the next entry."""
-        self._text += text
-        self._tokens = tokens
-        if self._text and time.monotonic() - self._written_at >= settings.RELAY_COALESCE_SECONDS:
-            self._flush()
+        if text:
+            with _outbox.changed:
+                self._text += text
+                self._tokens = tokens
+                _outbox.put(self)
 
     def notice(self, text: str) -> None:
         """Tell who waits what they wait for."""
-        self._add({"notice": text})
+        with _outbox.changed:
+            self._notice = text
+            _outbox.put(self)
 
     def end(self, state: str) -> None:
-        """Write what is left and the terminal entry, and let the stream expire."""
+        """Write what is left and the terminal entry, and let the stream expire. Returns when it is there."""
+        with _outbox.changed:
+            self._state = state
+            self.due_at = 0.0
+            _outbox.put(self)
+        self.ended.wait(END_SECONDS)
+
+    def take(self) -> Entry:
+        """What the next entry says. The outbox is locked."""
+        entry: Entry = {}
         if self._text:
-            self._flush()
-        self._add({"state": state})
+            entry |= {"text": self._text, "at": self._at, "tokens": self._tokens}
+        if self._notice:
+            entry["notice"] = self._notice
+        if self._state:
+            entry["state"] = self._state
+        self._at += len(self._text)
+        self._text = self._notice = ""
+        return entry
 
-    def _flush(self) -> None:
-        if self._add({"text": self._text, "tokens": self._tokens}):
-            self._text = ""
-        self._written_at = time.monotonic()
+    def give_back(self, entry: Entry) -> None:
+        """Keep text that may not have gone out for a later entry. The outbox is locked."""
+        text = str(entry.get("text", ""))
+        self._text = text + self._text
+        self._at -= len(text)
 
-    def _add(self, fields: dict[str, str | int]) -> bool:
-        """Append an entry; False when Redis is away, and the text then goes out with a later one."""
-        try:
-            with connection().pipeline(transaction=False) as pipeline:
-                pipeline.xadd(self._key, fields)  # type: ignore[arg-type]
-                pipeline.expire(self._key, settings.RELAY_LIFETIME_SECONDS)
-                pipeline.execute()
-        except redis.RedisError as error:
-            logger.warning("relay: Redis is away (%s), the answer goes on", type(error).__name__)
-            return False
-        return True
+
+class _Outbox:
+    """What the writers of this process want to send: one thread sends all of it, many entries in a round trip.
+
+    With hundreds of streams, a round trip for each entry would cost more than writing the answers (docs/adr/0017).
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._waiting: dict[RelayWriter, None] = {}  # in the order they came
+        self._thread: threading.Thread | None = None
+
+    def put(self, writer: RelayWriter) -> None:
+        """Have a writer's entry sent when it is due. The outbox is locked."""
+        if self._thread is None or not self._thread.is_alive():  # a process that was forked has none
+            self._thread = threading.Thread(target=self._work, name="relay-outbox", daemon=True)
+            self._thread.start()
+        is_first = not self._waiting
+        self._waiting[writer] = None
+        if is_first or not writer.due_at:
+            self.changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                entries = self._take_due()
+            try:
+                _send(entries)
+            except redis.RedisError as error:
+                logger.warning("relay: Redis is away (%s), the answers go on", type(error).__name__)
+                with self.changed:
+                    self._keep(entries)
+            for writer, entry in entries:
+                if "state" in entry:
+                    writer.ended.set()
+            time.sleep(settings.RELAY_PAUSE_SECONDS)
+
+    def _take_due(self) -> "list[tuple[RelayWriter, Entry]]":
+        """Wait until something is due, and take all that is. The outbox is locked."""
+        while True:
+            now = time.monotonic()
+            due = [writer for writer in self._waiting if writer.due_at <= now]
+            if due:
+                break
+            next_at = min((writer.due_at for writer in self._waiting), default=None)
+            self.changed.wait(None if next_at is None else next_at - now)
+        for writer in due:
+            del self._waiting[writer]
+            writer.due_at = now + settings.RELAY_COALESCE_SECONDS
+        return [(writer, writer.take()) for writer in due]
+
+    def _keep(self, entries: "list[tuple[RelayWriter, Entry]]") -> None:
+        """Try again later, but not for an answer that has ended: its readers find it in the database."""
+        for writer, entry in entries:
+            if "state" not in entry:
+                writer.give_back(entry)
+                writer.due_at = time.monotonic() + 1.0
+                self._waiting[writer] = None
+
+
+_outbox = _Outbox()
+
+
+def _send(entries: "list[tuple[RelayWriter, Entry]]") -> None:
+    with connection().pipeline(transaction=False) as pipeline:
+        for writer, entry in entries:
+            pipeline.xadd(writer.key, entry)  # type: ignore[arg-type]
+            if writer.is_new or "state" in entry:
+                pipeline.expire(writer.key, settings.RELAY_LIFETIME_SECONDS)
+        pipeline.execute()
+    for writer, _entry in entries:
+        writer.is_new = False
 
 
 def read_text(generation_id: UUID) -> tuple[str, int]:
     """The text and token count that were written so far; empty when Redis is away or the stream has expired."""
     try:
-        entries = connection().xrange(_stream_key(generation_id))
+        entries = connection().xrange(stream_key(generation_id))
     except redis.RedisError:
         return "", 0
-    chunks = [_chunk(entry_id, fields) for entry_id, fields in entries]  # type: ignore[union-attr]
-    return "".join(chunk.text for chunk in chunks), max((chunk.tokens for chunk in chunks), default=0)
-
-
-async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
-    """Yield the entries after the id `after` as they come, for ever; an empty list each time none came for a while.
-
-    The reader stops at the terminal entry or when it closes the iterator. While Redis is away it yields empty
-    lists, so that the caller can ask the database instead.
-    """
-    # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may swallow
-    # the cancellation of a client that leaves, and the reader would go on for nobody.
-    client = redis.asyncio.Redis.from_url(
-        settings.REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
-    )
-    key = _stream_key(generation_id)
-    async with client:
-        while True:
-            try:
-                async with asyncio.timeout(wait_seconds + 5):
-                    answer = await client.xread({key: after}, count=500, block=int(wait_seconds * 1000))
-            except (redis.RedisError, TimeoutError):
-                await asyncio.sleep(wait_seconds)
-                answer = []
-            chunks = [_chunk(entry_id, fields) for _key, entries in answer for entry_id, fields in entries]
-            if chunks:
-                after = chunks[-1].id
-            yield chunks
+    text, tokens = "", 0
+    for entry_id, fields in entries:  # type: ignore[union-attr]
+        chunk = read_chunk(entry_id, fields)
+        text += chunk.after(len(text)).text
+        tokens = max(tokens, chunk.tokens)
+    return text, tokens
 
 
 def subscribe_to_stops() -> PubSub:
@@ -136,14 +210,17 @@ def publish_stop(generation_id: UUID) -> None:
         logger.warning("stop of %s goes by the row: Redis is away (%s)", generation_id, type(error).__name__)
 
 
-def _stream_key(generation_id: UUID) -> str:
+def stream_key(generation_id: UUID) -> str:
+    """The Redis Stream of a generation."""
     return f"generation:{generation_id}"
 
 
-def _chunk(entry_id: str, fields: dict[str, str]) -> Chunk:
+def read_chunk(entry_id: str, fields: dict[str, str]) -> Chunk:
+    """An entry as Redis gives it."""
     return Chunk(
         entry_id,
         fields.get("text", ""),
+        int(fields.get("at", 0)),
         int(fields.get("tokens", 0)),
         fields.get("notice", ""),
         fields.get("state", ""),

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from celery import current_app
 from django.conf import settings
@@ -24,7 +24,8 @@ from billing import ledger
 from inference import relay
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_TOP_K
-from inference.models import CatalogueModel, Generation, GenerationState
+from inference.hot_path import end_generation, insert_generation
+from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState, queue_of
 from inference.prompts import InvalidPrompt, Prompt, completion_room, encode_prompt
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,6 @@ def refuse_repeat(*, user: User, idempotency_key: str, inputs_hash: str) -> None
     raise AlreadyRequested(earlier)
 
 
-@transaction.atomic
 def request_generation(
     *,
     user: User,
@@ -127,7 +127,7 @@ def request_generation(
     inputs_hash: str,
     caller: Caller = PAGE,
 ) -> Generation:
-    """Count the prompt, hold the worst case, insert the row, and queue it on commit.
+    """Count the prompt, hold the worst case, insert the row, and queue it on commit; one transaction.
 
     Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, TooManyAnswers,
     RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat` raises; once
@@ -139,31 +139,15 @@ def request_generation(
         )
     prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
-    ledger.lock_wallet(user=user)  # two clicks at once: the second waits here, then finds the first
-    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
-    _refuse_crowd(user)
-    generation_id = uuid4()
-    hold = ledger.hold(
-        user=user,
-        model_key=model.key,
-        prompt_tokens=len(prompt_token_ids),
-        max_completion_tokens=requested_tokens,
-        reference=f"generation:{generation_id}",
-        api_key=caller.api_key,
-    )
     if caller is not PAGE:
-        reserved_tokens = len(prompt_token_ids) + hold.max_completion_tokens
-        count_tokens(user=user, key=caller.api_key, tokens=reserved_tokens)
-    generation = Generation.objects.create(
-        id=generation_id,
+        count_tokens(user=user, key=caller.api_key, tokens=len(prompt_token_ids) + requested_tokens)
+    generation = Generation(
         user=user,
         model=model,
-        hold=hold,
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
         prompt_token_ids=prompt_token_ids,
         prompt_tokens=len(prompt_token_ids),
-        max_completion_tokens=hold.max_completion_tokens,
         requested_completion_tokens=requested_tokens,
         temperature=parameters.temperature,
         top_p=parameters.top_p,
@@ -173,8 +157,33 @@ def request_generation(
         end_user=caller.end_user,
         client_attempt=caller.attempt,
     )
-    transaction.on_commit(partial(_enqueue_or_fail, generation.pk, model.queue))
+    try:
+        _hold_and_insert(generation, caller.api_key)
+    except (ledger.LedgerError, TooManyAnswers):
+        # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
+        refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+        raise
     return generation
+
+
+@transaction.atomic
+def _hold_and_insert(generation: Generation, api_key: ApiKey | None) -> None:
+    hold = generation.hold = ledger.hold(
+        user=generation.user,
+        model_key=generation.model_id,
+        prompt_tokens=generation.prompt_tokens,
+        max_completion_tokens=generation.requested_completion_tokens,
+        reference=f"generation:{generation.pk}",
+        api_key=api_key,
+    )
+    generation.max_completion_tokens = hold.max_completion_tokens
+    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):
+        raise TooManyAnswers(
+            _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
+                limit=settings.MAX_LIVE_GENERATIONS
+            )
+        )
+    transaction.on_commit(partial(_enqueue_or_fail, generation.pk, generation.model_id))
 
 
 def stop_generation(*, generation: Generation) -> None:
@@ -199,16 +208,21 @@ def hand_back_generation(*, generation_id: UUID, state: GenerationState) -> bool
     """Queue again what this worker took but did not begin; its hold goes on. False when it ended or was stopped.
 
     `state` is running for what this worker has claimed, else queued. Should the process die between the two steps, or
-    the broker be away, the sweeper queues it after QUEUE_RESEND_SECONDS.
+    the broker be away, a worker finds it after QUEUE_LOOK_SECONDS.
     """
     if not Generation.objects.hand_back(generation_id, state):
         return False
-    generation = Generation.objects.select_related("model").get(pk=generation_id)
-    try:
-        _enqueue(generation.pk, generation.model.queue)
-    except OperationalError:
-        logger.warning("generation %s waits for the sweeper: the broker is away", generation_id)
+    call_worker(model_key=Generation.objects.values_list("model_id", flat=True).get(pk=generation_id))
     return True
+
+
+def call_worker(*, model_key: str, times: int = 1) -> None:
+    """Have a worker look for queued rows of this model. With the broker away, a worker finds them by itself."""
+    try:
+        for _time in range(times):
+            _enqueue(model_key)
+    except OperationalError:
+        logger.warning("queued answers of %s wait for the broker", model_key)
 
 
 @transaction.atomic
@@ -216,12 +230,16 @@ def settle_generation(
     *, generation_id: UUID, text: str, completion_tokens: int, finish_reason: str
 ) -> Generation | None:
     """End a running answer that completed or was stopped: charge it and save it. None when it was ended before."""
-    generation = _lock(generation_id, GenerationState.RUNNING)
-    if generation is None:
-        return None
-    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)
-    state = GenerationState.STOPPED if finish_reason == "cancelled" else GenerationState.COMPLETED
-    _end(generation, state=state, text=text, completion_tokens=completion_tokens, finish_reason=finish_reason)
+    generation = _end(
+        generation_id,
+        GenerationState.RUNNING,
+        state=GenerationState.STOPPED if finish_reason == "cancelled" else GenerationState.COMPLETED,
+        text=text,
+        completion_tokens=completion_tokens,
+        finish_reason=finish_reason,
+    )
+    if generation is not None:
+        ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)
     return generation
 
 
@@ -230,18 +248,17 @@ def fail_generation(
     *, generation_id: UUID, error: str, text: str = "", completion_tokens: int = 0
 ) -> Generation | None:
     """End an answer that failed on our side: it costs nothing, the text that came is kept. None if it had ended."""
-    generation = _lock(generation_id, GenerationState.QUEUED, GenerationState.RUNNING)
-    if generation is None:
-        return None
-    ledger.release(hold_id=generation.hold_id)
-    _end(
-        generation,
+    generation = _end(
+        generation_id,
+        *LIVE_STATES,
         state=GenerationState.FAILED,
         text=text,
-        completion_tokens=min(completion_tokens, generation.max_completion_tokens),
+        completion_tokens=completion_tokens,
         finish_reason="error",
         error=error,
     )
+    if generation is not None:
+        ledger.release(hold_id=generation.hold_id)
     return generation
 
 
@@ -262,44 +279,35 @@ def sweep_generations() -> int:
 
 @transaction.atomic
 def _cancel(generation_id: UUID, state: GenerationState) -> bool:
-    generation = _lock(generation_id, state)
+    generation = _end(generation_id, state, state=GenerationState.CANCELLED)
     if generation is None:
         return False
     ledger.release(hold_id=generation.hold_id)
-    _end(generation, state=GenerationState.CANCELLED)
     return True
 
 
-def _refuse_crowd(user: User) -> None:
-    """Counted under the wallet's lock, so that requests at once do not slip past each other."""
-    if Generation.objects.for_user(user).live().count() >= settings.MAX_LIVE_GENERATIONS:
-        raise TooManyAnswers(
-            _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
-                limit=settings.MAX_LIVE_GENERATIONS
-            )
-        )
-
-
-def _enqueue_or_fail(generation_id: UUID, queue: str) -> None:
+def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:
     """Publish the task. With the broker down, free the hold and the key at once and say so."""
     try:
-        _enqueue(generation_id, queue)
+        _enqueue(model_key, generation_id)
     except OperationalError as error:
         fail_generation(generation_id=generation_id, error=_("The queue could not be reached."))
         Generation.objects.filter(pk=generation_id).update(idempotency_key=f"unqueued:{generation_id}")
         raise QueueUnavailable(generation_id) from error
 
 
-def _enqueue(generation_id: UUID, queue: str) -> None:
-    current_app.send_task("inference.generate", kwargs={"generation_id": str(generation_id)}, queue=queue)
+def _enqueue(model_key: str, generation_id: UUID | None = None) -> None:
+    """One task lets a worker answer one row, which need not be this one: workers take the next fair one."""
+    kwargs = {"model_key": model_key, "generation_id": str(generation_id or "")}
+    current_app.send_task("inference.generate", kwargs=kwargs, queue=queue_of(model_key))
 
 
 def _resend_lost(limit: datetime) -> None:
     """Publish again what has waited since before `limit`: a worker that died may have taken the task with it."""
     waiting = Generation.objects.filter(state=GenerationState.QUEUED, enqueued_at__lt=limit)
-    for generation in waiting.select_related("model").order_by("created_at")[:500]:
+    for generation in waiting.order_by("created_at")[:500]:
         try:
-            _enqueue(generation.pk, generation.model.queue)
+            _enqueue(generation.model_id, generation.pk)
         except OperationalError:
             logger.warning("sweep: the broker is away, queued generations wait")
             return
@@ -316,43 +324,26 @@ def _fail_from_relay(generation_id: UUID, error: str) -> bool:
     return failed is not None
 
 
-def _lock(generation_id: UUID, *states: GenerationState) -> Generation | None:
-    """Lock the row if it is in one of these states. Order of locks everywhere: generation, then wallet."""
-    return Generation.objects.select_for_update(of=("self",)).filter(pk=generation_id, state__in=states).first()
-
-
 def _end(
-    generation: Generation,
-    *,
+    generation_id: UUID,
+    *states: GenerationState,
     state: GenerationState,
     text: str = "",
     completion_tokens: int = 0,
     finish_reason: str = "",
     error: str = "",
-) -> None:
-    generation.state = state
-    generation.text = text.replace("\x00", "")  # PostgreSQL stores no NUL
-    generation.completion_tokens = completion_tokens
-    generation.finish_reason = finish_reason
-    generation.error = error
-    generation.prompt_token_ids = []
-    generation.ended_at = timezone.now()
-    generation.save(
-        update_fields=[
-            "state",
-            "text",
-            "completion_tokens",
-            "finish_reason",
-            "error",
-            "prompt_token_ids",
-            "ended_at",
-        ]
+) -> Generation | None:
+    """End the row if it is in one of `states`, and tell who keeps its text. The order of locks: generation, wallet."""
+    generation = end_generation(
+        generation_id,
+        *states,
+        state=state,
+        text=text.replace("\x00", ""),  # PostgreSQL stores no NUL
+        completion_tokens=completion_tokens,
+        finish_reason=finish_reason,
+        error=error,
+        ended_at=timezone.now(),
     )
-    generation_ended.send(sender=Generation, generation=generation)
-
-
-def queue_position(generation: Generation) -> int:
-    """How many generations of this model wait before this one."""
-    return Generation.objects.filter(
-        model_id=generation.model_id, state=GenerationState.QUEUED, created_at__lt=generation.created_at
-    ).count()
+    if generation is not None:
+        generation_ended.send(sender=Generation, generation=generation)
+    return generation

@@ -10,8 +10,10 @@ import os
 import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import psutil
@@ -26,11 +28,18 @@ from django.utils.module_loading import import_string
 from inference import manager_status, relay
 from inference.availability import mark_available, mark_unavailable
 from inference.engine.base import Delta, EngineError, EngineRequest, Sampling
+from inference.hot_path import claim_next
 from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
 from inference.model_loader import CatalogueLoader
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.services import cancel_generation, fail_generation, hand_back_generation, settle_generation
+from inference.services import (
+    call_worker,
+    cancel_generation,
+    fail_generation,
+    hand_back_generation,
+    settle_generation,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +53,13 @@ class Worker:
     def __init__(self) -> None:
         loader = CatalogueLoader()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.threads = 1  # of the Celery pool
         self.limits = loader.limits()
         self.models = ModelManager(loader=loader, limits=self.limits, listener=self)
         self._device = loader.device.kind
         self._jobs: dict[UUID, Job] = {}
+        self._claiming = threading.Lock()
+        self._early_stops: deque[UUID] = deque(maxlen=1000)  # ids that were stopped before they were jobs here
         self._is_stopping = False
         self._stopping = threading.Lock()
         self._has_ended = threading.Event()
@@ -55,21 +67,35 @@ class Worker:
         for target in (self._beat, self._listen):
             threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
 
-    def run(self, generation_id: UUID) -> None:
-        """Claim and answer one generation. Whatever fails in here, the customer pays nothing for it."""
+    def serve(self, model_key: str) -> None:
+        """Answer the next fair row of this model, and go on while there are any and they can be answered here.
+
+        Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends, and its thread goes on here.
+        """
         if self._is_stopping:
-            hand_back_generation(generation_id=generation_id, state=GenerationState.QUEUED)
-            return
-        job = Job(generation_id)
-        if self._jobs.setdefault(generation_id, job) is not job:  # known before the claim: no Stop is missed
-            return
-        writer = relay.RelayWriter(generation_id)
+            call_worker(model_key=model_key)
+        goes_on = True
+        while goes_on and not self._is_stopping and (generation := self._claim(model_key)) is not None:
+            goes_on = self._answer(generation, self._jobs[generation.pk])
+
+    def _claim(self, model_key: str) -> Generation | None:
+        """Take the next row and note it as a job, one thread at a time, so that each sees what the others have."""
+        with self._claiming:
+            try:
+                generation = claim_next(model_key, self._running_by_user(model_key), settings.MAX_RUNNING_OF_USER)
+            finally:
+                connection.close()  # back to the pool: the engine may take minutes
+            if generation is not None:
+                job = self._jobs[generation.pk] = Job(generation.pk, model_key, generation.user_id)
+                if generation.pk in self._early_stops:
+                    job.stop()
+            return generation
+
+    def _answer(self, generation: Generation, job: Job) -> bool:
+        """Write one answer. Whatever fails in here, the customer pays nothing for it; False when something did."""
+        writer = relay.RelayWriter(generation.pk)
         text: list[str] = []
         try:
-            if not Generation.objects.claim(generation_id):
-                return
-            generation = Generation.objects.select_related("model").get(pk=generation_id)
-            connection.close()  # back to the pool: the engine may take minutes
             finish_reason = ""
             for delta in self._write(generation, job, writer):
                 text.append(delta.text)
@@ -78,21 +104,24 @@ class Worker:
                 finish_reason = delta.finish_reason or finish_reason
             self._refuse_abandoned(job)
             ended = settle_generation(
-                generation_id=generation_id,
+                generation_id=generation.pk,
                 text="".join(text),
                 completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
             )
             writer.end(ended.state if ended else GenerationState.FAILED)
         except StoppedBeforeItBegan:
-            cancel_generation(generation_id=generation_id)
+            cancel_generation(generation_id=generation.pk)
         except HandedBack:
-            self._hand_back(generation_id)
+            self._hand_back(generation.pk)
+            return False
         except Exception as error:  # noqa: BLE001  nothing that fails here may cost the customer
             self._fail(job, error, "".join(text), writer)
+            return False
         finally:
-            self._jobs.pop(generation_id, None)
+            self._jobs.pop(generation.pk, None)
             connection.close()
+        return True
 
     def shut_down(self) -> None:
         """Hand back what did not begin, give the rest SHUTDOWN_GRACE_SECONDS to end, then interrupt it for free.
@@ -132,6 +161,17 @@ class Worker:
         for model in CatalogueModel.objects.offered().filter(pk__in=keys).exclude(unavailable_reason=""):
             if self.models.is_due(model.key):
                 self._try_loading(model)
+
+    def _look_for_work(self, keys: Sequence[str]) -> None:
+        """Call workers for rows that wait though no task is left for them: it was lost, or came while all were busy."""
+        for key in keys:
+            running = self._running_by_user(key)
+            enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
+            waiting = Generation.objects.unclaimed(key).exclude(user_id__in=enough)
+            call_worker(model_key=key, times=waiting[: max(0, self.threads - len(self._jobs))].count())
+
+    def _running_by_user(self, model_key: str) -> Counter[int]:
+        return Counter(job.user_id for job in list(self._jobs.values()) if job.model_key == model_key)
 
     def status(self) -> manager_status.WorkerStatus:
         """What operators see."""
@@ -255,11 +295,16 @@ class Worker:
                 with relay.subscribe_to_stops() as channel:
                     while True:
                         message = channel.get_message(timeout=1.0)
-                        job = self._jobs.get(UUID(message["data"])) if message else None
-                        if job is not None:
-                            self._stop(job)
+                        if message:
+                            self._stop_by_id(UUID(message["data"]))
             except redis.RedisError:
                 time.sleep(1)
+
+    def _stop_by_id(self, generation_id: UUID) -> None:
+        self._early_stops.append(generation_id)  # first, for a thread that is about to make the job
+        job = self._jobs.get(generation_id)
+        if job is not None:
+            self._stop(job)
 
     def _stop(self, job: Job) -> None:
         job.stop()
@@ -283,6 +328,7 @@ class Worker:
             try:
                 self.models.unload_idle()
                 self.try_unavailable(keys)
+                self._look_for_work(keys)
             except DatabaseError as error:
                 logger.warning("the models are not looked after: %s", error)
             finally:
@@ -321,10 +367,11 @@ def preload_models(sender: str, **_kwargs: object) -> None:
 
 
 @worker_ready.connect
-def look_after_models(**_kwargs: object) -> None:
+def look_after_models(sender: Any, **_kwargs: object) -> None:
     """Begin to report; and import torch (8 s) while a GPU worker without a model waits for its first question."""
     keys = _served_models()
     if keys:
+        current_worker().threads = sender.controller.concurrency
         current_worker().look_after(keys)
         threading.Thread(target=import_string, args=(settings.INFERENCE_ENGINE,), daemon=True).start()
 

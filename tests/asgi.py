@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from django.core.asgi import get_asgi_application
+
+from config.handlers import Dispatcher
 
 
 @contextmanager
 def serve() -> Iterator[str]:
     """Serve on a free port of this machine and yield the address."""
-    config = uvicorn.Config(get_asgi_application(), port=0, log_level="critical", lifespan="off", loop="asyncio")
+    config = uvicorn.Config(Dispatcher(), port=0, log_level="critical", lifespan="off", loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()

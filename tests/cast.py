@@ -95,3 +95,11 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.join(timeout=60)
     return results
+
+
+def begin(generation: Any) -> bool:
+    """Take a queued generation as a worker does, the user's next one; False when it was not there to take."""
+    from inference.hot_path import claim_next
+
+    claimed = claim_next(generation.model_id, {}, most_of_user=1000)
+    return claimed is not None and claimed.pk == generation.pk

@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 from tests.cast import CREDIT, UserFactory, fund
 from tests.stack import Stack
+
+hypothesis_settings.register_profile("tally", deadline=None)  # a busy machine is no defect
+hypothesis_settings.load_profile("tally")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

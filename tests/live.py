@@ -11,9 +11,9 @@ from typing import Any
 
 import uvicorn
 from celery.contrib.testing.worker import start_worker
-from django.core.asgi import get_asgi_application
 
 from config.celery import app
+from config.handlers import Dispatcher
 from inference.catalogue import DEMO_KEY
 
 
@@ -29,7 +29,7 @@ class LiveServer:
         """Serve on a free port of this machine; a second call changes nothing."""
         if self._server is not None:
             return
-        config = uvicorn.Config(get_asgi_application(), port=0, log_level="warning", lifespan="off", loop="asyncio")
+        config = uvicorn.Config(Dispatcher(), port=0, log_level="warning", lifespan="off", loop="asyncio")
         self._server = server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, name="uvicorn")
         thread.start()

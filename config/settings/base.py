@@ -111,7 +111,6 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = True
-CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -300,13 +299,17 @@ PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # before a w
 DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
 PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)
 MAX_LIVE_GENERATIONS = env.int("MAX_LIVE_GENERATIONS", default=64)  # of one customer, queued and running together
+MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worker: others find a place at once
 HEARTBEAT_SECONDS = 2.0
 WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)
+QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then workers with room look for a lost task's row
 QUEUE_RESEND_SECONDS = env.int("QUEUE_RESEND_SECONDS", default=20)
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
-RELAY_COALESCE_SECONDS = 0.04
+RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream
+RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
+RELAY_READ_PAUSE_SECONDS = 0.01
 RELAY_LIFETIME_SECONDS = 3600
 
 READY_DIR = env.str("READY_DIR", default="")  # workers touch a file named after them here once they are ready

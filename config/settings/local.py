@@ -22,7 +22,7 @@ _take_what_startup_wrote()
 
 from config.settings.base import *  # noqa: E402  after the environment is complete
 
-DEBUG = True
+DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks measure what production runs
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
 # A page that plays the payment provider; with a Stripe key set, Stripe comes first.

@@ -185,15 +185,17 @@ class Stack:
 
     def _apps(self, variables: dict[str, str], web_port: int, flower_port: int, operator: dict[str, str]) -> list[App]:
         web_address, flower_address = f"127.0.0.1:{web_port}", f"127.0.0.1:{flower_port}"
-        web = ["gunicorn", "config.asgi:application", "-k", "uvicorn_worker.UvicornWorker", "--workers", "1"]
+        web = ["gunicorn", "config.asgi:application", "-k", "uvicorn_worker.UvicornWorker"]
+        web += ["--workers", os.environ.get("WEB_WORKERS", "1")]
         web += ["--bind", web_address, "--graceful-timeout", "5", "--timeout", "60", "--no-control-socket"]
         beat = [*_CELERY, "beat", "--schedule", str(self._directory / "celerybeat-schedule"), "--pidfile="]
         flower = [*_CELERY, "flower", "--address=127.0.0.1", f"--port={flower_port}", "--persistent=False"]
         # In the environment, since everybody can read the arguments of a process.
+        threads = os.environ.get("GPU_WORKER_THREADS", "64")
         login = {"FLOWER_BASIC_AUTH": f"{operator['email']}:{operator['password']}"}
         return [
             self._app("web", web, variables, readiness.answers(web_address, "/readyz")),
-            self._worker("gpu-worker", ["-n", "gpu@%h", "--concurrency=64", "-Q", GPU_QUEUES], variables),
+            self._worker("gpu-worker", ["-n", "gpu@%h", f"--concurrency={threads}", "-Q", GPU_QUEUES], variables),
             self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
             self._app("beat", [*beat, "--loglevel=INFO"], variables, readiness.alive_for(1.0)),
             self._app("flower", flower, variables | login, readiness.answers(flower_address, "/healthcheck")),

@@ -21,7 +21,7 @@ def conversation(client, alice, send, worker):
     """A conversation of alice with one finished exchange."""
     client.force_login(alice)
     send("What is a fox?")
-    worker.run(Generation.objects.get().pk)
+    worker.serve(Generation.objects.get().model_id)
     return Conversation.objects.get()
 
 
@@ -232,7 +232,7 @@ def test_an_interrupted_answer_says_it_cost_nothing_and_can_be_retried_once(
     again = Generation.objects.latest("created_at")
     assert Generation.objects.count() == 3
     assert again.prompt_tokens == failing.prompt_tokens
-    worker.run(again.pk)
+    worker.serve(again.model_id)
     assert Message.objects.get(generation=again).text.startswith("The quick")
     assert faults() == []
 
@@ -251,7 +251,7 @@ def test_stop_from_the_page_answers_at_once(client, conversation, send):
 def test_pages_ask_few_questions(client, conversation, send, worker, django_assert_max_num_queries):
     for n in range(3):
         send(f"More {n}", to=conversation)
-        worker.run(Generation.objects.latest("created_at").pk)
+        worker.serve(Generation.objects.latest("created_at").model_id)
     with django_assert_max_num_queries(10):
         client.get(conversation.get_absolute_url())
     with django_assert_max_num_queries(9):

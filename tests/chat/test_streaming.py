@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from inference import relay, services
 from inference.models import Generation
+from tests.cast import begin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,7 +20,7 @@ def generation(client, alice, send):
     client.force_login(alice)
     send()
     generation = Generation.objects.get()
-    assert Generation.objects.claim(generation.pk)
+    assert begin(generation)
     return generation
 
 
@@ -50,11 +51,11 @@ def parse(block):
     return fields["event"], fields.get("id", ""), "\n".join(value for name, _c, value in lines if name == "data")
 
 
-def write(generation, *texts):
-    writer = relay.RelayWriter(generation.pk)
+def write(generation, *texts, at=0):
+    """An entry for each text, the first `at` characters into the answer."""
     for number, text in enumerate(texts, start=1):
-        writer.write(text, number)
-        writer._written_at = 0.0  # no coalescing: an entry each
+        relay.connection().xadd(relay.stream_key(generation.pk), {"text": text, "at": at, "tokens": number})
+        at += len(text)
 
 
 def finish(generation, text, tokens=3):
@@ -84,7 +85,7 @@ async def test_a_reader_who_comes_back_misses_nothing_and_repeats_nothing(async_
     await sync_to_async(write)(generation, "First block\n\n", "second ")
     seen = await read(async_client, generation, until="tail")
     last_id = next(event_id for name, event_id, _html in seen if name == "tail")
-    await sync_to_async(write)(generation, "block\n\n", "third")
+    await sync_to_async(write)(generation, "block\n\n", "third", at=len("First block\n\nsecond "))
     again = await read(async_client, generation, last_event_id=last_id, until="tail")
     assert [name for name, _id, _html in again if name == "start"] == []
     blocks = "".join(html for name, _id, html in again if name == "block")

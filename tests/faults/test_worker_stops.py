@@ -102,7 +102,7 @@ def tokens_of(generation):
 def test_sigterm_finishes_what_runs_takes_nothing_new_and_exits(alice, catalogue, start, faults):
     worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="10").wait_ready()
     running = ask(alice, catalogue, max_tokens=100)
-    wait_for(lambda: tokens_of(running) > 3, 20)
+    wait_for(lambda: tokens_of(running) > 3, 60)
     worker.terminate()
     time.sleep(0.3)
     late = ask(alice, catalogue, max_tokens=5)
@@ -120,7 +120,7 @@ def test_sigterm_finishes_what_runs_takes_nothing_new_and_exits(alice, catalogue
 def test_what_outlasts_the_grace_time_is_interrupted_for_free(alice, catalogue, start, faults):
     worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="1").wait_ready()
     running = ask(alice, catalogue, max_tokens=2000)
-    wait_for(lambda: tokens_of(running) > 3, 20)
+    wait_for(lambda: tokens_of(running) > 3, 60)
     began = worker.terminate()
     worker.wait_ended()
     assert 1 <= time.monotonic() - began < 8
@@ -135,7 +135,7 @@ def test_what_outlasts_the_grace_time_is_interrupted_for_free(alice, catalogue, 
 def test_a_second_sigterm_breaks_nothing(alice, catalogue, start, faults):
     worker = start("first", STEP_SECONDS="0.02", SHUTDOWN_GRACE_SECONDS="10").wait_ready()
     running = ask(alice, catalogue, max_tokens=60)
-    wait_for(lambda: tokens_of(running) > 3, 20)
+    wait_for(lambda: tokens_of(running) > 3, 60)
     for _ in range(3):
         worker.terminate()
         time.sleep(0.2)

@@ -11,11 +11,11 @@ from billing import ledger
 from inference import relay, services
 from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
-from inference.models import CatalogueModel, Generation, GenerationState
+from inference.models import CatalogueModel, Generation, GenerationState, queue_of
 from inference.prompts import InvalidPrompt, Turn
 from inference.services import Parameters, request_generation, stop_generation, sweep_generations
 from inference.worker import Worker
-from tests.cast import CREDIT, at_once, fund
+from tests.cast import CREDIT, at_once, begin, fund
 from tests.inference.engines import give_engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,7 +68,7 @@ def test_a_completed_answer_costs_prompt_and_completion_tokens(alice, catalogue,
     engine.length = 7
     generation = ask(alice, catalogue)
     assert charge(alice) == (0, generation.prompt_tokens * PROMPT + 20 * COMPLETION)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert (generation.state, generation.finish_reason, generation.completion_tokens) == ("completed", "stop", 7)
     assert charge(alice) == (generation.prompt_tokens * PROMPT + 7 * COMPLETION, 0)
@@ -79,7 +79,7 @@ def test_a_completed_answer_costs_prompt_and_completion_tokens(alice, catalogue,
 
 def test_an_answer_that_reaches_its_length_costs_all_of_it(alice, catalogue, worker, engine):
     generation = ask(alice, catalogue, max_tokens=5)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert (generation.finish_reason, generation.completion_tokens) == ("length", 5)
     assert charge(alice) == (generation.prompt_tokens * PROMPT + 5 * COMPLETION, 0)
@@ -88,7 +88,7 @@ def test_an_answer_that_reaches_its_length_costs_all_of_it(alice, catalogue, wor
 def test_stop_costs_the_prompt_and_the_tokens_produced_until_then(alice, catalogue, worker, engine, faults):
     engine.step_seconds = 0.02
     generation = ask(alice, catalogue, max_tokens=500)
-    thread = in_thread(worker.run, generation.pk)
+    thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 3)
     stop_generation(generation=generation)
     thread.join(timeout=2)
@@ -104,7 +104,7 @@ def test_stop_costs_the_prompt_and_the_tokens_produced_until_then(alice, catalog
 def test_stop_while_queued_costs_nothing(alice, catalogue, worker, engine, faults):
     generation = ask(alice, catalogue)
     stop_generation(generation=generation)
-    worker.run(generation.pk)  # the task still arrives: it finds nothing to do
+    worker.serve(generation.model_id)  # the task still arrives: it finds nothing to do
     generation.refresh_from_db()
     assert (generation.state, generation.text) == (GenerationState.CANCELLED, "")
     assert charge(alice) == (0, 0)
@@ -122,8 +122,8 @@ def test_stop_while_the_model_loads_costs_nothing(alice, catalogue, faults, monk
 
     monkeypatch.setattr(worker.models._loader, "load", load)
     generation = ask(alice, catalogue)
-    thread = in_thread(worker.run, generation.pk)
-    assert loading.wait(5)
+    thread = in_thread(worker.serve, generation.model_id)
+    assert loading.wait(60)  # torch is imported first
     stop_generation(generation=generation)
     thread.join(timeout=2)  # while the model goes on loading
     assert not thread.is_alive()
@@ -136,7 +136,7 @@ def test_stop_while_the_model_loads_costs_nothing(alice, catalogue, faults, monk
 
 def test_stop_of_an_ended_answer_changes_nothing(alice, catalogue, worker, engine):
     generation = ask(alice, catalogue, max_tokens=3)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     before = charge(alice)
     stop_generation(generation=generation)
     generation.refresh_from_db()
@@ -149,7 +149,9 @@ def test_stop_and_the_end_of_the_answer_at_once_charge_once(alice, catalogue, wo
         generation = ask(alice, catalogue, max_tokens=5)
         at_once(
             2,
-            lambda n, generation=generation: stop_generation(generation=generation) if n else worker.run(generation.pk),
+            lambda n, generation=generation: (
+                stop_generation(generation=generation) if n else worker.serve(generation.model_id)
+            ),
         )
         generation.refresh_from_db()
         assert not generation.is_live
@@ -159,7 +161,7 @@ def test_stop_and_the_end_of_the_answer_at_once_charge_once(alice, catalogue, wo
 def test_a_failing_engine_costs_nothing_and_keeps_the_text(alice, catalogue, worker, engine, faults):
     engine.fails_at = 4
     generation = ask(alice, catalogue)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.state == GenerationState.FAILED
     assert generation.text == "The quick brown "
@@ -173,7 +175,7 @@ def test_an_unexpected_error_costs_nothing_and_tells_no_internals(alice, catalog
 
     monkeypatch.setattr(engine, "generate", explode)
     generation = ask(alice, catalogue)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.error == "Something went wrong on our side."
     assert charge(alice) == (0, 0)
@@ -190,7 +192,7 @@ def test_an_end_that_cannot_be_written_charges_nothing(alice, catalogue, worker,
     generation = ask(alice, catalogue)
     services.generation_ended.connect(refuse_once)
     try:
-        worker.run(generation.pk)
+        worker.serve(generation.model_id)
     finally:
         services.generation_ended.disconnect(refuse_once)
     generation.refresh_from_db()
@@ -204,7 +206,7 @@ def test_an_answer_that_takes_too_long_costs_nothing(alice, catalogue, worker, e
     settings.HEARTBEAT_SECONDS = 0.05
     engine.step_seconds = 0.05
     generation = ask(alice, catalogue, max_tokens=500)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert (generation.state, generation.error) == (GenerationState.FAILED, "It took too long.")
     assert charge(alice) == (0, 0)
@@ -213,7 +215,7 @@ def test_an_answer_that_takes_too_long_costs_nothing(alice, catalogue, worker, e
 def test_a_dead_engine_is_built_anew_for_the_next_request(alice, catalogue, worker, engine):
     engine.close()
     generation = ask(alice, catalogue, max_tokens=3)
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.state == GenerationState.COMPLETED
 
@@ -223,7 +225,7 @@ def test_shutting_down_interrupts_what_still_runs_for_nothing(alice, catalogue, 
     worker = Worker()
     give_engine(worker, FakeEngine(step_seconds=0.02))
     generation = ask(alice, catalogue, max_tokens=1000)
-    thread = in_thread(worker.run, generation.pk)
+    thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
     worker.shut_down()
     thread.join(timeout=5)
@@ -236,8 +238,8 @@ def test_shutting_down_interrupts_what_still_runs_for_nothing(alice, catalogue, 
 def test_a_task_delivered_twice_runs_once(alice, catalogue, worker, engine, faults):
     engine.step_seconds = 0.002
     generation = ask(alice, catalogue)
-    at_once(4, lambda _n: worker.run(generation.pk))
-    worker.run(generation.pk)
+    at_once(4, lambda _n: worker.serve(generation.model_id))
+    worker.serve(generation.model_id)
     assert Generation.objects.get().state == GenerationState.COMPLETED
     assert charge(alice)[0] == generation.prompt_tokens * PROMPT + 20 * COMPLETION
     assert faults() == []
@@ -245,14 +247,14 @@ def test_a_task_delivered_twice_runs_once(alice, catalogue, worker, engine, faul
 
 def test_one_of_many_workers_claims_a_row_and_nobody_an_ended_one(alice, catalogue):
     generation = ask(alice, catalogue)
-    assert at_once(6, lambda _n: Generation.objects.claim(generation.pk)).count(True) == 1
+    assert at_once(6, lambda _n: begin(generation)).count(True) == 1
     services.fail_generation(generation_id=generation.pk, error="test")
-    assert not Generation.objects.claim(generation.pk)
+    assert not begin(generation)
 
 
 def test_an_ended_answer_is_ended_no_second_time(alice, catalogue, faults):
     generation = ask(alice, catalogue)
-    Generation.objects.claim(generation.pk)
+    begin(generation)
     end = {"generation_id": generation.pk, "text": "late", "completion_tokens": 3, "finish_reason": "stop"}
     assert services.fail_generation(generation_id=generation.pk, error="test") is not None
     assert services.settle_generation(**end) is None
@@ -271,7 +273,7 @@ def test_twenty_at_once_from_a_wallet_that_affords_three(bob, catalogue, worker,
     made = [result for result in results if isinstance(result, Generation)]
     assert len(made) == 3
     assert sum(isinstance(result, ledger.InsufficientCredits) for result in results) == 17
-    at_once(3, lambda n: worker.run(made[n].pk))
+    at_once(3, lambda n: worker.serve(made[n].model_id))
     assert set(Generation.objects.values_list("state", flat=True)) == {"completed"}
     bob.wallet.refresh_from_db()
     assert (bob.wallet.balance_microcredits, bob.wallet.held_microcredits) == (0, 0)
@@ -351,7 +353,7 @@ def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monke
     from config import celery_app
 
     with celery_app.connection("redis://127.0.0.1:1/0") as nowhere:
-        monkeypatch.setattr(services, "_enqueue", lambda *task: publish_to(nowhere, *task))
+        monkeypatch.setattr(services, "_enqueue", lambda model_key, _id: publish_to(nowhere, model_key))
         with pytest.raises(services.QueueUnavailable, match="Nothing was charged"):
             ask(alice, catalogue)
     generation = Generation.objects.get()
@@ -360,19 +362,19 @@ def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monke
     assert faults() == []
 
 
-def publish_to(connection, generation_id, queue):
+def publish_to(connection, model_key):
     from celery import current_app
 
-    current_app.send_task(
-        "inference.generate", kwargs={"generation_id": str(generation_id)}, queue=queue, connection=connection
-    )
+    kwargs = {"model_key": model_key, "generation_id": ""}
+    current_app.send_task("inference.generate", kwargs=kwargs, queue=queue_of(model_key), connection=connection)
 
 
 def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, faults):
     generation = ask(alice, catalogue)
-    assert Generation.objects.claim(generation.pk)
+    assert begin(generation)
     writer = relay.RelayWriter(generation.pk)
     writer.write("It was a dark and", 4)
+    wait_for(lambda: relay.read_text(generation.pk)[1] == 4)
     assert sweep_generations() == 0  # the worker was heard of just now
     Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
     assert sweep_generations() == 1
@@ -386,7 +388,7 @@ def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, f
 def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue, worker, engine, faults):
     engine.step_seconds = 0.02
     generation = ask(alice, catalogue, max_tokens=50)
-    thread = in_thread(worker.run, generation.pk)
+    thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
     Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
     assert sweep_generations() == 1

@@ -17,7 +17,7 @@ from inference.model_memory import read_architecture
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.services import hand_back_generation, stop_generation
 from inference.worker import Worker
-from tests.cast import at_once
+from tests.cast import at_once, begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 
@@ -75,7 +75,7 @@ def test_weights_that_do_not_load_say_why_and_cost_nothing(
     folder = copy_of(tiny_models["Gemma3ForCausalLM"], tmp_path / "models" / DEMO_KEY)
     spoil, reason = DAMAGES[damage]
     spoil(folder)
-    work(MODEL_DIR=tmp_path / "models", INFERENCE_ENGINE=REAL_ENGINE).run(generations[0].pk)
+    work(MODEL_DIR=tmp_path / "models", INFERENCE_ENGINE=REAL_ENGINE).serve(generations[0].model_id)
     catalogue.refresh_from_db()
     assert not catalogue.is_available
     for generation in generations:  # those that still waited in the queue have ended with the first
@@ -95,7 +95,7 @@ def test_a_model_that_did_not_load_is_tried_again_and_then_available(alice, cata
     worker = work(MODEL_DIR=tmp_path, MODEL_RETRY_SECONDS=0.2)
     generation = ask_with(real, alice, catalogue, settings)
     settings.MODEL_DIR = tmp_path
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     assert "not on this machine" in row(catalogue).unavailable_reason
     worker.try_unavailable([DEMO_KEY])
     assert worker.models.failures()  # its pause is not over
@@ -105,7 +105,8 @@ def test_a_model_that_did_not_load_is_tried_again_and_then_available(alice, cata
     assert not row(catalogue).is_available  # another worker's model
     worker.try_unavailable([DEMO_KEY])
     assert row(catalogue).is_available
-    worker.run((generation := ask(alice, row(catalogue), max_tokens=3)).pk)
+    generation = ask(alice, row(catalogue), max_tokens=3)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.state == GenerationState.COMPLETED
 
@@ -121,7 +122,7 @@ def row(model):
 
 def test_a_model_too_large_for_the_machine_says_what_it_needs(alice, catalogue, work, faults):
     generation = ask(alice, catalogue)
-    work(MODEL_MEMORY_BYTES=1_000_000_000, INFERENCE_PRECISION="float32").run(generation.pk)
+    work(MODEL_MEMORY_BYTES=1_000_000_000, INFERENCE_PRECISION="float32").serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.error.startswith("It needs 2.5 GB of memory for its weights and cache; 1.0 GB can be had")
     assert row(catalogue).unavailable_reason == generation.error
@@ -136,12 +137,12 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
     manager_status.write_worker(there.status())
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     here = work(MODEL_DIR=tmp_path)
-    here.run(first.pk)
+    here.serve(first.model_id)
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.state, second.state) == (GenerationState.FAILED, GenerationState.QUEUED)
     assert row(catalogue).is_available
-    there.run(second.pk)
+    there.serve(second.model_id)
     manager_status.forget_worker("gpu@there")
     second.refresh_from_db()
     assert second.state == GenerationState.COMPLETED
@@ -161,7 +162,7 @@ def test_stop_while_the_model_waits_for_room_leaves_at_once_and_costs_nothing(al
     worker.models.adopt(ModelSource("gemma-3-1b", "x"), FakeEngine(), 2_000_000_000)
     with worker.models.lease(ModelSource("gemma-3-1b", "x")):
         generation = ask(alice, catalogue)
-        thread = in_thread(worker.run, generation.pk)
+        thread = in_thread(worker.serve, generation.model_id)
         wait_for(lambda: any(model.waiting for model in worker.models.loaded_models()))
         stop_generation(generation=generation)
         thread.join(timeout=1)
@@ -177,7 +178,7 @@ def test_an_answer_that_waited_too_long_for_its_model_is_failed_not_cancelled(al
     worker.models.adopt(ModelSource("gemma-3-1b", "x"), FakeEngine(), 2_000_000_000)
     with worker.models.lease(ModelSource("gemma-3-1b", "x")):
         generation = ask(alice, catalogue)
-        worker.run(generation.pk)
+        worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert (generation.state, generation.error) == (GenerationState.FAILED, "It took too long.")
     assert charge(alice) == (0, 0)
@@ -208,9 +209,9 @@ def test_both_architectures_alternate_in_a_budget_of_one_and_each_is_charged_rig
     ]
     most = []
     for generation in asked[:4]:  # one after the other: each change of model unloads the other
-        worker.run(generation.pk)
+        worker.serve(generation.model_id)
         most.append(sum(model.memory_bytes for model in worker.models.loaded_models()))
-    at_once(2, lambda n: worker.run(asked[4 + n].pk))
+    at_once(2, lambda n: worker.serve(asked[4 + n].model_id))
     assert set(most) == {need}
     paid = {alice.pk: 0, charlie.pk: 0}
     prices = {DEMO_KEY: (PROMPT, COMPLETION), "gemma-3-12b": (1000, 2000)}
@@ -336,7 +337,7 @@ def test_handing_back_queues_it_again_and_only_for_who_claimed_it(alice, catalog
     relay.connection().delete(catalogue.queue)
     take = {"generation_id": generation.pk, "state": GenerationState.RUNNING}
     assert not hand_back_generation(**take)  # nobody has claimed it
-    assert Generation.objects.claim(generation.pk)
+    assert begin(generation)
     assert not hand_back_generation(generation_id=generation.pk, state=GenerationState.QUEUED)  # somebody else has
     assert relay.connection().llen(catalogue.queue) == 0
     assert at_once(2, lambda _n: hand_back_generation(**take)).count(True) == 1

@@ -1,0 +1,384 @@
+"""The whole service under load: HTTP, Celery, Redis, PostgreSQL and the ledger, as `startup.py` runs them.
+
+    python -m benchmarks.service [--quick] [--json FILE] [--only billed,streams,engine]
+
+Three questions, each asked of a stack that is started for it on a free port and taken down afterwards:
+
+- billed: short answers (20 tokens) a second, plain and streamed, each held, settled and saved. The engine is a fake one
+  that writes 30 tokens a second for each request, so all that is measured is ours.
+- streams: 500 customers who each read a stream of that engine at once: how many streams arrive whole and in order.
+- engine: the demo model behind the service beside the bare engine in a process of its own: tokens a second of 32
+  clients, and how much later the first token comes to a single client.
+
+The clients are coroutines of this process on connections that stay open, so they use the same two cores.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "gemma-3-270m"
+QUESTION = "Why is the sky blue?"
+SHORT_TOKENS = 20
+PATH = "/v1/chat/completions"
+PACED = "benchmarks.engines.ThirtyTokensASecond"
+CLIENTS, ASKED_EACH, NEW_TOKENS, FIRSTS = 32, 2, 64, 11
+# The question in Gemma's turn format: <bos>, a user's turn, and the beginning of the model's.
+QUESTION_IDS = [2, 105, 2364, 107, 11355, 563, 506, 7217, 3730, 236881, 106, 107, 105, 4368, 107]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one client got; times are seconds from its request."""
+
+    status: int
+    seconds: float
+    first_seconds: float = 0.0
+    body: bytes = b""
+    chunks: list[bytes] = field(default_factory=list)
+
+
+class Client:
+    """One connection that stays open, and the key of one customer."""
+
+    def __init__(self, url: str, key: str) -> None:
+        address = urlsplit(url)
+        self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
+        self._key = key
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, *, tokens: int, stream: bool, seconds: float = 120) -> Answer:
+        """One answer, plain or streamed."""
+        body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": tokens}
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        async with asyncio.timeout(seconds):
+            return await self._post(json.dumps(body).encode())
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._writer is not None:
+            self._writer.close()
+            self._reader = self._writer = None
+
+    async def _post(self, body: bytes) -> Answer:
+        if self._writer is None or self._reader is None:
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=2**20)
+        started = time.perf_counter()
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {self._key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + body)
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        answer = Answer(int(lines[0].split()[1]), 0.0)
+        headers = dict(line.split(b": ", 1) for line in lines[1:] if b": " in line)
+        if b"chunked" in headers.get(b"transfer-encoding", b""):
+            while size := int(await self._reader.readline(), 16):
+                chunk = await self._reader.readexactly(size + 2)
+                if not answer.first_seconds and b'"content":"' in chunk and b'"content":""' not in chunk:
+                    answer.first_seconds = time.perf_counter() - started
+                answer.chunks.append(chunk[:-2])
+            await self._reader.readline()
+        else:
+            answer.body = await self._reader.readexactly(int(headers.get(b"content-length", b"0")))
+        answer.seconds = time.perf_counter() - started
+        return answer
+
+
+class ServiceStack:
+    """Tally as `startup.py run --detach` starts it, in a directory of its own."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self._local = folder / "local"
+        kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        self._environment = kept | variables | {"TALLY_LOCAL_DIR": str(self._local)}
+
+    def start(self) -> None:
+        """Returns once all processes are healthy."""
+        self._run("startup.py", "run", "--detach")
+
+    def stop(self) -> None:
+        """Leaves no process behind."""
+        self._run("startup.py", "stop")
+
+    def make_customers(self, count: int) -> list[str]:
+        """The API keys of `count` new customers with 10,000 credits each."""
+        return list(json.loads(self._run("-c", MAKE_CUSTOMERS, str(count)).splitlines()[-1]))
+
+    def verify(self) -> None:
+        """Every credit is accounted for, or the benchmark ends here."""
+        print("  ledger:", self._run("manage.py", "verify_ledger").splitlines()[0])
+
+    def processor_seconds(self) -> dict[str, float]:
+        """What each process has used so far, its children included."""
+        import psutil
+
+        used = {}
+        for entry in self.runtime["processes"]:
+            process = psutil.Process(entry["pid"])
+            everyone = [process, *process.children(recursive=True)]
+            times = [each.cpu_times() for each in everyone]
+            used[entry["name"]] = sum(time.user + time.system for time in times)
+        return used
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What runtime.json says now."""
+        content: dict[str, Any] = json.loads((self._local / "runtime.json").read_text())
+        return content
+
+    def _run(self, *arguments: str) -> str:
+        variables = self._environment | {"DJANGO_SETTINGS_MODULE": "config.settings.local"}
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{arguments[:2]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        return done.stdout
+
+
+MAKE_CUSTOMERS = """
+import json, sys
+import django
+django.setup()
+from accounts.api_keys import create_key
+from accounts.models import User
+from billing import ledger
+from billing.models import EntryKind
+keys = []
+for number in range(int(sys.argv[1])):
+    user, made = User.objects.get_or_create(email=f"bench{number}@example.com")
+    ledger.open_wallet(user=user)
+    ledger.grant(user=user, kind=EntryKind.BONUS, amount_microcredits=10**10, idempotency_key=f"bench:{number}",
+                 reason="benchmark")
+    keys.append(create_key(user=user, name="bench", scopes=["chat"])[1])
+print(json.dumps(keys))
+"""
+
+
+@contextmanager
+def running(**variables: str) -> Iterator[ServiceStack]:
+    """A stack for one question; its data is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="tally-service-"))
+    stack = ServiceStack(folder, UNLIMITED | {"TALLY_DEBUG": "0", "WEB_WORKERS": "2"} | variables)
+    try:
+        stack.start()
+        yield stack
+        stack.verify()
+    finally:
+        stack.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# Still counted, never refused.
+UNLIMITED = dict.fromkeys(
+    (
+        "API_USER_REQUESTS_PER_MINUTE",
+        "API_KEY_REQUESTS_PER_MINUTE",
+        "API_USER_TOKENS_PER_MINUTE",
+        "API_KEY_TOKENS_PER_MINUTE",
+        "MAX_LIVE_GENERATIONS",
+    ),
+    "1000000000",
+)
+
+
+def measure_billed(seconds: float, clients: int) -> dict[str, Any]:
+    """Short answers a second, plain and streamed, in `seconds` each after a warm-up."""
+    results: dict[str, Any] = {}
+    with running(INFERENCE_ENGINE=PACED, GPU_WORKER_THREADS=str(clients + 8)) as stack:
+        keys = stack.make_customers(clients)
+        for name, stream in (("plain", False), ("streamed", True)):
+            asyncio.run(_keep_asking(stack.runtime["web_url"], keys, stream=stream, seconds=5))
+            before = stack.processor_seconds()
+            answers, taken = asyncio.run(_keep_asking(stack.runtime["web_url"], keys, stream=stream, seconds=seconds))
+            after = stack.processor_seconds()
+            good = [answer for answer in answers if answer.status == 200 and _is_whole(answer)]
+            results[f"billed_rps_{name}"] = len(good) / taken
+            results[f"billed_failed_{name}"] = len(answers) - len(good)
+            results[f"billed_ms_p50_{name}"] = statistics.median(answer.seconds for answer in good) * 1000
+            results[f"billed_processor_ms_{name}"] = {
+                process: 1000 * (after[process] - before.get(process, 0)) / max(1, len(answers)) for process in after
+            }
+    return results
+
+
+async def _keep_asking(url: str, keys: list[str], *, stream: bool, seconds: float) -> tuple[list[Answer], float]:
+    """Every client asks again as soon as it has its answer, until the time is over."""
+    answers: list[Answer] = []
+    began = time.perf_counter()
+
+    async def go_on(key: str) -> None:
+        client = Client(url, key)
+        while time.perf_counter() - began < seconds:
+            answers.append(await client.ask(tokens=SHORT_TOKENS, stream=stream))
+        await client.close()
+
+    await asyncio.gather(*map(go_on, keys))
+    return answers, time.perf_counter() - began
+
+
+def measure_streams(tokens: int, customers: int = 500) -> dict[str, Any]:
+    """How many of `customers` streams of `tokens` tokens, all at once, arrive whole and in order, and how fast."""
+    variables = {"INFERENCE_ENGINE": PACED, "GPU_WORKER_THREADS": str(customers + 12)}
+    with running(**variables) as stack:
+        keys = stack.make_customers(customers)
+        url = stack.runtime["web_url"]
+        asyncio.run(_ask_once(url, keys[:50], tokens=SHORT_TOKENS))
+        before, began = stack.processor_seconds(), time.perf_counter()
+        answers = asyncio.run(_ask_once(url, keys, tokens=tokens))
+        taken, after = time.perf_counter() - began, stack.processor_seconds()
+    good = [answer for answer in answers if answer.status == 200 and _is_whole(answer)]
+    rates = [tokens / answer.seconds for answer in good]
+    return {
+        "streams_held": len(good),
+        "streams_asked": customers,
+        "streams_tokens_each": tokens,
+        "streams_tokens_per_second_each_p50": statistics.median(rates) if rates else 0.0,
+        "streams_first_token_ms_p50": statistics.median(answer.first_seconds for answer in answers) * 1000,
+        "streams_processor_share": {name: (after[name] - before.get(name, 0)) / taken for name in after},
+    }
+
+
+async def _ask_once(url: str, keys: list[str], *, tokens: int, times: int = 1) -> list[Answer]:
+    """Every client asks for a stream, `times` times in a row."""
+
+    async def ask(key: str) -> list[Answer]:
+        client = Client(url, key)
+        answers = [await client.ask(tokens=tokens, stream=True, seconds=600) for _time in range(times)]
+        await client.close()
+        return answers
+
+    return [answer for answers in await asyncio.gather(*map(ask, keys)) for answer in answers]
+
+
+def measure_engine(rounds: int) -> dict[str, Any]:
+    """The demo model behind the service and bare, in turn; medians of the rounds."""
+    found: dict[str, list[float]] = {"service": [], "engine": [], "service_first": [], "engine_first": []}
+    with running(INFERENCE_ENGINE="benchmarks.engines.EndlessEngine", PRELOAD_MODELS=MODEL) as stack:
+        keys = stack.make_customers(CLIENTS)
+        url = stack.runtime["web_url"]
+        asyncio.run(_ask_once(url, keys[:4], tokens=8))
+        for _round in range(rounds):
+            began = time.perf_counter()
+            answers = asyncio.run(_ask_once(url, keys, tokens=NEW_TOKENS, times=ASKED_EACH))
+            tokens = sum(read(answer)[1]["completion_tokens"] for answer in answers)
+            found["service"].append(tokens / (time.perf_counter() - began))
+            firsts = asyncio.run(_ask_once(url, keys[:1], tokens=8, times=FIRSTS))
+            found["service_first"].append(statistics.median(answer.first_seconds for answer in firsts))
+            code = "from benchmarks import service; service.measure_bare_engine()"
+            bare = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT).splitlines()[-1])
+            found["engine"].append(bare["rate"])
+            found["engine_first"].append(bare["first_seconds"])
+            print(found, flush=True)
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    return {
+        "service_tokens_per_second_32": middle["service"],
+        "engine_tokens_per_second_32": middle["engine"],
+        "service_vs_engine_32": middle["service"] / middle["engine"],
+        "ttft_service_ms_p50": middle["service_first"] * 1000,
+        "ttft_engine_ms_p50": middle["engine_first"] * 1000,
+        "ttft_added_ms_p50": (middle["service_first"] - middle["engine_first"]) * 1000,
+    }
+
+
+def measure_bare_engine() -> None:
+    """Print what the engine alone does with the same questions: 32 threads, then one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from benchmarks.engines import EndlessEngine
+    from inference.engine.base import EngineRequest, Sampling
+
+    engine = EndlessEngine(Path.home() / ".cache/tally/models" / MODEL)
+
+    def ask(name: str, tokens: int) -> float:
+        """Seconds until the first text; the answer is read to its end."""
+        began, first = time.perf_counter(), 0.0
+        request = EngineRequest(name, QUESTION_IDS, tokens, Sampling(0.8, 0.95, 64, seed=hash(name) % 2**31))
+        for delta in engine.generate(request):
+            first = first or (time.perf_counter() - began if delta.text else 0.0)
+        return first
+
+    def ask_in_a_row(client: int) -> None:
+        for number in range(ASKED_EACH):
+            ask(f"{client}-{number}", NEW_TOKENS)
+
+    ask("warm-up", 8)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(ask_in_a_row, range(CLIENTS)))
+    rate = CLIENTS * ASKED_EACH * NEW_TOKENS / (time.perf_counter() - began)
+    first = statistics.median(ask(f"first-{number}", 8) for number in range(FIRSTS))
+    engine.close()
+    print(json.dumps({"rate": rate, "first_seconds": first}))
+
+
+def _is_whole(answer: Answer) -> bool:
+    """Whether it has as many words as it was billed for, in the fake engine's order."""
+    text, usage = read(answer)
+    words = text.split()
+    return usage.get("completion_tokens") == len(words) and words == expected_words(len(words))
+
+
+def read(answer: Answer) -> tuple[str, dict[str, Any]]:
+    """The text and the usage of an answer, plain or streamed."""
+    if not answer.chunks:
+        whole = json.loads(answer.body)
+        return whole["choices"][0]["message"]["content"], whole["usage"]
+    text, usage = [], {}
+    for line in b"".join(answer.chunks).split(b"\n\n"):
+        content = line.removeprefix(b"data: ")
+        if content.startswith(b"{"):
+            event = json.loads(content)
+            usage = event.get("usage") or usage
+            text += [choice["delta"].get("content", "") for choice in event.get("choices", [])]
+    return "".join(text), usage
+
+
+def expected_words(count: int) -> list[str]:
+    """What the fake engine writes."""
+    from inference.engine.fake import WORDS
+
+    return [WORDS[number % len(WORDS)] for number in range(count)]
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="shorter rounds")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="billed,streams,engine", help="which questions, with commas between")
+    parser.add_argument("--clients", type=int, default=128)
+    arguments = parser.parse_args()
+    asked = arguments.only.split(",")
+    results: dict[str, Any] = {}
+    if "billed" in asked:
+        results |= measure_billed(8 if arguments.quick else 30, arguments.clients)
+    if "streams" in asked:
+        results |= measure_streams(150 if arguments.quick else 600)
+    if "engine" in asked:
+        results |= measure_engine(1 if arguments.quick else 3)
+    for name, value in results.items():
+        print(f"{name:28} {value if not isinstance(value, float) else round(value, 3)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Which of Django's handlers serves which path.
+
+Under /v1/ every view is a coroutine that looks after its own database connections, and wants neither session, language
+nor messages. Behind the pages' middleware each such request would start a thread of its own, to run hooks that do
+nothing for it: more work than the answer itself (docs/adr/0016).
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.security import SecurityMiddleware
+from django.urls import set_script_prefix
+
+from accounts.api_middleware import api_middleware
+
+COROUTINE_PATHS = "/v1/"
+_security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait
+
+
+class CoroutineHandler(ASGIHandler):
+    """Serves paths whose views are coroutines. No signals are sent, no thread is used."""
+
+    def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
+        """The API's own middleware, and the headers of Django's security middleware."""
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        view: Any = convert_exception_to_response(getattr(self, "_get_response_async"))  # noqa: B009  not in the types
+        answer: Any = api_middleware(view)
+
+        async def secure(request: HttpRequest) -> HttpResponseBase:
+            refused = _security.process_request(request)
+            return _security.process_response(request, refused or await answer(request))
+
+        self._middleware_chain = convert_exception_to_response(secure)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request; a client that leaves cancels its view."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body:
+            set_script_prefix(get_script_prefix(scope))
+            request, refused = self.create_request(scope, body)
+            if refused is not None:
+                await self.send_response(refused, send)
+                return
+            answering = asyncio.create_task(self._answer(request, send))
+            leaving = asyncio.create_task(self.listen_for_disconnect(receive))
+            try:
+                await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answering.cancel()
+                leaving.cancel()
+                await asyncio.gather(leaving, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):  # the client left
+                await answering
+
+    async def _answer(self, request: Any, send: Any) -> None:
+        response = await self.run_get_response(request)
+        await self.send_response(response, send)
+        response.close()
+
+
+class Dispatcher:
+    """The ASGI application."""
+
+    def __init__(self) -> None:
+        self._pages, self._coroutines = ASGIHandler(), CoroutineHandler()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Hand each request to its handler."""
+        is_coroutine = scope["type"] == "http" and scope["path"].startswith(COROUTINE_PATHS)
+        await (self._coroutines if is_coroutine else self._pages)(scope, receive, send)

@@ -1,0 +1,144 @@
+"""Reading the relay in the web process: one connection reads the streams of all who watch.
+
+A connection, a blocked read and a wake-up for each watcher and entry would cost more than all else that is done for a
+streamed answer (docs/adr/0017).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+from inference.relay import Chunk, read_chunk, stream_key
+
+logger = logging.getLogger(__name__)
+
+BLOCK_MILLISECONDS = 25  # how long Redis keeps a read that finds nothing; so late a new watcher joins at most
+ANSWER_SECONDS = 5.0  # then Redis is away
+ENTRIES_A_READ = 500  # of one stream
+AWAY_SECONDS = 1.0  # between two tries while Redis is away
+
+
+async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
+    """Yield the entries after the id `after` as they come, for ever; an empty list each time none came for a while.
+
+    The reader stops at the terminal entry or when it closes the iterator. While Redis is away it yields empty
+    lists, so that the caller can ask the database instead.
+    """
+    follower = _Follower(stream_key(generation_id), after)
+    reader = _reader_of_this_loop()
+    reader.add(follower)
+    try:
+        while True:
+            yield await follower.take(wait_seconds)
+    finally:
+        reader.remove(follower)
+
+
+class _Follower:
+    """Somebody who watches one stream: where they are, and what they have not fetched yet."""
+
+    def __init__(self, key: str, after: str) -> None:
+        self.key = key
+        self.after = _parts(after)
+        self._seen: int | None = None  # characters; unknown until the first text
+        self._chunks: list[Chunk] = []
+        self._came = asyncio.Event()
+
+    def give(self, chunk: Chunk) -> None:
+        """Add an entry, unless it was given before."""
+        place = _parts(chunk.id)
+        if place <= self.after:
+            return
+        self.after = place
+        if chunk.text:
+            chunk = chunk.after(chunk.at if self._seen is None else self._seen)
+            self._seen = chunk.at + len(chunk.text)
+        self._chunks.append(chunk)
+        self._came.set()
+
+    async def take(self, wait_seconds: float) -> list[Chunk]:
+        """What came since the last call, or within `wait_seconds`."""
+        if not self._chunks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds):
+                    await self._came.wait()
+        self._came.clear()
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+
+class _Reader:
+    """Reads for the followers of one event loop, as long as there are any."""
+
+    def __init__(self) -> None:
+        self._followers: dict[str, set[_Follower]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, follower: _Follower) -> None:
+        """Read for this one too, from the next round trip on."""
+        self._followers.setdefault(follower.key, set()).add(follower)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._read_for_ever())
+
+    def remove(self, follower: _Follower) -> None:
+        """Read no more for this one."""
+        followers = self._followers[follower.key]
+        followers.discard(follower)
+        if not followers:
+            del self._followers[follower.key]
+
+    async def _read_for_ever(self) -> None:
+        while self._followers:  # who comes while the connection is closed is read for with the next one
+            await self._read_on_one_connection()
+
+    async def _read_on_one_connection(self) -> None:
+        # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may
+        # swallow a cancellation.
+        client = redis.asyncio.Redis.from_url(
+            settings.REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
+        )
+        async with client:
+            while self._followers:
+                try:
+                    await self._read(client)
+                except (redis.RedisError, TimeoutError) as error:
+                    logger.warning("relay: Redis is away (%s)", type(error).__name__)
+                    await asyncio.sleep(AWAY_SECONDS)
+
+    async def _read(self, client: "redis.asyncio.Redis") -> None:
+        """One round trip for all that is followed, and a pause in which more may come."""
+        # Who comes during the read begins with the next one: this one may not reach back to where they are.
+        asked = {key: list(followers) for key, followers in self._followers.items()}
+        streams = {key: _id_of(min(each.after for each in followers)) for key, followers in asked.items()}
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await client.xread(streams, count=ENTRIES_A_READ, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        for key, entries in answer:
+            for entry_id, fields in entries:
+                chunk = read_chunk(entry_id, fields)
+                for follower in asked[key]:
+                    follower.give(chunk)
+        await asyncio.sleep(settings.RELAY_READ_PAUSE_SECONDS)
+
+
+_readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Reader]" = WeakKeyDictionary()
+
+
+def _reader_of_this_loop() -> _Reader:
+    return _readers.setdefault(asyncio.get_running_loop(), _Reader())
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    """A relay id, milliseconds-sequence, as numbers that compare."""
+    milliseconds, _dash, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _id_of(parts: tuple[int, int]) -> str:
+    return f"{parts[0]}-{parts[1]}"

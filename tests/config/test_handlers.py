@@ -1,0 +1,50 @@
+"""What is served by which handler, on a real server: the API's coroutines pass none of the pages' middleware."""
+
+import httpx
+import pytest
+
+from tests.asgi import serve
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serve() as address:
+        yield address
+
+
+def test_a_coroutine_has_the_headers_of_the_api_and_of_security(url):
+    answer = httpx.get(f"{url}/v1/models")
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    assert answer.headers["X-Request-Id"]
+    assert "Set-Cookie" not in answer.headers
+    assert "Content-Security-Policy" not in answer.headers  # a page's
+
+
+def test_an_unknown_path_of_openais_api_is_json(url):
+    answer = httpx.post(f"{url}/v1/audio/speech", json={})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_looked_at(url, settings):
+    answer = httpx.post(f"{url}/v1/chat/completions", content=b"x" * (settings.API_BODY_BYTES + 1))
+    assert answer.status_code == 413
+
+
+def test_pages_keep_their_policy(url):
+    answer = httpx.get(f"{url}/accounts/login/")
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_plain_http_is_redirected_where_the_site_wants_tls(url, monkeypatch):
+    from config import handlers
+
+    monkeypatch.setattr(handlers._security, "redirect", True)
+    answer = httpx.get(f"{url}/v1/models")
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"{url.replace('http', 'https')}/v1/models")

@@ -1,0 +1,147 @@
+"""The relay: nothing missed, nothing twice, in order, whatever Redis does in between."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from uuid import uuid4
+
+import pytest
+import redis
+
+from inference import relay
+from inference.relay import BEGINNING, RelayWriter, read_text
+from inference.relay_reader import follow
+from tests.inference.test_generation import wait_for
+
+
+def entries_of(generation_id):
+    return [fields for _id, fields in relay.connection().xrange(relay.stream_key(generation_id))]
+
+
+async def read_to_end(generation_id, after=BEGINNING):
+    """The chunks after `after`, the terminal one included."""
+    chunks = []
+    async with aclosing(follow(generation_id, after, 0.5)) as batches:
+        async for batch in batches:
+            chunks += batch
+            if chunks and chunks[-1].state:
+                break
+    return chunks
+
+
+def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
+    generation_id = uuid4()
+    writer = RelayWriter(generation_id)
+    writer.write("The ", 1)
+    time.sleep(0.02)
+    for count, word in enumerate(("quick ", "brown ", "fox"), start=2):
+        writer.write(word, count)
+    writer.end("completed")
+    first, *middle, last = entries_of(generation_id)
+    assert first == {"text": "The ", "at": "0", "tokens": "1"}
+    assert middle == []
+    assert last == {"text": "quick brown fox", "at": "4", "tokens": "4", "state": "completed"}
+    assert relay.connection().ttl(relay.stream_key(generation_id)) > 0
+    assert read_text(generation_id) == ("The quick brown fox", 4)
+
+
+class Flaky:
+    """Redis that takes what it is sent and loses the confirmation, or is not there at all."""
+
+    def __init__(self, real, *, is_taken):
+        self.real, self.is_taken, self.failures = real, is_taken, 2
+
+    def pipeline(self, transaction):
+        pipeline = self.real.pipeline(transaction=transaction)
+        if self.failures:
+            self.failures -= 1
+            execute = pipeline.execute
+
+            def fail():
+                if self.is_taken:
+                    execute()
+                raise redis.TimeoutError("no answer")
+
+            pipeline.execute = fail
+        return pipeline
+
+
+@pytest.mark.parametrize("is_taken", [True, False], ids=["confirmation lost", "not there"])
+async def test_text_that_redis_did_not_confirm_is_sent_again_and_read_once(monkeypatch, is_taken):
+    generation_id = uuid4()
+    flaky = Flaky(relay.connection(), is_taken=is_taken)
+    real = relay.connection
+    monkeypatch.setattr(relay, "connection", lambda: flaky)
+    writer = RelayWriter(generation_id)
+    writer.write("Over the ", 2)
+    await asyncio.to_thread(wait_for, lambda: not flaky.failures)
+    writer.write("lazy dog", 4)
+    monkeypatch.setattr(relay, "connection", real)
+    await asyncio.to_thread(writer.end, "completed")
+    chunks = await read_to_end(generation_id)
+    assert "".join(chunk.text for chunk in chunks) == "Over the lazy dog"
+    assert read_text(generation_id) == ("Over the lazy dog", 4)
+    assert len(entries_of(generation_id)) == (3 if is_taken else 1)
+
+
+def test_an_end_that_redis_cannot_take_lets_its_thread_go_on(monkeypatch):
+    dead = redis.Redis(port=1, socket_connect_timeout=0.2)
+    monkeypatch.setattr(relay, "connection", lambda: dead)
+    RelayWriter(uuid4()).end("completed")  # returns: readers ask the database
+
+
+async def test_readers_at_different_places_of_one_stream_get_each_what_they_miss():
+    generation_id = uuid4()
+    writer = RelayWriter(generation_id)
+    for count, word in enumerate(("one ", "two ", "three "), start=1):
+        writer.write(word, count)
+        await asyncio.to_thread(wait_for, lambda count=count: read_text(generation_id)[1] == count)
+    from_second = (await first_chunks(generation_id, 3))[0].id
+    readers = [asyncio.create_task(read_to_end(generation_id, after)) for after in (BEGINNING, from_second)]
+    await asyncio.sleep(0.1)
+    writer.write("four", 4)
+    await asyncio.to_thread(writer.end, "completed")
+    whole, rest = await asyncio.gather(*readers)
+    assert "".join(chunk.text for chunk in whole) == "one two three four"
+    assert "".join(chunk.text for chunk in rest) == "two three four"
+
+
+async def test_who_joins_while_others_are_read_for_misses_nothing():
+    generation_id = uuid4()
+    writer = RelayWriter(generation_id)
+    readers = []
+    for count in range(1, 31):
+        writer.write(f"{count} ", count)
+        readers.append(asyncio.create_task(read_to_end(generation_id)))
+        await asyncio.sleep(0.015)
+    await asyncio.to_thread(writer.end, "completed")
+    whole = "".join(f"{count} " for count in range(1, 31))
+    assert {"".join(chunk.text for chunk in chunks) for chunks in await asyncio.gather(*readers)} == {whole}
+
+
+async def first_chunks(generation_id, count):
+    chunks = []
+    async with aclosing(follow(generation_id, BEGINNING, 0.5)) as batches:
+        async for batch in batches:
+            chunks += batch
+            if len(chunks) >= count:
+                break
+    return chunks
+
+
+async def test_a_hundred_streams_at_once_arrive_whole_and_in_order():
+    ids = [uuid4() for _ in range(100)]
+    readers = [asyncio.create_task(read_to_end(generation_id)) for generation_id in ids]
+    writers = [RelayWriter(generation_id) for generation_id in ids]
+    for count in range(1, 21):
+        for number, writer in enumerate(writers):
+            writer.write(f"{number}.{count} ", count)
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(lambda: [writer.end("completed") for writer in writers])
+    for number, chunks in enumerate(await asyncio.gather(*readers)):
+        assert "".join(chunk.text for chunk in chunks) == "".join(f"{number}.{count} " for count in range(1, 21))
+
+
+async def test_who_watches_nothing_yet_is_told_so_now_and_then():
+    async with aclosing(follow(uuid4(), BEGINNING, 0.05)) as batches:
+        assert [await anext(batches) for _ in range(3)] == [[], [], []]
