@@ -8,6 +8,7 @@ from django.core.cache import cache
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
+from tests import emptying
 from tests.cast import CREDIT, UserFactory, fund
 from tests.stack import Stack
 
@@ -21,6 +22,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         thorough = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in thorough]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_quickly() -> Iterator[None]:
+    """Many tests leave a database that has to be emptied."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        emptying.install(monkeypatch)
+        yield
 
 
 @pytest.fixture
