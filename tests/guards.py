@@ -32,6 +32,7 @@ ANSWERS = "tests/inference/test_generation.py"
 RETRIES = "tests/api/test_openai_retries.py"
 CONVERSATIONS = "tests/api/test_conversations.py"
 CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
+LOGINS = "tests/api/test_login.py"
 
 GUARDS = [
     # Check-then-spend overdraft.
@@ -58,6 +59,31 @@ GUARDS = [
         "if False:",
         GRANTS,
         "an_adjustment_down_leaves_what_is_held",
+    ),
+    # What is written past the ledger.
+    Guard(
+        "balance written directly",
+        "billing/migrations/0002_walls.py",
+        "ELSIF pg_trigger_depth() < 2 AND (NEW",
+        "ELSIF FALSE AND (NEW",
+        BYPASS,
+        "a_balance_cannot_be or what_is_held_cannot_be_changed",
+    ),
+    Guard(
+        "wallet born rich",
+        "billing/migrations/0002_walls.py",
+        "IF NEW.balance_microcredits <> 0 OR NEW.held_microcredits <> 0 THEN",
+        "IF FALSE THEN",
+        BYPASS,
+        "a_wallet_cannot_be_born_rich",
+    ),
+    Guard(
+        "entry rewritten",
+        "billing/migrations/0002_walls.py",
+        "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW",
+        "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW WHEN (FALSE)",
+        BYPASS,
+        "an_entry_cannot_be_updated or an_entry_cannot_be_deleted",
     ),
     # "Trusted" users who skip the hold.
     Guard(
@@ -129,6 +155,22 @@ GUARDS = [
         "if False:",
         LEDGER,
         "settle_refuses_more_than_was_held",
+    ),
+    Guard(
+        "floored at zero",
+        "billing/ledger.py",
+        "    owed = amount_microcredits - taken\n",
+        "    owed = 0\n",
+        TOPUPS,
+        "a_chargeback_of_spent_credits_is_owed",
+    ),
+    Guard(
+        "spending while owing",
+        "billing/hot_path.py",
+        "AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = %s AND remaining_microcredits > 0)",
+        "AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = %s AND remaining_microcredits < 0)",
+        TOPUPS,
+        "a_chargeback_of_spent_credits_is_owed",
     ),
     Guard(
         "small hold",
@@ -215,6 +257,14 @@ GUARDS = [
         WEBHOOKS,
         "an_empty_secret_signs_nothing",
     ),
+    Guard(
+        "empty secret",
+        "config/settings/base.py",
+        "    if not STRIPE_WEBHOOK_SECRET:",
+        "    if False:",
+        WEBHOOKS,
+        "without_a_webhook_secret_refuses_to_start",
+    ),
     # One provider completing another's order.
     Guard(
         "another provider",
@@ -257,6 +307,39 @@ GUARDS = [
         "    repeat = None",
         LEDGER,
         "grant_with_the_same_key_grants_once",
+    ),
+    Guard(
+        "credited twice",
+        "billing/stripe_events.py",
+        "    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)\n    if event.processed_at is not None:",
+        "    event = PaymentEvent.objects.get(pk=stored.pk)\n    if event.processed_at is not None:",
+        WEBHOOKS,
+        "two_deliveries_of_one_event_wait_for_each_other",
+    ),
+    Guard(
+        "credited twice",
+        "billing/stripe_events.py",
+        "    if stored.processed_at is not None:",
+        "    if False:",
+        WEBHOOKS,
+        "an_event_is_processed_once",
+    ),
+    # One key, two requests.
+    Guard(
+        "same key, other inputs",
+        "billing/entries.py",
+        "if earlier is not None and earlier.inputs_hash != inputs_hash:",
+        "if False:",
+        LEDGER,
+        "refuses_a_key_that_was_used_with_other_inputs",
+    ),
+    Guard(
+        "same key, other inputs",
+        "billing/topups.py",
+        "        if earlier.inputs_hash != inputs_hash:",
+        "        if False:",
+        "tests/billing/test_buying.py",
+        "another_amount_under_the_same_key",
     ),
     # Settled, then failed, then credited again.
     Guard(
@@ -363,6 +446,30 @@ GUARDS = [
         "refunds_together_never_exceed or two_refunds_at_once",
     ),
     Guard(
+        "refund above the charge",
+        "billing/refunds.py",
+        "    ledger.lock_wallet(user=hold.wallet.user)\n",
+        "",
+        REFUNDS,
+        "at_the_same_moment",
+    ),
+    Guard(
+        "refund above the charge",
+        "billing/refunds.py",
+        "if type(amount) is not int or not 0 < amount <= most:",
+        "if type(amount) is not int:",
+        REFUNDS,
+        "an_amount_that_cannot_be_refunded or a_refund_of_a_refund",
+    ),
+    Guard(
+        "refund without a reason",
+        "billing/refunds.py",
+        "    if not reason:\n",
+        "    if False:\n",
+        REFUNDS,
+        "a_refund_needs_a_reason",
+    ),
+    Guard(
         "refund approved alone",
         "billing/refunds.py",
         "if locked.requested_by_id == by.pk:",
@@ -394,6 +501,30 @@ GUARDS = [
         "if key is None:",
         "tests/api/test_keys.py",
         "a_suspended_user_is_out",
+    ),
+    Guard(
+        "log-in of a suspended user",
+        "accounts/api_sessions.py",
+        "if session is None or not session.user.is_active:",
+        "if session is None:",
+        f"{LOGINS} tests/api/test_keys.py",
+        "a_suspended_user",
+    ),
+    Guard(
+        "refresh token used twice",
+        "accounts/api_sessions.py",
+        "filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)",
+        "filter(pk=session.pk, revoked_at__isnull=True)",
+        LOGINS,
+        "a_refresh_token_is_good_once or of_two_refreshes_at_once",
+    ),
+    Guard(
+        "stolen token that stays good",
+        "accounts/api_sessions.py",
+        "        revoke_session(session=session)\n        raise InvalidToken",
+        "        raise InvalidToken",
+        LOGINS,
+        "a_refresh_token_is_good_once",
     ),
     Guard(
         "unlimited tokens",

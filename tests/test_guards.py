@@ -36,11 +36,12 @@ def broken(copy: Path, guard: Guard) -> Iterator[Path]:
 
 
 def run_tests(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
-    """Run the guard's tests in a database of their own."""
+    """Run the guard's tests in a database of their own: all in one, or in a new one where the guard is a wall of it."""
+    name, option = ("_walls", "--create-db") if "/migrations/" in guard.file else ("_guards", "--reuse-db")
     address = urlsplit(os.environ["DATABASE_URL"])
-    variables = os.environ | {"DATABASE_URL": urlunsplit(address._replace(path=f"{address.path}_guards"))}
+    variables = os.environ | {"DATABASE_URL": urlunsplit(address._replace(path=f"{address.path}{name}"))}
     variables.pop("PYTEST_CURRENT_TEST", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--create-db", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", option, "-p", "no:cacheprovider"]
     command += [*guard.tests.split(), "-k", guard.select]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=300)
 
