@@ -166,11 +166,11 @@ GUARDS = [
     ),
     Guard(
         "spending while owing",
-        "billing/hot_path.py",
-        "AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = %s AND remaining_microcredits > 0)",
-        "AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = %s AND remaining_microcredits < 0)",
+        "billing/entries.py",
+        "        pay_debts(wallet)\n        arm(wallet)",
+        "        arm(wallet)",
         TOPUPS,
-        "a_chargeback_of_spent_credits_is_owed",
+        "what_comes_in_pays_what_is_owed_first",
     ),
     Guard(
         "small hold",
@@ -311,8 +311,8 @@ GUARDS = [
     Guard(
         "credited twice",
         "billing/stripe_events.py",
-        "    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)\n    if event.processed_at is not None:",
-        "    event = PaymentEvent.objects.get(pk=stored.pk)\n    if event.processed_at is not None:",
+        "    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)\n",
+        "    event = PaymentEvent.objects.get(pk=stored.pk)\n",
         WEBHOOKS,
         "two_deliveries_of_one_event_wait_for_each_other",
     ),
