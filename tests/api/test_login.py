@@ -103,7 +103,7 @@ def test_wrong_passwords_on_the_pages_shut_the_api(api, client, alice, one_minut
 def test_the_door_backs_off(api, alice, monkeypatch):
     from django_ratelimit import core
 
-    now = core.time.time()
+    now = core._get_window(ALICE["email"], 3600) + 1  # its hour begins: none ends between the tries
     monkeypatch.setattr("django_ratelimit.core.time.time", lambda: now)
 
     def wait_after_failures():
@@ -182,6 +182,19 @@ def test_an_expired_access_token_is_refused(api, login, alice, monkeypatch):
     assert timedelta(minutes=9) < timedelta(seconds=token["exp"] - timezone.now().timestamp()) <= timedelta(minutes=10)
     token.set_exp(lifetime=-timedelta(seconds=1))
     assert api.bearer(str(token)).get("/api/v1/me").status_code == 401
+
+
+def test_a_refresh_token_is_good_for_fourteen_days_and_each_exchange_begins_them_anew(api, login, alice):
+    tokens = login(alice).tokens
+    ApiSession.objects.update(expires_at=timezone.now() + timedelta(minutes=1))
+    fresh = api.post("/api/v1/auth/token/refresh", {"refresh": tokens.refresh}).json()
+    for text in (tokens.refresh, fresh["refresh"]):
+        left = timedelta(seconds=RefreshToken(text)["exp"] - timezone.now().timestamp())
+        assert timedelta(days=13, hours=23) < left <= timedelta(days=14)
+    assert ApiSession.objects.get().expires_at > timezone.now() + timedelta(days=13, hours=23)
+    ApiSession.objects.update(expires_at=timezone.now())
+    assert api.post("/api/v1/auth/token/refresh", {"refresh": fresh["refresh"]}).status_code == 401
+    assert api.bearer(fresh["access"]).get("/api/v1/me").status_code == 401
 
 
 def test_verify_tells_whose_a_token_is(api, login, alice):
