@@ -12,7 +12,6 @@ import pytest
 from accounts.models import ApiKey
 from billing.models import TopUp
 from billing.services import seed_packages
-from tests.asgi import serve
 from tests.cast import PASSWORD
 
 GUIDE = (Path(__file__).parents[2] / "docs/api.md").read_text()
@@ -25,28 +24,26 @@ PROGRAMS = {
 
 
 @pytest.fixture
-def run(alice, with_key):
+def run(alice, with_key, server, engine):
     """Call it with a snippet; returns what it printed."""
-    key = with_key(alice).text
     seed_packages()
-    with serve() as url:
+    known = {"BASE_URL": server.url, "TALLY_KEY": with_key(alice).text, "EMAIL": alice.email, "PASSWORD": PASSWORD}
 
-        def run_snippet(language, code):
-            if not shutil.which(PROGRAMS[language][0]) or ("jq " in code and not shutil.which("jq")):
-                pytest.skip(f"no {language} with all it needs on this machine")
-            done = subprocess.run(
-                [*PROGRAMS[language], code],
-                env=os.environ
-                | {"BASE_URL": url, "TALLY_KEY": key, "EMAIL": "alice@example.com", "PASSWORD": PASSWORD},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout.strip()
+    def run_snippet(language, code):
+        if not shutil.which(PROGRAMS[language][0]) or ("jq " in code and not shutil.which("jq")):
+            pytest.skip(f"no {language} with all it needs on this machine")
+        done = subprocess.run(
+            [*PROGRAMS[language], code],
+            env=os.environ | known,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
-        yield run_snippet
+    return run_snippet
 
 
 def snippet(language, mark):
@@ -59,6 +56,8 @@ CHECKED = {
     ("bash", "/api/v1/keys"): '"balance_credits":"100.000000"',
     ("python", '"/wallet"'): "100.000000",
     ("javascript", "/api/v1/wallet"): "100.000000",
+    ("python", '"/generations"'): "completed 0.000",
+    ("python", "OpenAI("): "fox",
     ("python", "checkout_url"): "/credits/sandbox/",
     ("python", "ledger-entries"): "100000000",
     ("bash", "If-None-Match"): "304",
