@@ -173,6 +173,7 @@ def test_a_model_is_downloaded_with_progress_and_only_the_files_it_needs(
 def test_a_hub_that_cannot_be_reached_leaves_the_model_unavailable(db, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_not_a_token")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _seconds: None)  # the library tries five times
     settings.MODEL_DIR = tmp_path
     with pytest.raises(CommandError):
         call_command("prepare_models", "gemma-3-1b")
