@@ -319,7 +319,7 @@ GUARDS = [
     Guard(
         "credited twice",
         "billing/stripe_events.py",
-        "    if stored.processed_at is not None:",
+        "    if event.processed_at is not None:",
         "    if False:",
         WEBHOOKS,
         "an_event_is_processed_once",
@@ -451,7 +451,7 @@ GUARDS = [
         "    ledger.lock_wallet(user=hold.wallet.user)\n",
         "",
         REFUNDS,
-        "at_the_same_moment",
+        "a_second_refund_while_the_first_is_decided_on",
     ),
     Guard(
         "refund above the charge",

@@ -1,5 +1,6 @@
 """Refunds by staff: never above the charge, exactly once, with a reason, a second person, a notice and a record."""
 
+import time
 from uuid import uuid4
 
 import pytest
@@ -89,6 +90,16 @@ def test_refunds_at_the_same_moment_never_exceed_the_charge(bob, staff, charged,
     results = at_once(6, lambda _n: ask(staff, 200, hold=charged))
     assert sum(isinstance(result, Refund) for result in results) == 2
     assert balance(bob) == 980
+    assert faults() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_refund_while_the_first_is_decided_on_waits_for_it(bob, staff, charged, faults, monkeypatch):
+    refundable_amount = refunds.refundable_amount
+    monkeypatch.setattr(refunds, "refundable_amount", lambda **what: (refundable_amount(**what), time.sleep(0.2))[0])
+    results = at_once(2, lambda _n: ask(staff, 300, hold=charged))
+    assert {type(result) for result in results} == {Refund, RefundRefused}
+    assert (Refund.objects.count(), balance(bob)) == (1, 880)
     assert faults() == []
 
 
