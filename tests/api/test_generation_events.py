@@ -1,15 +1,16 @@
 """Generations over REST while a worker writes them: events, coming back, cancelling."""
 
 import json
+import time
 
-import httpx
 import pytest
 from django.db import connection
 
-from inference import relay
+from inference import api_events, relay
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation
 from tests.api.openai_fixtures import price
+from tests.cast import at_once
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,20 +95,22 @@ def test_a_reader_of_a_queued_answer_is_told_how_many_are_ahead(http, engine, al
         http.post(f"{URL}/{generation_id}/cancel")
 
 
-def test_events_hold_no_database_connection(http, engine):
+def test_events_hold_no_database_connection(http, engine, monkeypatch):
     engine.length, engine.step_seconds = 1000, 0.05
+    look = api_events._look  # slowly, so that each of the readers needs a thread of its own
+    monkeypatch.setattr(api_events, "_look", lambda generation_id: (look(generation_id), time.sleep(0.3))[0])
     asked = http.post(URL, json=BODY | {"max_tokens": 300}).json()
+    request = http.build_request("GET", f"{URL}/{asked['id']}/events")
 
     def connections():
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
             return cursor.fetchone()[0]
 
-    streams = [http.stream("GET", f"{URL}/{asked['id']}/events") for _n in range(10)]
-    opened: list[httpx.Response] = [stream.__enter__() for stream in streams]
+    opened = at_once(10, lambda _n: http.send(request, stream=True))
     for answer in opened:
         next(answer.iter_lines())
     wait_until(lambda: connections() <= 3, 5, "the connections to be given back")
-    for stream in streams:
-        stream.__exit__(None, None, None)
+    for answer in opened:
+        answer.close()
     http.post(f"{URL}/{asked['id']}/cancel")
