@@ -23,7 +23,7 @@ class WalletOut(serializers.Serializer[Any]):
 
 
 class HoldOut(serializers.ModelSerializer[Hold]):
-    """The worst case of one answer, set aside before it runs."""
+    """The worst case of one answer, set aside before it runs; of an answer from the cache, what it costs."""
 
     state = serializers.ChoiceField(HoldState.values, read_only=True)
     amount_credits = Credits("amount_microcredits")
@@ -40,6 +40,7 @@ class HoldOut(serializers.ModelSerializer[Hold]):
             "completion_tokens",
             "prompt_microcredits_per_token",
             "completion_microcredits_per_token",
+            "is_from_cache",
             "amount_microcredits",
             "amount_credits",
             "charged_microcredits",
@@ -73,6 +74,7 @@ class ReceiptOut(serializers.ModelSerializer[Hold]):
             "completion_tokens",
             "completion_microcredits_per_token",
             "completion_cost_microcredits",
+            "is_from_cache",
             "charged_microcredits",
             "charged_credits",
             "refunded_microcredits",

@@ -27,9 +27,9 @@ WHERE w.user_id = %s FOR UPDATE OF w"""
 # Nothing is inserted, rather than something wrong, when the wallet is not in its ordinary state.
 INSERT_HOLD = """
 INSERT INTO billing_hold (id, wallet_id, reference, state, model_key, prompt_microcredits_per_token,
-    completion_microcredits_per_token, prompt_tokens, max_completion_tokens, amount_microcredits, created_at,
-    expires_at, api_key_id)
-SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+    completion_microcredits_per_token, is_from_cache, prompt_tokens, max_completion_tokens, amount_microcredits,
+    created_at, expires_at, api_key_id)
+SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE NOT EXISTS (SELECT FROM billing_hold WHERE reference = %s)
   AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = %s AND remaining_microcredits > 0)
   AND NOT EXISTS (SELECT FROM billing_grant
@@ -116,6 +116,7 @@ def insert_hold(hold: Hold) -> bool:
         hold.model_key,
         hold.prompt_microcredits_per_token,
         hold.completion_microcredits_per_token,
+        hold.is_from_cache,
         hold.prompt_tokens,
         hold.max_completion_tokens,
         hold.amount_microcredits,

@@ -203,6 +203,7 @@ def hold(
     max_completion_tokens: int,
     reference: str,
     api_key: ApiKey | None = None,
+    is_from_cache: bool = False,
 ) -> Hold:
     """Set the worst case of an answer aside at the current prices, once for each reference.
 
@@ -210,7 +211,8 @@ def hold(
     afford: read `max_completion_tokens` of the result. So it does under a monthly cap, the customer's or that of the
     `api_key` they asked with. Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when that would be fewer
     than MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts below 1, and
-    IdempotencyConflict for a reference that already has a hold.
+    IdempotencyConflict for a reference that already has a hold. With `is_from_cache` it is at the prices of the cache
+    and never fewer tokens: `charge_from_cache` settles it.
     """
     if prompt_tokens < 1 or max_completion_tokens < 1:
         raise ValueError("a hold needs at least one token each way")
@@ -218,6 +220,8 @@ def hold(
     wallet, price = hot_path.lock_wallet_and_read_price(user.pk, model_key, now)
     if price is None:
         raise NoPrice(f"{model_key} has no price")
+    if is_from_cache:
+        price = price.from_cache()
     draft = Hold(
         wallet=wallet,
         reference=reference,
@@ -225,6 +229,7 @@ def hold(
         model_key=model_key,
         prompt_microcredits_per_token=price.prompt_microcredits_per_token,
         completion_microcredits_per_token=price.completion_microcredits_per_token,
+        is_from_cache=is_from_cache,
         prompt_tokens=prompt_tokens,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.HOLD_LIFETIME_SECONDS),
@@ -238,8 +243,7 @@ def hold(
     if Hold.objects.filter(reference=reference).exists():
         raise IdempotencyConflict(f"{reference} already has a hold")
     if not _fit(draft, max_completion_tokens, least_room):
-        least_tokens = min(max_completion_tokens, settings.MIN_AFFORDABLE_TOKENS)
-        needed_microcredits = price.cost_microcredits(prompt_tokens, least_tokens)
+        needed_microcredits = price.cost_microcredits(prompt_tokens, _least_tokens(draft, max_completion_tokens))
         refuse_over_cap(wallet, cap_room, needed_microcredits)
         refuse_over_key_cap(key_room, needed_microcredits)
         raise InsufficientCredits(
@@ -280,6 +284,32 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
         pay_debts(open_hold.wallet)
     call_if_low(open_hold.wallet)
     return open_hold
+
+
+@transaction.atomic
+def charge_from_cache(
+    *,
+    user: User,
+    model_key: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    reference: str,
+    api_key: ApiKey | None = None,
+) -> Hold:
+    """Charge an answer that was generated before: these tokens, at ANSWER_CACHE_PRICE_PERCENT of the current prices.
+
+    Returns the settled hold. Raises as `hold` does, InsufficientCredits (or a cap) when all of it cannot be paid.
+    """
+    exact = hold(
+        user=user,
+        model_key=model_key,
+        prompt_tokens=prompt_tokens,
+        max_completion_tokens=completion_tokens,
+        reference=reference,
+        api_key=api_key,
+        is_from_cache=True,
+    )
+    return settle(hold_id=exact.pk, completion_tokens=completion_tokens)
 
 
 @transaction.atomic(savepoint=False)
@@ -380,8 +410,13 @@ def _fit(draft: Hold, most_tokens: int, cap_room_microcredits: int | None) -> bo
     affordable_tokens: int = (affordable - draft.prompt_cost_microcredits) // token_cost
     draft.max_completion_tokens = min(most_tokens, affordable_tokens)
     draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost
-    least_tokens: int = min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
+    least_tokens = _least_tokens(draft, most_tokens)
     return affordable_tokens >= least_tokens
+
+
+def _least_tokens(draft: Hold, most_tokens: int) -> int:
+    """How short an answer may become before it is refused; one that is written already is not shortened."""
+    return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
 
 
 def _settled_before(hold_id: UUID, completion_tokens: int) -> Hold:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from billing.models import Price
 
 
@@ -18,6 +20,11 @@ class PriceTag:
             prompt_tokens * self.prompt_microcredits_per_token
             + completion_tokens * self.completion_microcredits_per_token
         )
+
+    def from_cache(self) -> "PriceTag":
+        """The prices of an answer that was generated before: a share of these, rounded up to whole microcredits."""
+        prices = (self.prompt_microcredits_per_token, self.completion_microcredits_per_token)
+        return PriceTag(*(-(-price * settings.ANSWER_CACHE_PRICE_PERCENT // 100) for price in prices))
 
 
 def current_price_tags(model_keys: list[str]) -> dict[str, PriceTag]:

@@ -54,6 +54,17 @@ RULES: dict[str, str] = {
         SELECT h.id, h.charged_microcredits, SUM(e.amount_microcredits)
         FROM billing_hold h JOIN billing_ledgerentry e ON e.hold_id = h.id AND e.kind = 'refund'
         GROUP BY h.id HAVING SUM(e.amount_microcredits) > COALESCE(h.charged_microcredits, 0)""",
+    "hold {0}: {1}, though an answer from the cache is charged in the transaction that holds it": """
+        SELECT id, state FROM billing_hold WHERE is_from_cache AND state <> 'settled'""",
+    "hold {0}: from the cache for {1} and {2} a token, the prices then were {3} and {4}": """
+        SELECT h.id, h.prompt_microcredits_per_token, h.completion_microcredits_per_token,
+               p.prompt_microcredits_per_token, p.completion_microcredits_per_token
+        FROM billing_hold h LEFT JOIN LATERAL (
+            SELECT * FROM billing_price WHERE model_key = h.model_key AND effective_at <= h.created_at
+            ORDER BY effective_at DESC, id DESC LIMIT 1) p ON TRUE
+        WHERE h.is_from_cache AND (p.id IS NULL
+            OR h.prompt_microcredits_per_token > p.prompt_microcredits_per_token
+            OR h.completion_microcredits_per_token > p.completion_microcredits_per_token)""",
     "debt {0}: {1} left, its amount and payments leave {2}": """
         SELECT d.id, d.remaining_microcredits, d.amount_microcredits - COALESCE(SUM(p.amount_microcredits), 0)
         FROM billing_debt d LEFT JOIN billing_debtpayment p ON p.debt_id = d.id

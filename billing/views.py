@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -59,7 +60,8 @@ def usage(request: Request) -> HttpResponse:
 @require_safe
 def who_pays(request: HttpRequest) -> HttpResponse:
     """What the customer pays for and what is on us, for everybody to read."""
-    return render(request, "billing/who_pays.html", {"heading": _("Who pays for what"), "tab": "who_pays"})
+    shown = {"tab": "who_pays", "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT}
+    return render(request, "billing/who_pays.html", {"heading": _("Who pays for what"), **shown})
 
 
 @require_safe

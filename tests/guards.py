@@ -207,6 +207,31 @@ GUARDS = [
         ANSWERS,
         "an_end_that_cannot_be_written_charges_nothing",
     ),
+    # An answer from the cache: shortened, free, or at another price than the hold says.
+    Guard(
+        "cached answer shortened",
+        "billing/ledger.py",
+        "    return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)",
+        "    return min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)",
+        LEDGER,
+        "from_the_cache_is_never_shortened",
+    ),
+    Guard(
+        "free cached answer",
+        "billing/prices.py",
+        "-(-price * settings.ANSWER_CACHE_PRICE_PERCENT // 100)",
+        "price * settings.ANSWER_CACHE_PRICE_PERCENT // 100",
+        LEDGER,
+        "cache_prices_are_rounded_up",
+    ),
+    Guard(
+        "cache price for another hold",
+        "billing/migrations/0013_hold_from_cache.py",
+        "migrations.RunSQL(FORWARD, BACKWARD)",
+        "migrations.RunSQL('', '')",
+        BYPASS,
+        "a_hold_cannot_become_one_from_the_cache",
+    ),
     # A code redeemed twice.
     Guard(
         "code twice",

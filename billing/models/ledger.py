@@ -116,7 +116,8 @@ class Hold(models.Model):
     """The worst case of one answer, set aside before it runs, with the prices it was promised.
 
     `amount = prompt tokens x prompt price + most completion tokens x completion price`; once settled,
-    `charged` is the same sum with the tokens that came. Both sums are constraints.
+    `charged` is the same sum with the tokens that came. Both sums are constraints. With `is_from_cache` the prices are
+    those of an answer that was generated before, and what is held is what is charged.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -129,6 +130,7 @@ class Hold(models.Model):
     model_key = models.SlugField(max_length=64)
     prompt_microcredits_per_token = models.BigIntegerField()
     completion_microcredits_per_token = models.BigIntegerField()
+    is_from_cache = models.BooleanField(default=False)
     prompt_tokens = models.PositiveIntegerField()
     max_completion_tokens = models.PositiveIntegerField()
     amount_microcredits = models.BigIntegerField()
@@ -173,6 +175,12 @@ class Hold(models.Model):
                 name="billing_hold_is_closed_unless_active",
                 condition=Q(state=HoldState.ACTIVE, closed_at__isnull=True)
                 | ~Q(state=HoldState.ACTIVE) & Q(closed_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_hold_from_cache_is_charged_whole",
+                condition=Q(is_from_cache=False)
+                | Q(state=HoldState.ACTIVE)
+                | Q(state=HoldState.SETTLED, completion_tokens=F("max_completion_tokens")),
             ),
         ]
 

@@ -279,6 +279,9 @@ CODE_TRIES_PER_USER = env.str("CODE_TRIES_PER_USER", default="10/h")
 CODE_TRIES_PER_ADDRESS = env.str("CODE_TRIES_PER_ADDRESS", default="50/h")
 HOLD_LIFETIME_SECONDS = env.int("HOLD_LIFETIME_SECONDS", default=3600)
 MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
+ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
+if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
+    raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
 
 # Inference
 MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expanduser()

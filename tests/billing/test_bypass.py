@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import User
 from billing import ledger
 from billing.models import EntryKind, Grant, GrantUse, Hold, HoldState, LedgerEntry, Price, Wallet
-from tests.billing.test_ledger import open_hold
+from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.cast import CREDIT, at_once, fund
 
 
@@ -226,6 +226,26 @@ def test_a_hold_cannot_be_shrunk_grown_prolonged_reopened_or_deleted(hold):
     ledger.release(hold_id=hold.pk)
     refused(lambda: Hold.objects.update(state=HoldState.ACTIVE, closed_at=None))
     refused(lambda: Hold.objects.update(state=HoldState.EXPIRED))
+
+
+def test_a_hold_cannot_become_one_from_the_cache_nor_cease_to_be(alice, hold):
+    refused(lambda: Hold.objects.filter(pk=hold.pk).update(is_from_cache=True))
+    cached = charge_from_cache(alice)
+    refused(lambda: Hold.objects.filter(pk=cached.pk).update(is_from_cache=False))
+
+
+def test_a_hold_from_the_cache_is_charged_for_all_of_its_tokens_or_not_closed(alice):
+    exact = ledger.hold(
+        user=alice,
+        model_key="gemma-3-270m",
+        prompt_tokens=10,
+        max_completion_tokens=100,
+        reference="cached",
+        is_from_cache=True,
+    )
+    refused(lambda: ledger.settle(hold_id=exact.pk, completion_tokens=99))
+    refused(lambda: ledger.release(hold_id=exact.pk))
+    ledger.settle(hold_id=exact.pk, completion_tokens=100)
 
 
 def test_a_price_is_never_edited_deleted_or_below_one(catalogue):

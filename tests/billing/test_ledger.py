@@ -22,6 +22,16 @@ def open_hold(user, prompt_tokens=10, max_completion_tokens=100, reference=None)
     )
 
 
+def charge_from_cache(user, prompt_tokens=10, completion_tokens=3, reference=None):
+    return ledger.charge_from_cache(
+        user=user,
+        model_key="gemma-3-270m",
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        reference=reference or f"test:{uuid4()}",
+    )
+
+
 def test_every_new_user_has_an_empty_wallet(bob):
     assert (bob.wallet.balance_microcredits, bob.wallet.held_microcredits) == (0, 0)
 
@@ -199,3 +209,39 @@ def test_a_forgotten_hold_expires(alice, settings, faults):
     assert Hold.objects.get().state == HoldState.EXPIRED
     assert Wallet.objects.get(user=alice).held_microcredits == 0
     assert faults() == []
+
+
+def test_an_answer_from_the_cache_costs_exactly_its_tokens_at_a_tenth(alice, faults):
+    hold = charge_from_cache(alice, prompt_tokens=10, completion_tokens=100)
+    assert (hold.prompt_microcredits_per_token, hold.completion_microcredits_per_token) == (2, 4)
+    assert hold.charged_microcredits == hold.amount_microcredits == 10 * 2 + 100 * 4
+    wallet = Wallet.objects.get(user=alice)
+    assert (wallet.balance_microcredits, wallet.held_microcredits) == (100 * CREDIT - 420, 0)
+    assert faults() == []
+
+
+@pytest.mark.parametrize(
+    ("percent", "prices"), [(1, (1, 1)), (3, (1, 2)), (10, (2, 4)), (51, (11, 21)), (99, (20, 40))]
+)
+def test_cache_prices_are_rounded_up_and_never_zero(alice, settings, percent, prices):
+    settings.ANSWER_CACHE_PRICE_PERCENT = percent
+    hold = charge_from_cache(alice)
+    assert (hold.prompt_microcredits_per_token, hold.completion_microcredits_per_token) == prices
+
+
+def test_an_answer_from_the_cache_is_never_shortened_to_what_the_wallet_affords(bob):
+    fund(bob, 10 * 2 + 100 * 4 - 1)
+    with pytest.raises(ledger.InsufficientCredits) as refused:
+        charge_from_cache(bob, prompt_tokens=10, completion_tokens=100)
+    assert refused.value.needed_microcredits == 10 * 2 + 100 * 4
+    assert Hold.objects.count() == 0
+    fund(bob, 1)
+    charge_from_cache(bob, prompt_tokens=10, completion_tokens=100)
+    assert Wallet.objects.get(user=bob).balance_microcredits == 0
+
+
+def test_an_answer_from_the_cache_is_charged_once_for_each_reference(alice):
+    charge_from_cache(alice, reference="twice")
+    with pytest.raises(ledger.IdempotencyConflict):
+        charge_from_cache(alice, reference="twice")
+    assert LedgerEntry.objects.filter(kind=EntryKind.USAGE).count() == 1

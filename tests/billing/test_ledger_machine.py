@@ -33,6 +33,7 @@ from billing.verification import verify
 from tests.cast import UserFactory
 
 PROMPT_PRICE, COMPLETION_PRICE, LEAST_TOKENS = 20, 40, 16
+CACHED_PROMPT_PRICE, CACHED_COMPLETION_PRICE = 2, 4
 numbers = count()
 amounts = st.one_of(st.integers(1, 300), st.integers(1, 20_000))
 tokens = st.integers(1, 60)
@@ -66,10 +67,15 @@ class ModelHold:
     state: str = "active"
     charged: int = 0
     paid_by: list = field(default_factory=list)  # [grant, part] in the order of spending
+    prompt_price: int = PROMPT_PRICE
+    completion_price: int = COMPLETION_PRICE
 
     @property
     def amount(self):
-        return self.prompt * PROMPT_PRICE + self.most * COMPLETION_PRICE
+        return self.cost(self.most)
+
+    def cost(self, produced):
+        return self.prompt * self.prompt_price + produced * self.completion_price
 
 
 @dataclass
@@ -237,6 +243,39 @@ class LedgerMachine(RuleBasedStateMachine):
             work()
         return made.pk
 
+    @rule(target=holds, wallet=wallets, prompt=tokens, produced=tokens)
+    def charge_from_cache(self, wallet, prompt, produced):
+        model = self.model[wallet]
+        owes = model.owed > 0
+        if not owes:
+            self.expire_in_model(wallet)
+        charge = prompt * CACHED_PROMPT_PRICE + produced * CACHED_COMPLETION_PRICE
+
+        def work():
+            return ledger.charge_from_cache(
+                user=self.users[wallet],
+                model_key="gemma-3-270m",
+                prompt_tokens=prompt,
+                completion_tokens=produced,
+                reference=reference,
+            )
+
+        reference = f"machine-{next(numbers)}"
+        if owes or charge > self.available(wallet):
+            with pytest.raises(ledger.CreditsOwed if owes else ledger.InsufficientCredits):
+                work()
+            if not owes:
+                expire_for_real(self.users[wallet])  # the refusal rolled it back
+            return None
+        made = work()
+        paid_by = model.spend(charge)
+        self.model_holds[made.pk] = ModelHold(
+            wallet, prompt, produced, "settled", charge, paid_by, CACHED_PROMPT_PRICE, CACHED_COMPLETION_PRICE
+        )
+        with pytest.raises(ledger.IdempotencyConflict):
+            work()
+        return made.pk
+
     @rule(hold_id=holds, produced=st.integers(0, 70))
     def settle(self, hold_id, produced):
         hold = self.model_holds.get(hold_id)
@@ -246,7 +285,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="the hold covers"):
                 ledger.settle(hold_id=hold_id, completion_tokens=produced)
             return
-        charge = hold.prompt * PROMPT_PRICE + produced * COMPLETION_PRICE
+        charge = hold.cost(produced)
         if hold.state != "active" and (hold.state, hold.charged) != ("settled", charge):
             with pytest.raises(ledger.HoldClosed):
                 ledger.settle(hold_id=hold_id, completion_tokens=produced)

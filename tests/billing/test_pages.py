@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from billing import ledger
 from billing.charts import LOOKS
-from tests.billing.test_ledger import open_hold
+from tests.billing.test_ledger import charge_from_cache, open_hold
 
 
 def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_queries):
@@ -56,12 +56,21 @@ def test_a_receipt_of_a_released_hold_says_nothing_was_charged(client, alice):
     assert 'id="charged"' not in page
 
 
+def test_a_receipt_of_an_answer_from_the_cache_says_so(client, alice):
+    client.force_login(alice)
+    cached, generated = charge_from_cache(alice), ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    said = [client.get(reverse("billing:receipt", args=[hold.pk])).content.decode() for hold in (cached, generated)]
+    assert ["From the cache" in page for page in said] == [True, False]
+    assert '<td class="amount" id="charged">0.000032</td>' in said[0]
+
+
 def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
     with django_assert_num_queries(0):
         response = client.get(reverse("billing:who_pays"))
     page = response.content.decode()
     assert response.status_code == 200
-    assert page.count('<th scope="row">') == 8
+    assert page.count('<th scope="row">') == 9
+    assert "The cache price: 10 % of the price of each token" in page
     assert reverse("account_login") in page
     assert reverse("account_logout") not in page
     assert 'class="tabs' not in page

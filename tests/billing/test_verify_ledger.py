@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.models import Refund, TopUp
-from tests.billing.test_ledger import open_hold
+from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.billing.test_topups import complete, order, refunded
 
 
@@ -57,6 +57,31 @@ def test_a_sound_ledger_has_no_fault_and_exits_0(alice, capsys):
 )
 def test_each_kind_of_tampering_is_a_fault(alice, tamper, faults, statement, sentence):
     ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    assert faults() == []
+    tamper(statement)
+    assert any(sentence in fault for fault in faults()), faults()
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        (
+            "UPDATE billing_hold SET prompt_microcredits_per_token = 21, completion_microcredits_per_token = 1,"
+            " amount_microcredits = 213, charged_microcredits = 213",
+            "from the cache for 21 and 1 a token, the prices then were 20 and 40",
+        ),
+        ("UPDATE billing_hold SET model_key = 'free-lunch'", "the prices then were None and None"),
+        (
+            "UPDATE billing_hold SET state = 'active', charged_microcredits = NULL, completion_tokens = NULL,"
+            " closed_at = NULL",
+            "active, though an answer from the cache is charged in the transaction that holds it",
+        ),
+    ],
+)
+def test_an_answer_from_the_cache_at_another_price_or_not_charged_is_a_fault(
+    alice, tamper, faults, statement, sentence
+):
+    charge_from_cache(alice)
     assert faults() == []
     tamper(statement)
     assert any(sentence in fault for fault in faults()), faults()
