@@ -20,6 +20,7 @@ from billing.ledger import NoPrice
 from billing.prices import current_price_tags
 from inference import api_errors  # noqa: F401  names what services refuse
 from inference import api_examples as examples
+from inference.answer_cache import CacheUse
 from inference.api_events import stream_generation
 from inference.api_serializers import (
     EstimateOfMessagesIn,
@@ -154,7 +155,8 @@ class Generations(ApiList):
     )
     def post(self, request: Request) -> Response:
         """Hold the worst case and queue the answer; follow it with `GET …/events`, or look at it again later. It goes
-        on whether anybody follows it or not.
+        on whether anybody follows it or not. With temperature 0 or a seed, an answer to the same request that was
+        generated before is repeated at the cache price; `cache` says who shares it.
         """
         fields = self.read_body(GenerationOfTextIn if has_raw_prompt(request) else GenerationOfMessagesIn)
         question = Question(
@@ -163,7 +165,11 @@ class Generations(ApiList):
             parameters=parameters_of(fields),
             inputs_hash=hash_inputs(request.path, sorted(fields.items())),
             idempotency_key=read_idempotency_key(request),
-            caller=Caller(api_key=key_of(self), end_user=fields.get("end_user", "")),
+            caller=Caller(
+                api_key=key_of(self),
+                end_user=fields.get("end_user", ""),
+                cache=CacheUse(fields.get("cache", CacheUse.PRIVATE)),
+            ),
         )
         generation = begin_answer(user=self.caller, question=question)
         return Response(GenerationOut(generation).data, status=201)

@@ -47,6 +47,7 @@ GENERATION = {
     "seed": 1_804_289_383,
     "stop": ["\n\n"],
     "end_user": "",
+    "is_from_cache": False,
     "hold": "5c9d2c55-0d51-4f0b-8c86-0f3bb1f6a7f2",
     "charged_microcredits": 3_900,
     "charged_credits": "0.003900",

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
 from billing.prices import PriceTag
+from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_TOP_K
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
@@ -107,16 +108,24 @@ class SamplingIn(ApiInput):
     )
 
 
-class GenerationOfMessagesIn(EstimateOfMessagesIn, SamplingIn):
+class AskingIn(SamplingIn):
+    """How to write an answer, for whom, and whether it may be one that was generated before."""
+
+    end_user = Text(required=False, allow_blank=True, max_length=200, help_text="What you call your own user.")
+    cache = Choice(
+        [(use.value, use.value) for use in CacheUse],
+        required=False,
+        help_text="Who shares the answer when temperature is 0 or a seed is given: you alone (`private`, unless you "
+        "choose), everybody who asks exactly the same (`public`), or nobody (`off`).",
+    )
+
+
+class GenerationOfMessagesIn(EstimateOfMessagesIn, AskingIn):
     """An answer to messages, and how to write it."""
 
-    end_user = Text(required=False, allow_blank=True, max_length=200, help_text="What you call your own user.")
 
-
-class GenerationOfTextIn(EstimateOfTextIn, SamplingIn):
+class GenerationOfTextIn(EstimateOfTextIn, AskingIn):
     """A text that goes on from a prompt, and how to write it."""
-
-    end_user = Text(required=False, allow_blank=True, max_length=200, help_text="What you call your own user.")
 
 
 class GenerationOut(serializers.ModelSerializer[Generation]):
@@ -126,6 +135,9 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
     state = serializers.ChoiceField(GenerationState.values, read_only=True)
     is_limited_by_balance = serializers.BooleanField(
         read_only=True, help_text="Whether what you can pay, not the request, set `max_completion_tokens`."
+    )
+    is_from_cache = serializers.BooleanField(
+        read_only=True, help_text="Whether it repeats an answer that was generated before, at the cache price."
     )
     hold = serializers.UUIDField(source="hold_id", read_only=True)
     charged_microcredits = serializers.IntegerField(
@@ -152,6 +164,7 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
             "seed",
             "stop",
             "end_user",
+            "is_from_cache",
             "hold",
             "charged_microcredits",
             "charged_credits",

@@ -34,7 +34,7 @@ FROM inference_cataloguemodel m
 WHERE m.key = g.model_id AND g.id = (
     SELECT q.id FROM inference_generation q
     LEFT JOIN unnest(%s::bigint[], %s::int[]) AS busy (user_id, running) ON busy.user_id = q.user_id
-    WHERE q.model_id = %s AND q.state = %s AND COALESCE(busy.running, 0) < %s
+    WHERE q.model_id = %s AND q.state = %s AND q.follows IS NULL AND COALESCE(busy.running, 0) < %s
     ORDER BY COALESCE(busy.running, 0), q.created_at
     LIMIT 1 FOR UPDATE OF q SKIP LOCKED)
 RETURNING {generation}, {model}"""

@@ -99,10 +99,26 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         limit = timezone.now() - timedelta(seconds=settings.WORKER_SILENT_SECONDS)
         return self.filter(state=GenerationState.RUNNING, heartbeat_at__lt=limit)
 
+    def claimable(self) -> "GenerationQuerySet":
+        """Queued, and not waiting for an identical request that is being answered (`single_flight`)."""
+        return self.filter(state=GenerationState.QUEUED, follows=None)
+
+    def leading(self, cache_key: str) -> "GenerationQuerySet":
+        """What is being answered, or will be, under a key of the answer cache: one row at most."""
+        return self.live().filter(cache_key=cache_key, follows=None)
+
+    def followers(self) -> "GenerationQuerySet":
+        """Those that wait for an identical request that is being answered."""
+        return self.filter(state=GenerationState.QUEUED, follows__isnull=False)
+
+    def waiting_for(self, leader_id: uuid.UUID) -> "GenerationQuerySet":
+        """The followers of one answer, the first that came first."""
+        return self.followers().filter(follows=leader_id).order_by("created_at", "pk")
+
     def unclaimed(self, model_key: str) -> "GenerationQuerySet":
         """Queued rows of this model that no worker has taken for QUEUE_LOOK_SECONDS, whatever became of their tasks."""
         limit = timezone.now() - timedelta(seconds=settings.QUEUE_LOOK_SECONDS)
-        return self.filter(model_id=model_key, state=GenerationState.QUEUED, enqueued_at__lt=limit)
+        return self.claimable().filter(model_id=model_key, enqueued_at__lt=limit)
 
     def hand_back(self, generation_id: uuid.UUID, state: GenerationState) -> bool:
         """Move one row in `state` back to queued, as if nobody had taken it. False: it has ended, or Stop was first.
@@ -145,6 +161,12 @@ class Generation(models.Model):
     seed = models.BigIntegerField()
     stop = ArrayField(models.CharField(max_length=200), default=list, blank=True)
 
+    # What identical deterministic requests have in common, empty for all others; and the answer that this one waits for
+    # while it is queued, or repeated when it completed. No foreign key: its check would wait for the row of an answer
+    # that is being settled, which may itself wait for our wallet.
+    cache_key = models.CharField(max_length=64, blank=True, default="", editable=False)
+    follows = models.UUIDField(null=True, blank=True, editable=False)
+
     text = models.TextField(blank=True)
     completion_tokens = models.PositiveIntegerField(default=0)
     finish_reason = models.CharField(max_length=10, blank=True)
@@ -174,10 +196,27 @@ class Generation(models.Model):
                 fields=["user", "inputs_hash"],
                 condition=Q(client_attempt__isnull=False),
             ),
+            models.Index(
+                name="inference_gen_of_a_key", fields=["cache_key", "ended_at"], condition=Q(cache_key__gt="")
+            ),
+            models.Index(
+                name="inference_gen_waiting_for",
+                fields=["follows"],
+                condition=Q(state=GenerationState.QUEUED, follows__isnull=False),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
                 name="inference_generation_one_an_idempotency_key", fields=["user", "idempotency_key"]
+            ),
+            models.UniqueConstraint(
+                name="inference_generation_one_leads_a_key",
+                fields=["cache_key"],
+                condition=Q(cache_key__gt="", follows__isnull=True, state__in=LIVE_STATES),
+            ),
+            models.CheckConstraint(
+                name="inference_generation_a_follower_never_runs",
+                condition=Q(follows__isnull=True) | Q(cache_key__gt="") & ~Q(state=GenerationState.RUNNING),
             ),
             models.CheckConstraint(
                 name="inference_generation_tokens_within_limit",
@@ -213,3 +252,8 @@ class Generation(models.Model):
     def is_limited_by_balance(self) -> bool:
         """Whether the wallet, not the request, set the length limit."""
         return self.max_completion_tokens < self.requested_completion_tokens
+
+    @property
+    def is_from_cache(self) -> bool:
+        """Whether it repeats an answer that was generated before, at the cache price."""
+        return self.state == GenerationState.COMPLETED and self.follows is not None

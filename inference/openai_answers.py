@@ -101,7 +101,7 @@ def _receive(request: HttpRequest, read: Reader) -> Visit:
         parameters=call.parameters,
         inputs_hash=hash_inputs(request.path, _canonical(body)),
         idempotency_key=key,
-        caller=Caller(api_key=api_key, end_user=call.end_user, attempt=attempt),
+        caller=Caller(api_key=api_key, end_user=call.end_user, attempt=attempt, cache=call.cache),
     )
     return Visit(user, question, call.is_streamed, call.includes_usage, retries, attempt)
 

@@ -1,7 +1,8 @@
 """Answers in OpenAI's JSON, whole and in chunks; the same generation always gives the same JSON.
 
 Ours on top of OpenAI's: `usage.cost_microcredits` and `usage.balance_microcredits` (the balance right after the
-charge), and `tally` with the generation's id and state and, when the wallet set the length, `limited_by: "balance"`.
+charge), and `tally` with the generation's id and state, whether it came from the cache and, when the wallet set the
+length, `limited_by: "balance"`.
 """
 
 import json
@@ -108,4 +109,5 @@ def _ours(generation: Generation) -> dict[str, Any]:
         "generation": str(generation.pk),
         "state": generation.state,
         "limited_by": "balance" if is_limited else None,
+        "from_cache": generation.is_from_cache,
     }

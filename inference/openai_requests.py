@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_TOP_K
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
@@ -59,6 +60,7 @@ class Call:
     prompt: Prompt
     parameters: Parameters
     end_user: str
+    cache: CacheUse
     is_streamed: bool
     includes_usage: bool
 
@@ -138,6 +140,7 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Ca
             stop=_stop(body.get("stop")),
         ),
         end_user=_string(body, "user", MAX_USER_CHARACTERS),
+        cache=_cache(body.get("cache")),
         is_streamed=is_streamed,
         includes_usage=_includes_usage(body, is_streamed),
     )
@@ -227,6 +230,18 @@ def _stop(stop: object) -> tuple[str, ...]:
             message = _("A stop string has 1 to {most} characters of valid text.").format(most=MAX_STOP_CHARACTERS)
             raise OpenAIError(400, "invalid_value", message, "stop")
     return tuple(texts)
+
+
+def _cache(use: object) -> CacheUse:
+    if use is None:
+        return CacheUse.PRIVATE
+    if not isinstance(use, str):
+        raise _invalid_type("cache", _("a string"))
+    if use not in list(CacheUse):
+        allowed = ", ".join(f'"{use}"' for use in CacheUse)
+        message = _("'cache' is one of {allowed}.").format(allowed=allowed)
+        raise OpenAIError(400, "invalid_value", message, "cache")
+    return CacheUse(use)
 
 
 def _includes_usage(body: dict[str, Any], is_streamed: bool) -> bool:

@@ -14,7 +14,7 @@ from inference.models import Generation, GenerationState
 PLACE = """
 WITH waiting AS (
     SELECT id, created_at, row_number() OVER (PARTITION BY user_id ORDER BY created_at) AS turn
-    FROM inference_generation WHERE model_id = %s AND state = %s),
+    FROM inference_generation WHERE model_id = %s AND state = %s AND follows IS NULL),
 running AS (
     SELECT COUNT(*) AS places, AVG(EXTRACT(EPOCH FROM %s - started_at)) AS age_seconds
     FROM inference_generation WHERE model_id = %s AND state = %s)

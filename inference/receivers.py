@@ -1,4 +1,4 @@
-"""What inference does when an account is closed."""
+"""What inference does when an answer ends, and when an account is closed."""
 
 from typing import Any
 
@@ -6,7 +6,15 @@ from django.dispatch import receiver
 
 from accounts.closing import account_closing
 from accounts.models import User
+from inference import single_flight
 from inference.models import Generation
+from inference.services import generation_ended
+
+
+@receiver(generation_ended, dispatch_uid="inference.note_end")
+def note_end(generation: Generation, **_kwargs: Any) -> None:
+    """Cache it, and see to those that wait for it."""
+    single_flight.note_end(generation)
 
 
 @receiver(account_closing, dispatch_uid="inference.erase_texts")

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from celery import current_app
@@ -21,7 +22,8 @@ from kombu.exceptions import OperationalError
 from accounts.api_limits import count_tokens
 from accounts.models import ApiKey, User
 from billing import ledger
-from inference import relay
+from inference import answer_cache, relay
+from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_TOP_K
 from inference.hot_path import end_generation, insert_generation
@@ -66,12 +68,13 @@ class Caller:
 
     `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
     calls its own user. `attempt` counts the automatic retries of an official OpenAI
-    client, from 0; None for everybody else.
+    client, from 0; None for everybody else. `cache` is who a deterministic answer is kept for and repeated to.
     """
 
     api_key: ApiKey | None = None
     end_user: str = ""
     attempt: int | None = None
+    cache: CacheUse = CacheUse.OFF
 
 
 PAGE = Caller()
@@ -129,16 +132,17 @@ def request_generation(
 ) -> Generation:
     """Count the prompt, hold the worst case, insert the row, and queue it on commit; one transaction.
 
+    What the answer cache has is charged and ended at once. What is just being answered for an identical request is
+    waited for (`single_flight`).
+
     Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, TooManyAnswers,
     RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat` raises; once
     committed, QueueUnavailable.
     """
-    if not model.is_available:
-        raise ModelUnavailable(
-            _("{name} cannot answer now. {reason}").format(name=model.name, reason=model.unavailable_reason)
-        )
+    _refuse_unavailable(model)
     prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
+    place = answer_cache.find_place(user, model, prompt_token_ids, requested_tokens, parameters, caller.cache)
     if caller is not PAGE:
         count_tokens(user=user, key=caller.api_key, tokens=len(prompt_token_ids) + requested_tokens)
     generation = Generation(
@@ -158,32 +162,41 @@ def request_generation(
         client_attempt=caller.attempt,
     )
     try:
-        _hold_and_insert(generation, caller.api_key)
+        return _hold_and_insert(generation, caller.api_key, place)
     except (ledger.LedgerError, TooManyAnswers):
         # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
         refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
         raise
-    return generation
 
 
 @transaction.atomic
-def _hold_and_insert(generation: Generation, api_key: ApiKey | None) -> None:
-    hold = generation.hold = ledger.hold(
+def _hold_and_insert(generation: Generation, api_key: ApiKey | None, place: answer_cache.Place | None) -> Generation:
+    if place is not None:
+        ledger.lock_wallet(user=generation.user)  # before the key of the cache
+    standing = answer_cache.decide_standing(place)
+    hold = generation.hold = _way_of_paying(standing.answer, generation.requested_completion_tokens)(
         user=generation.user,
         model_key=generation.model_id,
         prompt_tokens=generation.prompt_tokens,
-        max_completion_tokens=generation.requested_completion_tokens,
         reference=f"generation:{generation.pk}",
         api_key=api_key,
     )
-    generation.max_completion_tokens = hold.max_completion_tokens
+    is_cached = standing.answer is not None
+    generation.max_completion_tokens = (
+        generation.requested_completion_tokens if is_cached else hold.max_completion_tokens
+    )
+    generation.cache_key, generation.follows = standing.key, standing.follows
     if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):
         raise TooManyAnswers(
             _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
                 limit=settings.MAX_LIVE_GENERATIONS
             )
         )
-    transaction.on_commit(partial(_enqueue_or_fail, generation.pk, generation.model_id))
+    if standing.answer is not None:
+        return _end_as(generation, standing.answer)
+    if standing.leader_id is None:
+        transaction.on_commit(partial(_enqueue_or_fail, generation.pk, generation.model_id))
+    return generation
 
 
 def stop_generation(*, generation: Generation) -> None:
@@ -244,6 +257,31 @@ def settle_generation(
 
 
 @transaction.atomic
+def repeat_generation(*, generation_id: UUID, answer: Generation) -> Generation | None:
+    """End a queued answer that waited for this identical one: with its text, at the cache price. None if it had ended.
+
+    The hold of its worst case is released and the price charged in one transaction. Raises what
+    `ledger.charge_from_cache` raises: then the hold stays as it was.
+    """
+    waiting = Generation.objects.waiting_for(answer.pk).filter(pk=generation_id)
+    generation = waiting.select_for_update(of=("self",)).first()
+    if generation is None:
+        return None
+    worst_case = ledger.release(hold_id=generation.hold_id)
+    generation.hold = ledger.charge_from_cache(
+        user=generation.user,
+        model_key=generation.model_id,
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        reference=f"{worst_case.reference}:cached",
+        api_key=worst_case.api_key,
+    )
+    generation.max_completion_tokens = generation.requested_completion_tokens
+    generation.save(update_fields=["hold", "max_completion_tokens"])
+    return _end_as(generation, answer)
+
+
+@transaction.atomic
 def fail_generation(
     *, generation_id: UUID, error: str, text: str = "", completion_tokens: int = 0
 ) -> Generation | None:
@@ -265,7 +303,12 @@ def fail_generation(
 def sweep_generations() -> int:
     """End what nobody works on any more, send again what the queue may have lost; return how many were ended."""
     now = timezone.now()
-    overdue = Q(state=GenerationState.QUEUED, created_at__lt=now - timedelta(seconds=settings.QUEUE_WAIT_SECONDS))
+    limit = now - timedelta(seconds=settings.QUEUE_WAIT_SECONDS)
+    # Who waits for an identical answer may wait as long as that one waits and takes.
+    followers_limit = limit - timedelta(seconds=settings.GENERATION_SECONDS)
+    overdue = Q(state=GenerationState.QUEUED) & (
+        Q(follows=None, created_at__lt=limit) | Q(created_at__lt=followers_limit)
+    )
     ended = 0
     for generation in Generation.objects.silent().union(Generation.objects.filter(overdue))[:500]:
         if generation.state == GenerationState.QUEUED:
@@ -286,6 +329,20 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
     return True
 
 
+def _refuse_unavailable(model: CatalogueModel) -> None:
+    if not model.is_available:
+        raise ModelUnavailable(
+            _("{name} cannot answer now. {reason}").format(name=model.name, reason=model.unavailable_reason)
+        )
+
+
+def _way_of_paying(answer: Generation | None, requested_tokens: int) -> "partial[Any]":
+    """Charge what the cache has, exactly; hold the worst case of everything else. Both give a hold."""
+    if answer is not None:
+        return partial(ledger.charge_from_cache, completion_tokens=answer.completion_tokens)
+    return partial(ledger.hold, max_completion_tokens=requested_tokens)
+
+
 def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:
     """Publish the task. With the broker down, free the hold and the key at once and say so."""
     try:
@@ -304,7 +361,7 @@ def _enqueue(model_key: str, generation_id: UUID | None = None) -> None:
 
 def _resend_lost(limit: datetime) -> None:
     """Publish again what has waited since before `limit`: a worker that died may have taken the task with it."""
-    waiting = Generation.objects.filter(state=GenerationState.QUEUED, enqueued_at__lt=limit)
+    waiting = Generation.objects.claimable().filter(enqueued_at__lt=limit)
     for generation in waiting.order_by("created_at")[:500]:
         try:
             _enqueue(generation.model_id, generation.pk)
@@ -322,6 +379,22 @@ def _fail_from_relay(generation_id: UUID, error: str) -> bool:
         relay.RelayWriter(generation_id).end(GenerationState.FAILED)
         logger.warning("sweep: generation %s ended: %s", generation_id, error)
     return failed is not None
+
+
+def _end_as(generation: Generation, answer: Generation) -> Generation:
+    """End a row that no worker has taken as the identical answer ended. The caller has the row's lock."""
+    ended = _end(
+        generation.pk,
+        GenerationState.QUEUED,
+        state=GenerationState.COMPLETED,
+        text=answer.text,
+        completion_tokens=answer.completion_tokens,
+        finish_reason=answer.finish_reason,
+    )
+    if ended is None:
+        raise RuntimeError(f"generation {generation.pk} was ended by somebody else")
+    ended.user, ended.model, ended.hold = generation.user, generation.model, generation.hold
+    return ended
 
 
 def _end(

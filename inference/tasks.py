@@ -1,7 +1,8 @@
-"""Celery tasks: one a generation on `generate.<model key>`, and the sweeper on `default`."""
+"""Celery tasks: one a generation on `generate.<model key>`; the sweeper and what follows an end on `default`."""
 
 from celery import shared_task
 
+from inference import single_flight
 from inference.services import sweep_generations as sweep
 from inference.worker import current_worker
 
@@ -14,5 +15,12 @@ def generate(*, model_key: str, generation_id: str) -> None:  # noqa: ARG001  th
 
 @shared_task(name="inference.sweep_generations", queue="default", ignore_result=True)
 def sweep_generations() -> None:
-    """End what nobody works on any more."""
+    """End what nobody works on any more, then see to those that wait for an identical answer."""
     sweep()
+    single_flight.sweep_followers()
+
+
+@shared_task(name="inference.pass_on", queue="default", ignore_result=True)
+def pass_on(*, leader_id: str) -> None:
+    """See to those that waited for an answer that has ended."""
+    single_flight.pass_on(leader_id=UUID(leader_id))

@@ -8,7 +8,7 @@ from accounts.api_base import ApiView
 from accounts.api_problems import BY_STATUS, explain
 from accounts.api_schema import operation
 from monitoring import machine
-from monitoring.api_serializers import HealthOut, ModelsOut, QueuesOut, SystemOut, WorkersOut
+from monitoring.api_serializers import AnswerCacheOut, HealthOut, ModelsOut, QueuesOut, SystemOut, WorkersOut
 
 TAG = "Operations"
 MODEL = {
@@ -49,6 +49,16 @@ WORKER = {
     "active_tasks": 8,
     "total_tasks": 91_004,
     "uptime_seconds": 86_400,
+}
+ANSWER_CACHE = {
+    "entries": 8_214,
+    "entries_limit": 100_000,
+    "price_percent": 10,
+    "hits": 31_570,
+    "misses": 12_904,
+    "joined": 418,
+    "stored": 12_871,
+    "evicted": 0,
 }
 
 explain(machine.BrokerAway, BY_STATUS[503])
@@ -115,3 +125,12 @@ class Queues(OperatorView):
     def get(self, _request: Request) -> Response:
         """How many tasks lie in each queue that no worker has taken yet."""
         return Response(QueuesOut({"queues": machine.read_queues()}).data)
+
+
+class AnswerCache(OperatorView):
+    """The cache of deterministic answers."""
+
+    @operation(tag=TAG, summary="Look at the answer cache", answer=AnswerCacheOut, example=ANSWER_CACHE, errors=(503,))
+    def get(self, _request: Request) -> Response:
+        """How many answers the cache knows, and how often it helped since Redis was last emptied."""
+        return Response(AnswerCacheOut(machine.read_answer_cache()).data)

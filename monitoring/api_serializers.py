@@ -93,3 +93,16 @@ class QueuesOut(serializers.Serializer[Any]):
     """All of them."""
 
     queues = QueueOut(many=True)
+
+
+class AnswerCacheOut(serializers.Serializer[Any]):
+    """How the answer cache does."""
+
+    entries = serializers.IntegerField(help_text="Answers it knows now.")
+    entries_limit = serializers.IntegerField(help_text="Beyond it, those not used for longest go.")
+    price_percent = serializers.IntegerField(help_text="What a repeated answer costs, of the model's prices.")
+    hits = serializers.IntegerField(help_text="Requests that repeated an answer at once.")
+    misses = serializers.IntegerField(help_text="Deterministic requests that were generated.")
+    joined = serializers.IntegerField(help_text="Requests that waited for an identical one that was being generated.")
+    stored = serializers.IntegerField(help_text="Answers that were kept.")
+    evicted = serializers.IntegerField(help_text="Answers that made room before their time.")

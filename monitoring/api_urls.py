@@ -10,4 +10,5 @@ urlpatterns = [
     path("ops/models", api.Models.as_view(), name="ops_models"),
     path("ops/workers", api.Workers.as_view(), name="ops_workers"),
     path("ops/queues", api.Queues.as_view(), name="ops_queues"),
+    path("ops/answer-cache", api.AnswerCache.as_view(), name="ops_answer_cache"),
 ]

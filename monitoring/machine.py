@@ -1,7 +1,7 @@
 """What the machine and the queues look like now. Plain figures; nothing is stored."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
@@ -14,7 +14,7 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from inference import relay
+from inference import answer_cache, relay
 from inference.models import CatalogueModel, GenerationState
 
 WORKERS_ANSWER_SECONDS = 1.0
@@ -117,6 +117,19 @@ def read_queues() -> list[dict[str, Any]]:
         return [{"name": name, "tasks": int(relay.connection().llen(name))} for name in names]  # type: ignore[arg-type]
     except redis.RedisError as error:
         raise BrokerAway("The queues cannot be read: Redis does not answer.") from error
+
+
+def read_answer_cache() -> dict[str, Any]:
+    """What the answer cache knows and how often it helped. Raises BrokerAway."""
+    try:
+        figures = asdict(answer_cache.read_figures())
+    except redis.RedisError as error:
+        raise BrokerAway("The answer cache cannot be read: Redis does not answer.") from error
+    limits = {
+        "entries_limit": settings.ANSWER_CACHE_ENTRIES,
+        "price_percent": settings.ANSWER_CACHE_PRICE_PERCENT,
+    }
+    return figures | limits
 
 
 def read_workers() -> list[dict[str, Any]]:

@@ -303,6 +303,8 @@ DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
 PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)
 MAX_LIVE_GENERATIONS = env.int("MAX_LIVE_GENERATIONS", default=64)  # of one customer, queued and running together
 MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worker: others find a place at once
+ANSWER_CACHE_SECONDS = env.int("ANSWER_CACHE_SECONDS", default=86_400)  # 0: no cache
+ANSWER_CACHE_ENTRIES = env.int("ANSWER_CACHE_ENTRIES", default=100_000)  # about 300 bytes each in Redis
 HEARTBEAT_SECONDS = 2.0
 WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)

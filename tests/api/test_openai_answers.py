@@ -36,7 +36,12 @@ def test_a_plain_answer_is_openais_json_with_what_it_cost(ai, http, paid, faults
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 6
     assert answer.usage.cost_microcredits == price(generation)
     assert answer.usage.balance_microcredits == 100_000_000 - price(generation)
-    assert answer.tally == {"generation": str(generation.pk), "state": "completed", "limited_by": None}
+    assert answer.tally == {
+        "generation": str(generation.pk),
+        "state": "completed",
+        "limited_by": None,
+        "from_cache": False,
+    }
     assert paid() == (price(generation), 0)
     assert faults() == []
 

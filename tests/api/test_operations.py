@@ -1,12 +1,14 @@
 """Operators see the machine, the models, the queues and the workers as they are."""
 
+import time
+
 import psutil
 import pytest
 import redis
 from celery import current_app
 from celery.contrib.testing.worker import start_worker
 
-from inference import relay
+from inference import answer_cache, relay
 from inference.models import CatalogueModel, Generation
 from monitoring import machine
 from tests.billing.test_ledger import open_hold
@@ -64,11 +66,23 @@ def test_queues_count_what_lies_in_the_broker(login, staff, catalogue):
     relay.connection().delete(catalogue.queue)
 
 
-@pytest.mark.parametrize("name", ["queues", "workers"])
-def test_without_redis_queues_and_workers_are_a_503(login, staff, monkeypatch, name):
+def test_the_answer_cache_says_how_often_it_helped(login, staff, settings):
+    settings.ANSWER_CACHE_ENTRIES = 7
+    client = login(staff)
+    nothing = dict.fromkeys(("entries", "hits", "misses", "joined", "stored", "evicted"), 0)
+    limits = {"entries_limit": 7, "price_percent": 10}
+    assert client.get("/api/v1/ops/answer-cache").json() == nothing | limits
+    relay.connection().hset(answer_cache.COUNTS, mapping={"hits": 3, "joined": 2})
+    relay.connection().zadd(answer_cache.USED, {"fresh": time.time(), "expired": 1})
+    assert client.get("/api/v1/ops/answer-cache").json() == nothing | limits | {"entries": 1, "hits": 3, "joined": 2}
+
+
+@pytest.mark.parametrize("name", ["queues", "workers", "answer-cache"])
+def test_without_redis_queues_workers_and_cache_are_a_503(login, staff, monkeypatch, name):
     client = login(staff)
     dead = redis.Redis(port=1, socket_connect_timeout=1)
-    monkeypatch.setattr(relay, "connection", lambda: dead)
+    for module in (relay, answer_cache):
+        monkeypatch.setattr(module, "connection", lambda: dead)
 
     def refuse(*_args, **_kwargs):
         raise redis.ConnectionError

@@ -114,6 +114,7 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("ops_models", "get"): OPERATORS,
     ("ops_workers", "get"): OPERATORS,
     ("ops_queues", "get"): OPERATORS,
+    ("ops_answer_cache", "get"): OPERATORS,
     ("unknown", "get"): NOTHING,
     ("unknown", "post"): NOTHING,
 }
