@@ -253,6 +253,7 @@ def settle_generation(
     )
     if generation is not None:
         ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)
+        _tell(generation)
     return generation
 
 
@@ -297,6 +298,7 @@ def fail_generation(
     )
     if generation is not None:
         ledger.release(hold_id=generation.hold_id)
+        _tell(generation)
     return generation
 
 
@@ -326,6 +328,7 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
     if generation is None:
         return False
     ledger.release(hold_id=generation.hold_id)
+    _tell(generation)
     return True
 
 
@@ -394,7 +397,13 @@ def _end_as(generation: Generation, answer: Generation) -> Generation:
     if ended is None:
         raise RuntimeError(f"generation {generation.pk} was ended by somebody else")
     ended.user, ended.model, ended.hold = generation.user, generation.model, generation.hold
+    _tell(ended)
     return ended
+
+
+def _tell(generation: Generation) -> None:
+    """Let who keeps the text save it, in the transaction that ends the answer and after its credits moved."""
+    generation_ended.send(sender=Generation, generation=generation)
 
 
 def _end(
@@ -406,8 +415,8 @@ def _end(
     finish_reason: str = "",
     error: str = "",
 ) -> Generation | None:
-    """End the row if it is in one of `states`, and tell who keeps its text. The order of locks: generation, wallet."""
-    generation = end_generation(
+    """End the row if it is in one of `states`. The order of locks: generation, wallet, key of the answer cache."""
+    return end_generation(
         generation_id,
         *states,
         state=state,
@@ -417,6 +426,3 @@ def _end(
         error=error,
         ended_at=timezone.now(),
     )
-    if generation is not None:
-        generation_ended.send(sender=Generation, generation=generation)
-    return generation

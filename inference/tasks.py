@@ -1,5 +1,7 @@
 """Celery tasks: one a generation on `generate.<model key>`; the sweeper and what follows an end on `default`."""
 
+from uuid import UUID
+
 from celery import shared_task
 
 from inference import single_flight

@@ -59,6 +59,7 @@ CHECKED = {
     ("python", '"/generations"'): "completed 0.000",
     ("python", "OpenAI("): "fox",
     ("python", "checkout_url"): "/credits/sandbox/",
+    ("python", '"/generations"'): "queued False",
     ("python", "ledger-entries"): "100000000",
     ("bash", "If-None-Match"): "304",
     ("javascript", "amount_minor"): "400 invalid_request",

@@ -39,6 +39,6 @@ def test_an_example_of_the_page_runs_as_it_stands(server, engine, alice, key_of,
         assert done.stdout == "model_not_found model\n"
         return
     assert "quick brown fox" in done.stdout or "first == again" in code
-    assert Generation.objects.count() == 1
-    assert Generation.objects.get().state == "completed"
+    assert Generation.objects.count() == (2 if "from_cache" in code else 1)
+    assert set(Generation.objects.values_list("state", flat=True)) == {"completed"}
     assert faults() == []
