@@ -178,6 +178,8 @@ def _parameters_of(generation: Generation) -> Parameters:
         top_p=generation.top_p,
         top_k=generation.top_k,
         stop=tuple(generation.stop),
+        min_p=generation.min_p,
+        repetition_penalty=generation.repetition_penalty,
     )
 
 

@@ -28,6 +28,8 @@ GENERATION_BODY = {
     ],
     "max_tokens": 200,
     "temperature": 0.7,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
     "stop": ["\n\n"],
 }
 GENERATION = {
@@ -44,6 +46,8 @@ GENERATION = {
     "temperature": 0.7,
     "top_p": 0.95,
     "top_k": 64,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
     "seed": 1_804_289_383,
     "stop": ["\n\n"],
     "end_user": "",

@@ -8,13 +8,14 @@ from rest_framework import serializers
 from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
 from billing.prices import PriceTag
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from inference.prompts import Prompt, RawText, turns_of
 from inference.services import Parameters
 
 ROLES = ("system", "user", "assistant")
+MAX_MIN_P = 0.999999  # below 1: the documentation has no word for a limit that is excluded
 
 
 class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
@@ -99,6 +100,18 @@ class SamplingIn(ApiInput):
     temperature = Number(required=False, min_value=0, max_value=2)
     top_p = Number(required=False, min_value=0.000001, max_value=1)
     top_k = Integer(required=False, min_value=1, max_value=MAX_TOP_K)
+    min_p = Number(
+        required=False,
+        min_value=0,
+        max_value=MAX_MIN_P,
+        help_text="Leave out what is less likely than this share of the likeliest token; 0 leaves out none.",
+    )
+    repetition_penalty = Number(
+        required=False,
+        min_value=1,
+        max_value=MAX_REPETITION_PENALTY,
+        help_text="Make the last 64 tokens less likely, the prompt's included; 1 leaves them as they are.",
+    )
     seed = Integer(required=False, allow_null=True, min_value=-INT64, max_value=INT64)
     stop = serializers.ListField(
         child=Text(trim_whitespace=False, max_length=MAX_STOP_CHARACTERS),
@@ -161,6 +174,8 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
             "temperature",
             "top_p",
             "top_k",
+            "min_p",
+            "repetition_penalty",
             "seed",
             "stop",
             "end_user",
@@ -204,6 +219,6 @@ def prompt_of(fields: dict[str, Any]) -> Prompt:
 
 def parameters_of(fields: dict[str, Any]) -> Parameters:
     """How to answer, from a checked body. Raises InvalidPrompt."""
-    names = ("max_tokens", "temperature", "top_p", "top_k", "seed")
+    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
     given = {name: fields[name] for name in names if name in fields}
     return Parameters(**given, stop=tuple(fields.get("stop", ())))

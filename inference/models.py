@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from inference.engine.base import MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 
 
 def queue_of(model_key: str) -> str:
@@ -159,6 +159,8 @@ class Generation(models.Model):
     top_p = models.FloatField()
     top_k = models.PositiveIntegerField()
     seed = models.BigIntegerField()
+    min_p = models.FloatField(default=0.0, db_default=0.0)
+    repetition_penalty = models.FloatField(default=1.0, db_default=1.0)
     stop = ArrayField(models.CharField(max_length=200), default=list, blank=True)
 
     # What identical deterministic requests have in common, empty for all others; and the answer that this one waits for
@@ -231,6 +233,10 @@ class Generation(models.Model):
                     top_p__lte=1,
                     top_k__gte=1,
                     top_k__lte=MAX_TOP_K,
+                    min_p__gte=0,
+                    min_p__lt=1,
+                    repetition_penalty__gte=1,
+                    repetition_penalty__lte=MAX_REPETITION_PENALTY,
                 ),
             ),
             models.CheckConstraint(

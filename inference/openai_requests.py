@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
@@ -47,8 +47,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
-    "min_p": (0, 0.0),
-    "repetition_penalty": (1, 1.0),
 }
 
 
@@ -123,26 +121,36 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Ca
     model = find_model(_required(body, "model"))
     _refuse_unsupported(body)
     is_streamed = _boolean(body, "stream")
+    return Call(
+        model=model,
+        prompt=prompt,
+        parameters=_parameters(body, max_tokens),
+        end_user=_string(body, "user", MAX_USER_CHARACTERS),
+        cache=_cache(body.get("cache")),
+        is_streamed=is_streamed,
+        includes_usage=_includes_usage(body, is_streamed),
+    )
+
+
+def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
     defaults = Parameters()
     temperature = _number(body, "temperature", 0, 2)
     top_p = _number(body, "top_p", 0, 1)
     if top_p == 0:
         raise OpenAIError(400, "decimal_below_min_value", _("'top_p' is above 0 and at most 1."), "top_p")
-    return Call(
-        model=model,
-        prompt=prompt,
-        parameters=Parameters(
-            max_tokens=max_tokens,
-            temperature=defaults.temperature if temperature is None else temperature,
-            top_p=top_p or defaults.top_p,
-            top_k=_integer(body, "top_k", 1, MAX_TOP_K) or defaults.top_k,
-            seed=_integer(body, "seed", -INT64, INT64),
-            stop=_stop(body.get("stop")),
-        ),
-        end_user=_string(body, "user", MAX_USER_CHARACTERS),
-        cache=_cache(body.get("cache")),
-        is_streamed=is_streamed,
-        includes_usage=_includes_usage(body, is_streamed),
+    min_p = _number(body, "min_p", 0, 1)
+    if min_p == 1:
+        raise OpenAIError(400, "decimal_above_max_value", _("'min_p' is at least 0 and below 1."), "min_p")
+    return Parameters(
+        max_tokens=max_tokens,
+        temperature=defaults.temperature if temperature is None else temperature,
+        top_p=top_p or defaults.top_p,
+        top_k=_integer(body, "top_k", 1, MAX_TOP_K) or defaults.top_k,
+        seed=_integer(body, "seed", -INT64, INT64),
+        stop=_stop(body.get("stop")),
+        min_p=min_p or defaults.min_p,
+        repetition_penalty=_number(body, "repetition_penalty", 1, MAX_REPETITION_PENALTY)
+        or defaults.repetition_penalty,
     )
 
 

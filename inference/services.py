@@ -25,7 +25,7 @@ from billing import ledger
 from inference import answer_cache, relay
 from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
-from inference.engine.base import MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.hot_path import end_generation, insert_generation
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState, queue_of
 from inference.prompts import InvalidPrompt, Prompt, completion_room, encode_prompt
@@ -90,12 +90,18 @@ class Parameters:
     top_k: int = MAX_TOP_K
     seed: int | None = None
     stop: tuple[str, ...] = field(default=())
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         rules = {
             _("Temperature is between 0 and 2."): 0 <= self.temperature <= 2,
             _("Top-p is above 0 and at most 1."): 0 < self.top_p <= 1,
             _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): 1 <= self.top_k <= MAX_TOP_K,
+            _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
+            _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
+                1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
+            ),
             _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
             _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
             and all(1 <= len(text) <= 200 for text in self.stop),
@@ -158,6 +164,8 @@ def request_generation(
         top_k=parameters.top_k,
         seed=secrets.randbits(31) if parameters.seed is None else parameters.seed,
         stop=list(parameters.stop),
+        min_p=parameters.min_p,
+        repetition_penalty=parameters.repetition_penalty,
         end_user=caller.end_user,
         client_attempt=caller.attempt,
     )

@@ -209,7 +209,14 @@ class Worker:
             id=str(generation.pk),
             prompt_token_ids=generation.prompt_token_ids,
             max_tokens=generation.max_completion_tokens,
-            sampling=Sampling(generation.temperature, generation.top_p, generation.top_k, generation.seed),
+            sampling=Sampling(
+                generation.temperature,
+                generation.top_p,
+                generation.top_k,
+                generation.seed,
+                generation.min_p,
+                generation.repetition_penalty,
+            ),
             stop=tuple(generation.stop),
         )
         model = generation.model

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 MAX_TOP_K = 64  # the sampler draws among the best 64 tokens; Gemma 3's own recommendation is top-k 64
 PENALTY_TOKENS = 64  # how far back a repetition penalty looks
+MAX_REPETITION_PENALTY = 2.0  # well beyond what reads as language
 
 FinishReason = Literal["stop", "length", "cancelled"]
 

@@ -88,6 +88,19 @@ def test_a_generation_is_queued_written_and_read(alices, worker, paid, faults, d
     assert faults() == []
 
 
+def test_min_p_and_the_penalty_are_kept_told_and_reach_the_engine(alices, worker, monkeypatch):
+    asked = alices.post(URL, BODY | {"min_p": 0.05, "repetition_penalty": 1.2, "seed": 3})
+    assert (asked.json()["min_p"], asked.json()["repetition_penalty"]) == (0.05, 1.2)
+    seen = []
+    write = FakeEngine.generate
+    monkeypatch.setattr(FakeEngine, "generate", lambda self, request: seen.append(request) or write(self, request))
+    worker.run(Generation.objects.get().pk)
+    [request] = seen
+    assert (request.sampling.min_p, request.sampling.repetition_penalty, request.sampling.seed) == (0.05, 1.2, 3)
+    plain = alices.post(URL, BODY).json()
+    assert (plain["min_p"], plain["repetition_penalty"]) == (0.0, 1.0)
+
+
 def test_a_raw_prompt_is_taken_as_it_stands(alices):
     alices.post(URL, {"model": DEMO_KEY, "prompt": "Once upon a time "})
     assert Generation.objects.get().prompt_token_ids[0] == 2
@@ -144,6 +157,12 @@ def test_the_same_key_makes_one_generation(alices, faults):
         ({"temperature": "1"}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"top_k": 65}, "top_k"),
+        ({"min_p": 1}, "min_p"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"min_p": "0.1"}, "min_p"),
+        ({"repetition_penalty": 0.9}, "repetition_penalty"),
+        ({"repetition_penalty": 2.1}, "repetition_penalty"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"seed": 2**63}, "seed"),
         ({"stop": ["a"] * 5}, "stop"),
         ({"stop": [""]}, "stop.0"),

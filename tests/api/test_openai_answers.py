@@ -148,10 +148,11 @@ def test_parameters_reach_the_engine_and_harmless_ones_are_ignored(ai):
         metadata={"a": "b"},
         service_tier="auto",
         store=False,
-        extra_body={"top_k": 5, "what_is_this": [1]},
+        extra_body={"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.3, "what_is_this": [1]},
     )
     generation = Generation.objects.get()
     assert (generation.temperature, generation.top_p, generation.top_k) == (0.3, 0.5, 5)
+    assert (generation.min_p, generation.repetition_penalty) == (0.1, 1.3)
     assert (generation.seed, generation.end_user) == (-7, "customer 12")
 
 

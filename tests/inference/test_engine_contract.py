@@ -92,6 +92,12 @@ def test_the_same_seed_draws_the_same(engine):
     assert text_of(first) == text_of(ask(engine, "seed-2", sampling=Sampling(seed=7)))
 
 
+def test_a_seed_draws_the_same_with_min_p_and_the_penalty(engine):
+    sampling = Sampling(seed=7, min_p=0.05, repetition_penalty=1.3)
+    first = text_of(ask(engine, "seed-3", max_tokens=24, sampling=sampling))
+    assert first == text_of(ask(engine, "seed-4", max_tokens=24, sampling=sampling))
+
+
 def test_a_seed_draws_the_same_whoever_shares_the_batch(engine):
     def request(number, seed):
         prompt = [2, 105, 2364, 107, *range(500, 500 + 3 * number + 1), 106, 107]
