@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -16,12 +17,17 @@ from inference.engine.base import Delta, EngineError, EngineRequest
 from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
 from inference.engine.precision import Precision
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
+from inference.engine.scheduling import TOO_LARGE
 from inference.engine.text import TextAssembler
 
 logger = logging.getLogger(__name__)
 
 # Gemma 3's <eos>, <start_of_turn> and <end_of_turn>: a base model opens the next turn itself instead of ending.
 STOP_TOKEN_IDS = [1, 105, 106]
+
+# What customers read when an answer was interrupted.
+ENDED = "The model stopped."
+OUT_OF_MEMORY = "The machine ran out of memory."
 
 
 class BatchingEngine:
@@ -60,7 +66,7 @@ class BatchingEngine:
                 draw=Draw(request.sampling),
             )
             if accepted is None or not self.is_alive():
-                raise EngineError("the batching thread has ended")
+                raise EngineError(ENDED)
             yield from self._read(mailbox, TextAssembler(self._tokenizer, request.stop), request.max_seconds)
         finally:
             self._mailboxes.pop(request.id, None)
@@ -82,6 +88,14 @@ class BatchingEngine:
         self._is_closed = True
         self._manager.stop(block=True, timeout=10, hard_stop=True)
         self._postman.join(timeout=10)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop weights and cache now: requests that are failing, and their tracebacks, may hold this engine longer."""
+        self._manager.model = None
+        error = self._manager.background_thread_status.fatal_error
+        if error is not None:
+            clear_frames(error.__traceback__)  # the frames of the step that failed hold the model too
 
     def _read(
         self, mailbox: "queue.SimpleQueue[Any]", answer: TextAssembler, max_seconds: float | None
@@ -92,13 +106,13 @@ class BatchingEngine:
             text = ""
             for token_id in output.generated_tokens[answer.completion_tokens :]:
                 if token_id == NO_TOKEN_ID:
-                    raise EngineError("the model computed something that is not a number")
+                    raise EngineError("The model computed something that is not a number.")
                 text += answer.push(token_id)
                 if answer.is_stopped:
                     yield Delta(text, answer.completion_tokens, "stop")
                     return
             if output.error is not None:
-                raise EngineError(output.error)
+                raise EngineError(_explain(output.error))
             if output.is_finished():
                 ended = output.generated_tokens[-1:] and output.generated_tokens[-1] in STOP_TOKEN_IDS
                 yield Delta(text + answer.flush(), answer.completion_tokens, "stop" if ended else "length")
@@ -117,7 +131,7 @@ class BatchingEngine:
             elif not self.is_alive():
                 break
         for mailbox in list(self._mailboxes.values()):
-            mailbox.put(EngineError("the batching thread has ended"))
+            mailbox.put(EngineError(ENDED))
 
 
 def _make_batcher(model: Any, cache_tokens: int) -> Any:
@@ -140,12 +154,20 @@ def _make_batcher(model: Any, cache_tokens: int) -> Any:
     return manager
 
 
+def _explain(error: str) -> str:
+    """What customers read of an error that the batcher names; it has logged its own words."""
+    if error == TOO_LARGE:
+        return error
+    is_out_of_memory = "out of memory" in error or "allocate memory" in error  # CUDA's words, the processor's
+    return OUT_OF_MEMORY if is_out_of_memory else ENDED
+
+
 def _next(mailbox: "queue.SimpleQueue[Any]", deadline: float | None) -> Any:
     """The next output, or None for Stop. Raises EngineError when one came instead, or the deadline passed."""
     try:
         output = mailbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
     except queue.Empty:
-        raise EngineError("it took too long") from None
+        raise EngineError("It took too long.") from None
     if isinstance(output, EngineError):
         raise output
     return output

@@ -51,7 +51,7 @@ class FakeEngine:
                 if self._is_closed or count == self.fails_at:
                     raise EngineError("the fake engine was told to fail")
                 if request.max_seconds is not None and time.monotonic() - started > request.max_seconds:
-                    raise EngineError("it took too long")
+                    raise EngineError("It took too long.")
                 text = cutter.push(WORDS[(count - 1) % len(WORDS)] + " ")
                 if cutter.is_stopped or count == self.length:
                     yield Delta(text + cutter.flush(), count, "stop")

@@ -16,6 +16,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from inference.engine.attention import CPU_ATTENTION
 from inference.engine.base import EngineError
 from inference.engine.precision import Precision, choose_precision, to_int8
+from inference.engine.scheduling import SCHEDULER
 
 PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, side by side
 PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read over several steps, so that others go on writing
@@ -68,10 +69,11 @@ def batching_options(device: str, cache_tokens: int) -> ContinuousBatchingConfig
     """How to batch, with a cache of `cache_tokens` tokens. On a GPU the library picks flash attention where installed,
     CUDA graphs and asynchronous batching by itself; on a CPU it can infer none of it."""
     if device == "cuda":
-        options = ContinuousBatchingConfig()
+        options = ContinuousBatchingConfig(scheduler_type=SCHEDULER)
         options.num_blocks = max(1, cache_tokens // options.page_size)
         return options
     return ContinuousBatchingConfig(
+        scheduler_type=SCHEDULER,
         page_size=PAGE_TOKENS,
         num_blocks=max(1, cache_tokens // PAGE_TOKENS),
         max_batch_tokens=PROMPT_TOKENS_PER_STEP,

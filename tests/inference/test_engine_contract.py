@@ -226,7 +226,7 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(own_engine):
             own_engine.cancel(request.id)
         errors = [str(job.exception(timeout=60)) for job in jobs if job.exception(timeout=60)]
         answers = [job.result() for job in jobs if not job.exception()]
-    assert errors == ["the model computed something that is not a number"]
+    assert errors == ["The model computed something that is not a number."]
     assert [deltas[-1].finish_reason for deltas in answers] == ["cancelled", "cancelled"]
     assert own_engine.is_alive()
     assert ask(own_engine, "after-nan")[-1].completion_tokens > 0
