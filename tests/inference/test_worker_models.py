@@ -1,6 +1,7 @@
 """Models in a worker: what does not load costs nothing, says why and comes back; two share a budget of one."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -316,10 +317,15 @@ def quick_model(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_loading_and_unloading_fifty_times_does_not_grow_the_process(quick_model):
-    """One engine that stays is 40 MB, a tenth of the process. The first loadings fill caches of libraries."""
+def test_loading_and_unloading_again_and_again_does_not_grow_the_process(quick_model):
+    """One engine that stays is 45 MB. The first loadings fill caches of libraries.
+
+    With an arena of memory for each thread, as glibc has by itself, the process grows by what lies free in them, for
+    as many loadings as it takes until every thread has met every arena: no leak, and as large as one.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", LOAD_AND_UNLOAD, str(quick_model), "50"],
+        [sys.executable, "-c", LOAD_AND_UNLOAD, str(quick_model), "25"],
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
         timeout=550,
@@ -329,7 +335,7 @@ def test_loading_and_unloading_fifty_times_does_not_grow_the_process(quick_model
     assert done.returncode == 0, done.stderr
     sizes = json.loads(done.stdout)
     print([size // 1_000_000 for size in sizes])
-    assert max(sizes[-10:]) < 1.05 * max(sizes[5:10])
+    assert max(sizes[5:]) < max(sizes[:5]) + 10_000_000
 
 
 def test_handing_back_queues_it_again_and_only_for_who_claimed_it(alice, catalogue, faults):
