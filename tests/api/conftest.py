@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from rest_framework.test import APIClient
+from tokenizers import Tokenizer
 
 from accounts import api_keys
 from accounts.api_sessions import open_session
 from accounts.models import Scope, User
+from inference.catalogue import DEMO_KEY
 
 # The OpenAI tests' own fixtures live beside them; naming them here makes them known to pytest.
 from tests.api.openai_fixtures import _live, ai, client_of, engine, http, key_of, paid, server  # noqa: F401
@@ -67,3 +70,9 @@ def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 def talk(alice, catalogue):
     """A conversation of alice's with an answer that was charged."""
     return answered_talk(alice, catalogue)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Gemma's own tokenizer."""
+    return Tokenizer.from_file(str(settings.MODEL_DIR / DEMO_KEY / "tokenizer.json"))
