@@ -16,6 +16,7 @@ from accounts.http import in_thread
 from chat.markdown import StreamingMarkdown
 from inference import relay
 from inference.models import Generation, GenerationState
+from inference.patience import try_again_while_the_database_is_away
 from inference.queueing import find_place
 from inference.relay_reader import follow
 
@@ -48,11 +49,11 @@ async def stream_answer(
                 for event in events.of(chunks):
                     yield event
                 continue
-            progress = await in_thread(lambda: _progress(generation_id))
+            progress = await in_thread(lambda: try_again_while_the_database_is_away(lambda: _progress(generation_id)))
             if not progress.is_live:
                 break
             yield (progress.status and events.status(progress.status)) or b": still there\n\n"
-    yield _event("done", await in_thread(render_done))
+    yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 
 class _Events:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from inference import relay
 from inference.api_serializers import GenerationOut
-from inference.following import follow_to_end, in_own_thread
+from inference.following import follow_to_end, read_patiently
 from inference.models import Generation, GenerationState
 from inference.queueing import find_place
 
@@ -25,7 +25,7 @@ _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}")
 async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGenerator[bytes]:
     """Yield the events after `last_event_id`; what is no id of ours begins anew."""
     after = last_event_id if _ENTRY_ID.fullmatch(last_event_id) else relay.BEGINNING
-    waiting = await in_own_thread(partial(_look, generation_id))
+    waiting = await read_patiently(partial(_look, generation_id))
     sent = ""
     if waiting:
         yield _event("status", waiting)
@@ -36,9 +36,9 @@ async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGen
                     sent += text
                     yield _event("text", {"text": text, "completion_tokens": chunks[-1].tokens}, chunks[-1].id)
                     continue
-                before, waiting = waiting, await in_own_thread(partial(_look, generation_id))
+                before, waiting = waiting, await read_patiently(partial(_look, generation_id))
                 yield _event("status", waiting) if waiting and waiting != before else b": still there\n\n"
-    ended = await in_own_thread(partial(_describe, generation_id))
+    ended = await read_patiently(partial(_describe, generation_id))
     whole = str(ended["text"])
     if after == relay.BEGINNING and whole.startswith(sent) and whole != sent:  # the relay was away, or has expired
         yield _event("text", {"text": whole[len(sent) :], "completion_tokens": ended["completion_tokens"]})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.db import connection
 
 from inference import relay
 from inference.models import Generation
+from inference.patience import try_again_while_the_database_is_away
 from inference.relay_reader import follow
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,11 @@ async def in_own_thread(function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_threads, contextvars.copy_context().run, run)
 
 
+async def read_patiently(function: Callable[[], T]) -> T:
+    """As `in_own_thread`, for a read that waits while the database restarts."""
+    return await in_own_thread(partial(try_again_while_the_database_is_away, function))
+
+
 async def follow_to_end(generation_id: UUID, after: str = relay.BEGINNING) -> AsyncGenerator[list[relay.Chunk]]:
     """Yield the entries after `after` as they come, an empty list while none do; ends when the answer has ended."""
     async with aclosing(follow(generation_id, after, WAIT_SECONDS)) as batches:
@@ -45,7 +52,7 @@ async def follow_to_end(generation_id: UUID, after: str = relay.BEGINNING) -> As
                 yield chunks
             if any(chunk.state for chunk in chunks):
                 return
-            if not chunks and not await in_own_thread(lambda: _is_live(generation_id)):
+            if not chunks and not await read_patiently(lambda: _is_live(generation_id)):
                 return
 
 

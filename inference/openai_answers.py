@@ -19,7 +19,7 @@ from accounts.models import User
 from billing.charges import Charge
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, give_up, hand_over, read_answer
-from inference.following import do_afterwards, follow_to_end, in_own_thread
+from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
 from inference.models import Generation
 from inference.openai_errors import demand_answer, from_service
 from inference.openai_format import DONE, Shape, event
@@ -128,7 +128,7 @@ async def _stream(
             async for text in texts:
                 sent += text
                 yield event(shape.piece(generation, text) | more)
-        ended, charge = await in_own_thread(partial(read_answer, generation.pk))
+        ended, charge = await read_patiently(partial(read_answer, generation.pk))
         demand_answer(ended)
         if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
             yield event(shape.piece(generation, ended.text[len(sent) :]) | more)
@@ -170,7 +170,7 @@ async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
         async with aclosing(follow_to_end(generation.pk)) as batches:
             async for _chunks in batches:
                 pass
-    return await in_own_thread(partial(read_answer, generation.pk))
+    return await read_patiently(partial(read_answer, generation.pk))
 
 
 async def _hand_over(generation: Generation, visit: Visit) -> None:

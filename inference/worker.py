@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
 from inference.model_loader import CatalogueLoader
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.patience import try_again_while_the_database_is_away
 from inference.services import (
     call_worker,
     cancel_generation,
@@ -103,12 +104,14 @@ class Worker:
                 writer.write(delta.text, delta.completion_tokens)
                 finish_reason = delta.finish_reason or finish_reason
             self._refuse_abandoned(job)
-            ended = settle_generation(
+            settle = partial(
+                settle_generation,
                 generation_id=generation.pk,
                 text="".join(text),
                 completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
             )
+            ended = try_again_while_the_database_is_away(settle)
             writer.end(ended.state if ended else GenerationState.FAILED)
         except StoppedBeforeItBegan:
             cancel_generation(generation_id=generation.pk)
