@@ -46,7 +46,8 @@ class _Follower:
 
     def __init__(self, key: str, after: str) -> None:
         self.key = key
-        self.after = _parts(after)
+        self._given = _parts(after)
+        self.after = _before(self._given)  # the entry they have is read again: it says how much text they have
         self._seen: int | None = None  # characters; unknown until the first text
         self._chunks: list[Chunk] = []
         self._came = asyncio.Event()
@@ -60,8 +61,9 @@ class _Follower:
         if chunk.text:
             chunk = chunk.after(chunk.at if self._seen is None else self._seen)
             self._seen = chunk.at + len(chunk.text)
-        self._chunks.append(chunk)
-        self._came.set()
+        if place > self._given:
+            self._chunks.append(chunk)
+            self._came.set()
 
     async def take(self, wait_seconds: float) -> list[Chunk]:
         """What came since the last call, or within `wait_seconds`."""
@@ -138,6 +140,14 @@ def _parts(entry_id: str) -> tuple[int, int]:
     """A relay id, milliseconds-sequence, as numbers that compare."""
     milliseconds, _dash, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence)
+
+
+def _before(place: tuple[int, int]) -> tuple[int, int]:
+    """The largest id below one."""
+    milliseconds, sequence = place
+    if sequence:
+        return milliseconds, sequence - 1
+    return (milliseconds - 1, 2**64 - 1) if milliseconds else (0, 0)
 
 
 def _id_of(parts: tuple[int, int]) -> str:

@@ -84,6 +84,15 @@ async def test_text_that_redis_did_not_confirm_is_sent_again_and_read_once(monke
     assert len(entries_of(generation_id)) == (3 if is_taken else 1)
 
 
+async def test_who_comes_back_is_not_given_again_what_was_written_twice():
+    generation_id = uuid4()
+    key = relay.stream_key(generation_id)
+    seen = relay.connection().xadd(key, {"text": "Over the ", "at": 0, "tokens": 2})
+    relay.connection().xadd(key, {"text": "Over the lazy ", "at": 0, "tokens": 3})  # its confirmation was lost
+    RelayWriter(generation_id).end("completed")
+    assert "".join(chunk.text for chunk in await read_to_end(generation_id, seen)) == "lazy "
+
+
 def test_an_end_that_redis_cannot_take_lets_its_thread_go_on(monkeypatch):
     dead = redis.Redis(port=1, socket_connect_timeout=0.2)
     monkeypatch.setattr(relay, "connection", lambda: dead)
