@@ -34,6 +34,8 @@ CONVERSATIONS = "tests/api/test_conversations.py"
 CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
 LOGINS = "tests/api/test_login.py"
 CACHE = "tests/inference/test_answer_cache.py"
+SCHEDULING = "tests/inference/test_scheduling.py"
+RELAY = "tests/inference/test_relay.py"
 
 GUARDS = [
     # Check-then-spend overdraft.
@@ -141,10 +143,8 @@ GUARDS = [
     Guard(
         "abort billed twice",
         "inference/services.py",
-        "    generation = _lock(generation_id, GenerationState.RUNNING)\n    if generation is None:\n"
-        "        return None\n"
-        "    ledger.settle",
-        "    generation = Generation.objects.get(pk=generation_id)\n    ledger.settle",
+        "        GenerationState.RUNNING,\n        state=GenerationState.STOPPED",
+        "        *GenerationState,\n        state=GenerationState.STOPPED",
         ANSWERS,
         "an_ended_answer_is_ended_no_second_time or a_worker_that_wakes_up_after_the_sweep",
     ),
@@ -511,8 +511,8 @@ GUARDS = [
     Guard(
         "failed after settling",
         "inference/services.py",
-        "    generation = _lock(generation_id, GenerationState.QUEUED, GenerationState.RUNNING)\n",
-        "    generation = _lock(generation_id, *GenerationState)\n",
+        "        *LIVE_STATES,\n        state=GenerationState.FAILED",
+        "        *GenerationState,\n        state=GenerationState.FAILED",
         ANSWERS,
         "an_ended_answer_is_ended_no_second_time",
     ),
@@ -686,7 +686,7 @@ GUARDS = [
     Guard(
         "unlimited tokens",
         "accounts/api_limits.py",
-        "        if before >= limit:",
+        "        if count - tokens >= limit:",
         "        if False:",
         "tests/api/test_generations.py",
         "tokens_are_limited",
@@ -694,10 +694,42 @@ GUARDS = [
     Guard(
         "crowd",
         "inference/services.py",
-        "    ledger.lock_wallet(user=user)  # two clicks at once",
-        "    # two clicks at once",
-        f"tests/api/test_generations.py {RETRIES}",
-        "a_crowd_at_the_same_moment or ten_retries_at_the_same_moment",
+        "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):",
+        "    if not insert_generation(generation, 10**9):",
+        "tests/api/test_generations.py",
+        "a_crowd_at_the_same_moment",
+    ),
+    Guard(
+        "a flood that delays others",
+        "inference/hot_path.py",
+        "    ORDER BY COALESCE(busy.running, 0), q.created_at",
+        "    ORDER BY q.created_at",
+        SCHEDULING,
+        "the_fewest_running_answers",
+    ),
+    Guard(
+        "stop that overtakes the claim",
+        "inference/worker.py",
+        "                if generation.pk in self._early_stops:",
+        "                if False:",
+        SCHEDULING,
+        "a_stop_that_comes_before",
+    ),
+    Guard(
+        "text missed by who joins",
+        "inference/relay_reader.py",
+        "                for follower in asked[key]:",
+        "                for follower in self._followers.get(key, ()):",
+        RELAY,
+        "who_joins_while_others_are_read_for",
+    ),
+    Guard(
+        "text repeated",
+        "inference/relay_reader.py",
+        "chunk.at if self._seen is None else self._seen",
+        "chunk.at",
+        RELAY,
+        "did_not_confirm or written_twice",
     ),
     Guard(
         "retry charged twice",

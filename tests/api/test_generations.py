@@ -94,7 +94,7 @@ def test_min_p_and_the_penalty_are_kept_told_and_reach_the_engine(alices, worker
     seen = []
     write = FakeEngine.generate
     monkeypatch.setattr(FakeEngine, "generate", lambda self, request: seen.append(request) or write(self, request))
-    worker.run(Generation.objects.get().pk)
+    worker.serve(Generation.objects.get().model_id)
     [request] = seen
     assert (request.sampling.min_p, request.sampling.repetition_penalty, request.sampling.seed) == (0.05, 1.2, 3)
     plain = alices.post(URL, BODY).json()

@@ -33,7 +33,7 @@ def engine_of(worker):
 
 def begin(worker, asked):
     """Let the worker write these; returns the threads once every answer has begun."""
-    threads = [in_thread(worker.run, generation.pk) for generation in asked]
+    threads = [in_thread(worker.serve, generation.model_id) for generation in asked]
     wait_for(lambda: all(relay.read_text(generation.pk)[1] > 2 for generation in asked), 60)
     return threads
 
@@ -82,7 +82,7 @@ def test_all_who_wait_are_told_for_free_and_the_engine_is_built_anew(
         assert relay.connection().xrevrange(f"generation:{generation.pk}", count=1)[0][1] == {"state": "failed"}
     assert (charge(alice), charge(charlie)) == ((0, 0), (0, 0))
     after = ask(alice, catalogue, max_tokens=5)
-    worker.run(after.pk)
+    worker.serve(after.model_id)
     after.refresh_from_db()
     assert (after.state, after.error) == (GenerationState.COMPLETED, "")
     assert engine_of(worker) is not broken
@@ -102,7 +102,7 @@ def test_logits_that_are_no_numbers_cost_their_request_nothing_and_harm_no_neigh
 
     asked = [ask(alice, catalogue, max_tokens=120) for _ in range(3)]
     engine._manager.model.lm_head.register_forward_hook(spoil)
-    wait_ended([in_thread(worker.run, generation.pk) for generation in asked])
+    wait_ended([in_thread(worker.serve, generation.model_id) for generation in asked])
     assert spoilt.is_set()
     for generation in asked:
         generation.refresh_from_db()
@@ -124,7 +124,7 @@ def test_a_prompt_larger_than_the_cache_is_told_so_for_free_and_harms_nobody(
     neighbour = ask(charlie, catalogue, max_tokens=100)
     too_large = ask(alice, catalogue, max_tokens=2000, text="word " * 3000)
     threads = begin(worker, [neighbour])
-    worker.run(too_large.pk)
+    worker.serve(too_large.model_id)
     wait_ended(threads)
     too_large.refresh_from_db()
     neighbour.refresh_from_db()

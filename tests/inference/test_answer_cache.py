@@ -17,6 +17,7 @@ from inference.completions import Question, begin_answer
 from inference.engine.fake import FakeEngine
 from inference.models import Generation, GenerationState
 from inference.prompts import Turn
+from inference.queueing import find_place
 from inference.revisions import revision_of
 from inference.services import (
     AlreadyRequested,
@@ -28,7 +29,7 @@ from inference.services import (
     sweep_generations,
 )
 from inference.worker import Worker
-from tests.cast import CREDIT, at_once, fund
+from tests.cast import CREDIT, at_once, begin, fund
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import charge, in_thread, wait_for
 from tests.queue import clear_queue, run_tasks
@@ -86,7 +87,7 @@ def cache_price(generation):
 
 
 def answered(worker, generation):
-    worker.run(generation.pk)
+    worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.state == GenerationState.COMPLETED
     return generation
@@ -192,7 +193,7 @@ def test_ten_at_once_are_generated_once_and_cost_one_and_nine_tenths(alice, cata
     followers = [generation for generation in generations if generation.follows == leader.pk]
     assert len(followers) == 9
     assert relay.connection().llen(catalogue.queue) == 1
-    at_once(10, lambda n: worker.run(generations[n].pk))  # nobody can take a follower
+    at_once(10, lambda n: worker.serve(generations[n].model_id))  # nobody can take a follower
     assert run_tasks() == ["inference.pass_on"]
     assert count_requests(engine, *map(read, followers)) == (1, [True] * 9)
     assert {(row.state, row.text) for row in map(read, generations)} == {("completed", read(leader).text)}
@@ -207,7 +208,7 @@ def test_ten_at_once_of_two_users_who_ask_publicly_are_generated_once(
     users = [alice, charlie]
     generations = at_once(10, lambda n: ask(users[n % 2], catalogue, key=f"at-once-{n}", cache=CacheUse.PUBLIC))
     assert [row.follows is None for row in generations].count(True) == 1
-    at_once(10, lambda n: worker.run(generations[n].pk))
+    at_once(10, lambda n: worker.serve(generations[n].model_id))
     run_tasks()
     assert engine.requests == 1
     assert {row.state for row in map(read, generations)} == {"completed"}
@@ -217,7 +218,7 @@ def test_ten_at_once_of_two_users_who_ask_publicly_are_generated_once(
 
 def test_whoever_waits_reads_the_whole_text_and_the_end_from_its_own_stream(alice, catalogue, worker, engine):
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
-    worker.run(leader.pk)
+    worker.serve(leader.model_id)
     run_tasks()
     assert relay.read_text(follower.pk) == (read(leader).text, 7)
     entries = relay.connection().xrange(f"generation:{follower.pk}")
@@ -227,12 +228,12 @@ def test_whoever_waits_reads_the_whole_text_and_the_end_from_its_own_stream(alic
 def test_when_the_leader_fails_the_next_one_leads(alice, catalogue, worker, engine, faults):
     engine.fails_at = 3
     first, second, third = (ask(alice, catalogue) for _ in range(3))
-    worker.run(first.pk)
+    worker.serve(first.model_id)
     engine.fails_at = None
     assert run_tasks() == ["inference.pass_on"]
     assert (read(first).state, read(second).follows, read(third).follows) == ("failed", None, second.pk)
     assert charge(alice)[0] == 0
-    worker.run(second.pk)
+    worker.serve(second.model_id)
     run_tasks()
     assert count_requests(engine, read(second), read(third)) == (2, [False, True])
     assert charge(alice) == (full_price(second) + cache_price(second), 0)
@@ -242,14 +243,14 @@ def test_when_the_leader_fails_the_next_one_leads(alice, catalogue, worker, engi
 def test_when_the_leader_is_stopped_the_next_one_leads(alice, catalogue, worker, engine, faults):
     engine.length, engine.step_seconds = 500, 0.02
     first, second = ask(alice, catalogue, max_tokens=500), ask(alice, catalogue, max_tokens=500)
-    thread = in_thread(worker.run, first.pk)
+    thread = in_thread(worker.serve, first.model_id)
     wait_for(lambda: relay.read_text(first.pk)[1] >= 1)
     stop_generation(generation=first)
     thread.join(timeout=5)
     run_tasks()
     assert (read(first).state, read(second).state, second.follows) == ("stopped", "queued", None)
     engine.length, engine.step_seconds = 7, 0
-    worker.run(second.pk)
+    worker.serve(second.model_id)
     assert not read(second).is_from_cache
     assert charge(alice) == (full_price(first) + full_price(second), 0)
     assert faults() == []
@@ -268,7 +269,7 @@ def test_when_the_leader_is_cancelled_in_the_queue_the_next_one_is_queued(alice,
 def test_whoever_waits_can_stop_for_nothing(alice, catalogue, worker, engine, faults):
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
     stop_generation(generation=follower)
-    worker.run(leader.pk)
+    worker.serve(leader.model_id)
     run_tasks()
     assert read(follower).state == GenerationState.CANCELLED
     assert charge(alice) == (full_price(read(leader)), 0)
@@ -278,7 +279,7 @@ def test_whoever_waits_can_stop_for_nothing(alice, catalogue, worker, engine, fa
 def test_stop_and_the_leaders_end_at_once_end_a_follower_one_way(alice, catalogue, worker, engine, faults):
     for number in range(8):
         leader, follower = (ask(alice, catalogue, text=f"Story {number}.") for _ in range(2))
-        worker.run(leader.pk)
+        worker.serve(leader.model_id)
         at_once(2, lambda n, row=follower: stop_generation(generation=row) if n else run_tasks())
         assert read(follower).state in ("cancelled", "completed")
     assert faults() == []
@@ -286,7 +287,7 @@ def test_stop_and_the_leaders_end_at_once_end_a_follower_one_way(alice, catalogu
 
 def test_the_sweeper_goes_on_where_a_process_died(alice, catalogue, worker, engine, faults):
     first, second, third = (ask(alice, catalogue) for _ in range(3))
-    worker.run(first.pk)
+    worker.serve(first.model_id)
     clear_queue()  # the task is lost
     assert sweep_generations() == 0
     tasks.sweep_generations()
@@ -297,7 +298,7 @@ def test_the_sweeper_goes_on_where_a_process_died(alice, catalogue, worker, engi
 
 def test_when_the_leaders_worker_dies_the_sweeper_lets_the_next_one_lead(alice, catalogue, worker, engine, faults):
     first, second = ask(alice, catalogue), ask(alice, catalogue)
-    assert Generation.objects.claim(first.pk)
+    assert begin(first)
     Generation.objects.filter(pk=first.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
     assert sweep_generations() == 1
     run_tasks()
@@ -320,13 +321,13 @@ def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_swee
 
 def test_a_follower_is_neither_sent_to_a_worker_nor_overdue_while_its_leader_runs(alice, catalogue, settings):
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
-    Generation.objects.claim(leader.pk)
+    begin(leader)
     relay.connection().delete(catalogue.queue)
     earlier = timezone.now() - timezone.timedelta(seconds=settings.QUEUE_WAIT_SECONDS + 1)
     Generation.objects.filter(pk=follower.pk).update(created_at=earlier, enqueued_at=earlier)
     assert sweep_generations() == single_flight.sweep_followers() == 0
     assert relay.connection().llen(catalogue.queue) == 0
-    assert not Generation.objects.claim(follower.pk)
+    assert not begin(follower)
     much_earlier = earlier - timezone.timedelta(seconds=settings.GENERATION_SECONDS)
     Generation.objects.filter(pk=follower.pk).update(created_at=much_earlier)
     assert sweep_generations() == 1  # whatever went wrong, nobody waits for ever
@@ -377,7 +378,7 @@ def test_what_was_not_used_for_longest_makes_room(alice, catalogue, worker, engi
 
 def test_hits_misses_and_who_joined_are_counted(alice, catalogue, worker, engine):
     leader, _follower = ask(alice, catalogue), ask(alice, catalogue)
-    worker.run(leader.pk)
+    worker.serve(leader.model_id)
     ask(alice, catalogue)
     ask(alice, catalogue, temperature=0.8)
     figures = answer_cache.read_figures()
@@ -529,7 +530,7 @@ def test_a_retry_of_a_follower_finds_it_and_is_charged_once(alice, catalogue, wo
     )
     follower = begin_answer(user=alice, question=question)
     assert begin_answer(user=alice, question=question) == follower
-    worker.run(leader.pk)
+    worker.serve(leader.model_id)
     run_tasks()
     assert begin_answer(user=alice, question=question) == follower
     assert charge(alice) == (full_price(read(leader)) + cache_price(leader), 0)
@@ -547,7 +548,7 @@ def test_followers_count_as_live_answers(alice, catalogue, settings):
 def test_followers_are_not_ahead_of_anybody_in_the_queue(alice, catalogue):
     for _ in range(3):
         ask(alice, catalogue)
-    assert services.queue_position(ask(alice, catalogue, text="Something else.")) == 1
+    assert find_place(ask(alice, catalogue, text="Something else.")).ahead == 1
 
 
 def test_an_end_that_cannot_be_written_gives_a_follower_nothing_for_nothing(alice, catalogue, worker, engine, faults):
@@ -572,7 +573,7 @@ def test_an_end_that_cannot_be_written_gives_a_follower_nothing_for_nothing(alic
 
 def test_passing_on_twice_at_once_charges_once(alice, catalogue, worker, engine, faults):
     rows = [ask(alice, catalogue) for _ in range(4)]
-    worker.run(rows[0].pk)
+    worker.serve(rows[0].model_id)
     at_once(4, lambda _n: single_flight.pass_on(leader_id=rows[0].pk))
     assert [row.is_from_cache for row in map(read, rows)] == [False, True, True, True]
     assert charge(alice) == (full_price(rows[0]) + 3 * cache_price(rows[0]), 0)
