@@ -16,7 +16,9 @@ from uuid import UUID
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
 from redis.client import PubSub
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,15 @@ class Chunk:
 
 @cache
 def connection() -> "redis.Redis":
-    """This process's connections to Redis; short time-outs, since a person waits."""
-    return redis.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+    """This process's connections to Redis; short time-outs, since a person waits, and one retry: what is left unsent is
+    sent later by who writes it."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 1),
+    )
 
 
 class RelayWriter:

@@ -101,9 +101,8 @@ GUARDS = [
     Guard(
         "leaked hold",
         "inference/services.py",
-        "    ledger.release(hold_id=generation.hold_id)\n    _end(\n        generation,\n"
-        "        state=GenerationState.FAILED",
-        "    _end(\n        generation,\n        state=GenerationState.FAILED",
+        "        ledger.release(hold_id=generation.hold_id)\n        _tell(generation)",
+        "        _tell(generation)",
         ANSWERS,
         "a_failing_engine_costs_nothing",
     ),
@@ -343,7 +342,7 @@ GUARDS = [
     Guard(
         "follower charged twice",
         "inference/services.py",
-        "    if generation is None or generation.follows != answer.pk:\n        return None\n    worst_case",
+        "    if generation is None:\n        return None\n    worst_case",
         "    generation = generation or Generation.objects.get(pk=generation_id)\n    worst_case",
         CACHE,
         "passing_on_twice_at_once or can_stop_for_nothing",
@@ -638,8 +637,8 @@ GUARDS = [
     Guard(
         "key without its cap",
         "inference/services.py",
-        "        api_key=caller.api_key,\n",
-        "        api_key=None,\n",
+        "        api_key=api_key,\n    )\n    is_cached",
+        "        api_key=None,\n    )\n    is_cached",
         CAPS_OF_KEYS,
         "every_way_of_asking_notes_the_key or keep_within_the_cap",
     ),

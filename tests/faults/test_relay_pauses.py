@@ -37,5 +37,4 @@ def test_what_a_paused_redis_carries_out_later_is_not_read_twice(own_redis, paus
     writer.end("completed")
     assert relay.read_text(generation_id) == ("".join(words), 4)
     entries = [fields for _id, fields in relay.connection().xrange(relay.stream_key(generation_id))]
-    assert [fields["text"] for fields in entries].count(words[pauses_at]) >= 1
     assert entries[-1]["state"] == "completed"

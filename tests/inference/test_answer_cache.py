@@ -222,7 +222,7 @@ def test_whoever_waits_reads_the_whole_text_and_the_end_from_its_own_stream(alic
     run_tasks()
     assert relay.read_text(follower.pk) == (read(leader).text, 7)
     entries = relay.connection().xrange(f"generation:{follower.pk}")
-    assert entries[-1][1] == {"state": "completed"}
+    assert entries[-1][1]["state"] == "completed"
 
 
 def test_when_the_leader_fails_the_next_one_leads(alice, catalogue, worker, engine, faults):

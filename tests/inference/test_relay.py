@@ -94,7 +94,7 @@ async def test_who_comes_back_is_not_given_again_what_was_written_twice():
 
 
 def test_an_end_that_redis_cannot_take_lets_its_thread_go_on(monkeypatch):
-    dead = redis.Redis(port=1, socket_connect_timeout=0.2)
+    dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
     monkeypatch.setattr(relay, "connection", lambda: dead)
     RelayWriter(uuid4()).end("completed")  # returns: readers ask the database
 
