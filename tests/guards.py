@@ -345,7 +345,7 @@ GUARDS = [
         "    if generation is None:\n        return None\n    worst_case",
         "    generation = generation or Generation.objects.get(pk=generation_id)\n    worst_case",
         CACHE,
-        "passing_on_twice_at_once or can_stop_for_nothing",
+        "stopped_or_went_on_alone",
     ),
     Guard(
         "follower's hold kept",

@@ -229,7 +229,10 @@ def test_a_hold_cannot_be_shrunk_grown_prolonged_reopened_or_deleted(hold):
 
 
 def test_a_hold_cannot_become_one_from_the_cache_nor_cease_to_be(alice, hold):
-    refused(lambda: Hold.objects.filter(pk=hold.pk).update(is_from_cache=True))
+    closed = {"state": HoldState.SETTLED, "closed_at": timezone.now(), "completion_tokens": 100}
+    rows = Hold.objects.filter(pk=hold.pk)
+    refused(lambda: rows.update(is_from_cache=True))
+    refused(lambda: rows.update(is_from_cache=True, charged_microcredits=hold.amount_microcredits, **closed))
     cached = charge_from_cache(alice)
     refused(lambda: Hold.objects.filter(pk=cached.pk).update(is_from_cache=False))
 

@@ -276,6 +276,19 @@ def test_whoever_waits_can_stop_for_nothing(alice, catalogue, worker, engine, fa
     assert faults() == []
 
 
+def test_whoever_stopped_or_went_on_alone_is_given_nothing_and_charged_nothing(
+    alice, catalogue, worker, engine, faults
+):
+    leader, stopped, alone = (ask(alice, catalogue) for _ in range(3))
+    answered(worker, leader)
+    stop_generation(generation=stopped)
+    Generation.objects.filter(pk=alone.pk).update(follows=None)
+    for follower in (stopped, alone):
+        assert services.repeat_generation(generation_id=follower.pk, answer=leader) is None
+    assert charge(alice) == (full_price(leader), alone.hold.amount_microcredits)
+    assert faults() == []
+
+
 def test_stop_and_the_leaders_end_at_once_end_a_follower_one_way(alice, catalogue, worker, engine, faults):
     for number in range(8):
         leader, follower = (ask(alice, catalogue, text=f"Story {number}.") for _ in range(2))
