@@ -9,13 +9,12 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
-from accounts.models import User
 from billing.charges import Charge
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, give_up, hand_over, read_answer
@@ -35,61 +34,38 @@ Reader = Callable[[dict[str, Any]], Call]
 
 @dataclass(slots=True)
 class Visit:
-    """One request for an answer, and what is done when its client leaves."""
+    """One request for an answer, and the generation that it began or found."""
 
-    user: User
     question: Question
+    generation: Generation
     is_streamed: bool
     includes_usage: bool
     retries: ClientRetries
     attempt: int | None
-    began: float = field(default_factory=time.monotonic)
     is_read: bool = False
-
-    def leave(self, begun: "asyncio.Future[Generation]") -> None:
-        """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
-        do_afterwards(self._see_to(begun, time.monotonic() - self.began))
-
-    async def leave_if_never_read(self, begun: "asyncio.Future[Generation]") -> None:
-        """A client may leave between our answer and its first byte: then nobody else would notice."""
-        await asyncio.sleep(BEGIN_TO_STREAM_SECONDS)
-        if not self.is_read:
-            self.leave(begun)
-
-    async def _see_to(self, begun: "asyncio.Future[Generation]", waited_seconds: float) -> None:
-        try:
-            generation = await begun
-        except Exception as error:  # noqa: BLE001  nobody is left to be told
-            logger.info("a client left a request that was refused: %s", error)
-            return
-        if self.question.idempotency_key:
-            return
-        if self.attempt is not None:
-            await asyncio.sleep(self.retries.grace_seconds(waited_seconds))
-        await in_own_thread(partial(give_up, generation_id=generation.pk, attempt=self.attempt))
 
 
 async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonResponse | StreamingHttpResponse:
     """The whole answer, or a stream of it. Raises what `openai_errors.from_service` knows."""
-    visit = await in_own_thread(lambda: _receive(request, read))
-    begun = asyncio.ensure_future(in_own_thread(partial(begin_answer, user=visit.user, question=visit.question)))
+    came_at = time.monotonic()
+    begun = asyncio.ensure_future(in_own_thread(lambda: _begin(request, read)))
     try:
-        generation = await asyncio.shield(begun)
+        visit = await asyncio.shield(begun)
         if not visit.is_streamed:
-            return await _whole(generation, shape, visit)
+            return await _whole(shape, visit)
     except asyncio.CancelledError:
-        visit.leave(begun)
+        _leave(begun, came_at)
         raise
-    do_afterwards(visit.leave_if_never_read(begun))
+    do_afterwards(_leave_if_never_read(visit, begun, came_at))
     return StreamingHttpResponse(
-        _stream(generation, shape, visit, begun),
+        _stream(shape, visit, begun, came_at),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on as it comes
     )
 
 
-def _receive(request: HttpRequest, read: Reader) -> Visit:
-    """Who asks for what. What can be refused without the ledger is refused here."""
+def _begin(request: HttpRequest, read: Reader) -> Visit:
+    """Who asks for what, and the answer begun. What can be refused without the ledger is refused first."""
     user, api_key = admit(request)
     body = parse_body(request.body)
     call, retries = read(body), ClientRetries.of(request)
@@ -103,24 +79,48 @@ def _receive(request: HttpRequest, read: Reader) -> Visit:
         idempotency_key=key,
         caller=Caller(api_key=api_key, end_user=call.end_user, attempt=attempt, cache=call.cache),
     )
-    return Visit(user, question, call.is_streamed, call.includes_usage, retries, attempt)
+    generation = begin_answer(user=user, question=question)
+    return Visit(question, generation, call.is_streamed, call.includes_usage, retries, attempt)
 
 
-async def _whole(generation: Generation, shape: Shape, visit: Visit) -> JsonResponse:
-    ended, charge = await _to_its_end(generation)
+def _leave(begun: "asyncio.Future[Visit]", came_at: float) -> None:
+    """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
+    do_afterwards(_see_to(begun, time.monotonic() - came_at))
+
+
+async def _leave_if_never_read(visit: Visit, begun: "asyncio.Future[Visit]", came_at: float) -> None:
+    """A client may leave between our answer and its first byte: then nobody else would notice."""
+    await asyncio.sleep(BEGIN_TO_STREAM_SECONDS)
+    if not visit.is_read:
+        _leave(begun, came_at)
+
+
+async def _see_to(begun: "asyncio.Future[Visit]", waited_seconds: float) -> None:
+    try:
+        visit = await begun
+    except Exception as error:  # noqa: BLE001  nobody is left to be told
+        logger.info("a client left a request that was refused: %s", error)
+        return
+    if visit.question.idempotency_key:
+        return
+    if visit.attempt is not None:
+        await asyncio.sleep(visit.retries.grace_seconds(waited_seconds))
+    await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))
+
+
+async def _whole(shape: Shape, visit: Visit) -> JsonResponse:
+    ended, charge = await _to_its_end(visit.generation)
     demand_answer(ended)
-    await _hand_over(generation, visit)
+    await _hand_over(visit)
     return JsonResponse(shape.whole(ended, charge))
 
 
-async def _stream(
-    generation: Generation, shape: Shape, visit: Visit, begun: "asyncio.Future[Generation]"
-) -> AsyncGenerator[bytes]:
+async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]", came_at: float) -> AsyncGenerator[bytes]:
     """The events of one answer. A failure in mid-stream is an event too: the status has been sent."""
-    visit.is_read = True
+    visit.is_read, generation = True, visit.generation
     more = {"usage": None} if visit.includes_usage else {}
     try:
-        await _hand_over(generation, visit)
+        await _hand_over(visit)
         for chunk in shape.opening(generation):
             yield event(chunk | more)
         sent = ""
@@ -137,7 +137,7 @@ async def _stream(
             yield event(shape.usage(ended, charge))
         yield DONE
     except (asyncio.CancelledError, GeneratorExit):
-        visit.leave(begun)
+        _leave(begun, came_at)
         raise
     except Exception as error:  # noqa: BLE001  the client is told, in the only way left
         yield event(await _tell(error, generation))
@@ -173,10 +173,10 @@ async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
     return await read_patiently(partial(read_answer, generation.pk))
 
 
-async def _hand_over(generation: Generation, visit: Visit) -> None:
+async def _hand_over(visit: Visit) -> None:
     attempt, visit.attempt = visit.attempt, None
     if attempt is not None:
-        await in_own_thread(partial(hand_over, generation_id=generation.pk, attempt=attempt))
+        await in_own_thread(partial(hand_over, generation_id=visit.generation.pk, attempt=attempt))
 
 
 def _canonical(body: dict[str, Any]) -> str:

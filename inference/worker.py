@@ -45,6 +45,7 @@ from inference.services import (
 logger = logging.getLogger(__name__)
 
 QUEUE_PREFIX = "generate."
+MOST_CALLS = 8  # at a time, for rows that wait without a task: each thread goes on with the next one by itself
 RESTARTED = "The service was restarted."
 
 
@@ -171,7 +172,8 @@ class Worker:
             running = self._running_by_user(key)
             enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
             waiting = Generation.objects.unclaimed(key).exclude(user_id__in=enough)
-            call_worker(model_key=key, times=waiting[: max(0, self.threads - len(self._jobs))].count())
+            room = min(self.threads - len(self._jobs), MOST_CALLS)
+            call_worker(model_key=key, times=waiting[: max(0, room)].count())
 
     def _running_by_user(self, model_key: str) -> Counter[int]:
         return Counter(job.user_id for job in list(self._jobs.values()) if job.model_key == model_key)
