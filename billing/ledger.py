@@ -194,7 +194,7 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
     )
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def hold(
     *,
     user: User,
@@ -253,7 +253,7 @@ def hold(
     return draft
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold.
 
@@ -312,7 +312,7 @@ def charge_from_cache(
     return settle(hold_id=exact.pk, completion_tokens=completion_tokens)
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def release(*, hold_id: UUID, expired: bool = False) -> Hold:
     """Free a hold without a charge. Doing it again changes nothing; raises HoldClosed if it was settled."""
     open_hold = _lock_hold(hold_id)
