@@ -346,7 +346,7 @@ def _replay_script(users: list[int]) -> str:
     charge = f"{PROMPT} * {prompt_price} + {PRODUCED} * {completion_price}"
     reference, later = "'bench:' || :number", "now() + interval '1 hour'"
     model, prices = f"'{MODEL}'", (prompt_price, completion_price)
-    hold = ("gen_random_uuid()", ":w_id", reference, "'active'", model, *prices, str(PROMPT), str(MOST), worst)
+    hold = ("gen_random_uuid()", ":w_id", reference, "'active'", model, *prices, "false", str(PROMPT), str(MOST), worst)
     unusual = (reference, ":w_id", ":w_id", "now()")
     usage = (
         ":w_id",

@@ -1,7 +1,7 @@
 """What every request of the API has in common: problems, limits, pages, ETags, sizes."""
 
 import pytest
-from django.core.cache import cache
+import redis
 
 from accounts.models import ApiKey
 
@@ -96,8 +96,8 @@ def test_requests_are_limited_by_key_and_by_user(with_key, login, alice, charlie
 
 
 def test_without_redis_the_api_stays_open(login, alice, monkeypatch):
-    monkeypatch.setattr(cache, "add", lambda *args, **kwargs: False)
-    monkeypatch.setattr(cache, "incr", lambda *args, **kwargs: None)
+    dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
+    monkeypatch.setattr("accounts.api_limits.get_redis_connection", lambda: dead)
     answer = login(alice).get("/api/v1/me")
     assert answer.status_code == 200
     assert "X-RateLimit-Limit" not in answer
