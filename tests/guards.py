@@ -749,8 +749,8 @@ GUARDS = [
     Guard(
         "client that left",
         "inference/openai_answers.py",
-        "        await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))",
-        "        pass",
+        "    await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))",
+        "    pass",
         "tests/api/test_openai_disconnects.py",
         "drops_a_stream or gives_up_a_plain_request",
     ),
