@@ -2,8 +2,10 @@
 
 import gc
 import sys
+import threading
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -16,6 +18,16 @@ from inference.model_memory import Precision, read_architecture
 
 OUT_OF_MEMORY = "The machine ran out of memory while loading it."
 BROKEN = "Its files cannot be read ({what}). Delete its folder and run manage.py prepare_models."
+
+
+_importing = threading.Lock()
+
+
+def import_engine() -> Any:
+    """The class that INFERENCE_ENGINE names. One thread at a time: who imports transformers while another does may get
+    half of it, an ImportError."""
+    with _importing:
+        return import_string(settings.INFERENCE_ENGINE)
 
 
 class CatalogueLoader:
@@ -35,7 +47,7 @@ class CatalogueLoader:
     def load(self, model: ModelSource) -> Engine:
         """See `Loader.load`."""
         folder = self._folder_of(model)
-        engine_class = import_string(settings.INFERENCE_ENGINE)
+        engine_class = import_engine()
         try:
             engine: Engine = engine_class(
                 folder,
@@ -65,7 +77,9 @@ class CatalogueLoader:
     @property
     def precision(self) -> Precision:
         """What the engine computes in on this device."""
-        from inference.engine.precision import choose_precision  # imports torch, which only a worker has
+        import_engine()
+        with _importing:
+            from inference.engine.precision import choose_precision  # imports torch, which only a worker has
 
         return choose_precision(settings.INFERENCE_PRECISION, self.device.kind)
 

@@ -23,7 +23,6 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from inference import manager_status, relay
 from inference.availability import mark_available, mark_unavailable
@@ -31,7 +30,7 @@ from inference.engine.base import Delta, EngineError, EngineRequest, Sampling
 from inference.hot_path import claim_next
 from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
-from inference.model_loader import CatalogueLoader
+from inference.model_loader import CatalogueLoader, import_engine
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.patience import try_again_while_the_database_is_away
 from inference.services import (
@@ -385,7 +384,7 @@ def look_after_models(sender: Any, **_kwargs: object) -> None:
     if keys:
         current_worker().threads = sender.controller.concurrency
         current_worker().look_after(keys)
-        threading.Thread(target=import_string, args=(settings.INFERENCE_ENGINE,), daemon=True).start()
+        threading.Thread(target=import_engine, daemon=True).start()
 
 
 @worker_shutting_down.connect
