@@ -11,9 +11,10 @@ from django.db import OperationalError, connection
 from inference import relay
 from inference.engine.fake import FakeEngine
 from inference.following import follow_to_end
-from inference.models import Generation, GenerationState
+from inference.models import GenerationState
 from inference.patience import try_again_while_the_database_is_away
 from inference.worker import Worker
+from tests.cast import begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 
@@ -40,7 +41,7 @@ def test_an_answer_that_ends_while_the_database_is_away_is_charged_once_it_is_ba
     worker = Worker()
     engine = give_engine(worker, FakeEngine(step_seconds=0.05))
     generation = ask(alice, catalogue, max_tokens=20)
-    thread = in_thread(worker.run, generation.pk)
+    thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] > 2)
     with database_away():
         wait_for(lambda: not engine._cancelled)  # it has written its last token
@@ -56,7 +57,7 @@ def test_an_answer_that_ends_while_the_database_is_away_is_charged_once_it_is_ba
 
 def test_who_follows_a_silent_answer_waits_for_the_database(alice, catalogue):
     generation = ask(alice, catalogue)
-    Generation.objects.claim(generation.pk)
+    begin(generation)
 
     async def follow():
         return [chunk.text async for chunks in follow_to_end(generation.pk) for chunk in chunks]
