@@ -10,6 +10,7 @@ the same middleware; `wallet_vs_bare` and `estimate_vs_bare` are ratios of media
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import statistics
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     _setup()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request is time that is measured
     from django.db import connection
 
     connection.creation.create_test_db(verbosity=0)
@@ -121,12 +123,12 @@ def _serve(database: str, ports: Any) -> None:
     _setup()
     import uvicorn
     from django.conf import settings
-    from django.core.asgi import get_asgi_application
     from django.db import connections
     from django.http import HttpRequest, JsonResponse
     from django.urls import path
 
     from config import urls
+    from config.handlers import Dispatcher
 
     def bare(_request: HttpRequest) -> JsonResponse:
         return JsonResponse({"balance_microcredits": 0})
@@ -143,7 +145,7 @@ def _serve(database: str, ports: Any) -> None:
             await super().startup(sockets)
             ports.put(self.servers[0].sockets[0].getsockname()[1])
 
-    Server(uvicorn.Config(get_asgi_application(), port=0, log_level="warning", lifespan="off")).run()
+    Server(uvicorn.Config(Dispatcher(), port=0, log_level="warning", lifespan="off")).run()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
@@ -68,11 +69,23 @@ class CoroutineHandler(ASGIHandler):
         response.close()
 
 
+class PagesHandler(ASGIHandler):
+    """Serves all else: each request is one turn of one thread, through the middleware and the view."""
+
+    def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
+        """MIDDLEWARE, called as on a WSGI server.
+
+        In a chain of coroutines each of Django's middlewares hands the request to a thread twice.
+        """
+        super().load_middleware(is_async=False)
+        self._middleware_chain = sync_to_async(self._middleware_chain, thread_sensitive=True)
+
+
 class Dispatcher:
     """The ASGI application."""
 
     def __init__(self) -> None:
-        self._pages, self._coroutines = ASGIHandler(), CoroutineHandler()
+        self._pages, self._coroutines = PagesHandler(), CoroutineHandler()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Hand each request to its handler."""

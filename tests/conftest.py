@@ -1,6 +1,7 @@
 """Fixtures of the whole suite. Databases, Redis and the tokenizer are the real ones."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,20 @@ hypothesis_settings.register_profile("tally", deadline=None)  # a busy machine i
 hypothesis_settings.load_profile("tally")
 
 
+ROOT = Path(__file__).parent
+OF_THE_STACK = ("e2e", "faults", "startup")  # folders whose tests start servers: one process does, one after the other
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the thorough tests out unless they are asked for by name of their mark."""
+    """Leave the thorough tests out unless they are asked for by name of their mark; keep what belongs together."""
     if "thorough" not in config.getoption("-m"):
         thorough = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in thorough]
+    for item in items:
+        folder = item.path.relative_to(ROOT).parts[0]
+        item.add_marker(pytest.mark.xdist_group("stack" if folder in OF_THE_STACK else str(item.path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ from deploy.local.servers import PostgresServer, RedisServer
 from deploy.local.steps import Command
 
 DEMO_MODEL = "gemma-3-270m"
+IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadgroup"]  # each has databases of its own; see tests/conftest.py
 
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ruff check", ("-m", "ruff", "check", ".")),
@@ -31,14 +32,14 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def test(arguments: list[str]) -> int:
-    """Run the whole suite, or what pytest's arguments choose. Returns pytest's exit status."""
+    """Run the whole suite in two processes, or what pytest's arguments choose. Returns pytest's exit status."""
     with _prepared() as variables:
         manage = partial(Command, environment=variables)
         migrate = [str(PYTHON), "manage.py", "migrate", "--noinput"]
         manage("Migrating the database", migrate, note=lambda _line: "").run()
         prepare = [str(PYTHON), "manage.py", "prepare_models", DEMO_MODEL]
         manage("Preparing the demo model", prepare).run()
-        return _run_in_view([str(PYTHON), "-m", "pytest", *arguments], variables)
+        return _run_in_view([str(PYTHON), "-m", "pytest", *(arguments or IN_TWO_PROCESSES)], variables)
 
 
 def check() -> int:

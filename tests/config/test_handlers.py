@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from asgiref.sync import SyncToAsync
 
 from tests.asgi import serve
 
@@ -40,6 +41,21 @@ def test_pages_keep_their_policy(url):
     answer = httpx.get(f"{url}/accounts/login/")
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/models"])
+def test_the_middleware_of_a_page_goes_to_one_thread_once(url, path, monkeypatch):
+    hops = []
+    call = SyncToAsync.__call__
+
+    async def count(self, *args, **options):
+        hops.append(self.func)
+        return await call(self, *args, **options)
+
+    httpx.get(f"{url}{path}")  # the first request loads the views
+    monkeypatch.setattr(SyncToAsync, "__call__", count)
+    httpx.get(f"{url}{path}")
+    assert 1 <= len(hops) <= 5  # the chain, and what Django does around it: signals, closing, a line in the log
 
 
 def test_plain_http_is_redirected_where_the_site_wants_tls(url, monkeypatch):
