@@ -4,10 +4,12 @@
 
 Needs DATABASE_URL (a running Tally's is found by itself) and `pgbench` on the PATH. Everything happens in test
 databases that are dropped afterwards. Ours: 2 processes of 4 threads, each a hold and its settlement through
-`billing.ledger`. pgbench, 8 clients on 2 threads, twice:
+`billing.ledger`. pgbench, 8 clients on 2 threads, three times:
 
 - `vs_pgbench`: the very statements of `billing.hot_path`, bare of Django and of Python, on the same tables with
-  their walls. What is missing to 1 is what our code costs on top of what the database does.
+  their walls, sent as pgbench sends them unless told otherwise.
+- `vs_pgbench_prepared`: the same, prepared as ours are. What is missing to 1 is what our code costs on top of what the
+  database does.
 - `vs_pgbench_bare_tables`: as many SELECTs, UPDATEs and INSERTs in the same two transactions, on two tables without
   a trigger, a foreign key or a constraint. What is missing to 1 is our code and the walls together.
 
@@ -76,16 +78,18 @@ def measure(seconds: float, rounds: int) -> dict[str, Any]:
         "pgbench_pairs_per_second_1_wallet": lambda: _pgbench(_replay_script(users[:1]), seconds),
         "pairs_per_second_1000_wallets": lambda: _ours(database, users, seconds),
         "pgbench_pairs_per_second_1000_wallets": lambda: _pgbench(_replay_script(users), seconds),
+        "pgbench_prepared_pairs_per_second": lambda: _pgbench(_replay_script(users), seconds, "prepared"),
         "pgbench_bare_tables_pairs_per_second": lambda: _pgbench(_bare_script(statements), seconds),
     }
     rates = _take_turns(sides, rounds)
     ours, theirs = rates["pairs_per_second_1000_wallets"], rates["pgbench_pairs_per_second_1000_wallets"]
-    bare = rates["pgbench_bare_tables_pairs_per_second"]
+    prepared, bare = rates["pgbench_prepared_pairs_per_second"], rates["pgbench_bare_tables_pairs_per_second"]
     growth, proof = _measure_growth(database, users, seconds, rounds)
     return {
         **rates,
         "statements_per_pair": dict(statements),
         "vs_pgbench": ours / theirs if ours and theirs else None,
+        "vs_pgbench_prepared": ours / prepared if ours and prepared else None,
         "vs_pgbench_bare_tables": ours / bare if ours and bare else None,
         "pairs_per_second_by_entries": growth,
         "largest_vs_smallest_ledger": growth[str(SIZES[-1])] / growth[str(SIZES[0])],
@@ -95,12 +99,12 @@ def measure(seconds: float, rounds: int) -> dict[str, Any]:
 
 
 def _take_turns(sides: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, float | None]:
-    """The median of each side; a noisy minute of the machine meets all of them."""
+    """The median of each side; a noisy minute of the machine meets all of them. A round before does not count."""
     figures: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    for number in range(1 + rounds):
         for name, run in sides.items():
             rate = run()
-            figures[name] += [] if rate is None else [rate]
+            figures[name] += [] if rate is None or number == 0 else [rate]
     return {name: statistics.median(values) if values else None for name, values in figures.items()}
 
 
@@ -165,9 +169,15 @@ def _count_statements(user_id: int) -> Counter[str]:
 
 def _ours(database: str, users: list[int], seconds: float) -> float:
     context = multiprocessing.get_context("spawn")
-    with context.Pool(PROCESSES) as pool:
+    with context.Pool(PROCESSES, _meet_at, [context.Barrier(PROCESSES)]) as pool:
         work = [(database, users, seconds)] * PROCESSES
         return sum(pool.starmap(_run_process, work)) / seconds
+
+
+def _meet_at(barrier: Any) -> None:
+    """In each process: where all wait for each other before they begin."""
+    global _all_ready
+    _all_ready = barrier
 
 
 def _run_process(database: str, user_ids: list[int], seconds: float) -> int:
@@ -182,6 +192,7 @@ def _run_process(database: str, user_ids: list[int], seconds: float) -> int:
     users = list(User.objects.filter(pk__in=user_ids))
     done = [0] * THREADS
     _pair(users[0])  # imports and connections are not what is measured
+    _all_ready.wait(60)
     stop = time.monotonic() + seconds
 
     def run(number: int) -> None:
@@ -251,6 +262,7 @@ def _copy_database(source: str, name: str, entries: int) -> None:
     try:
         _run_sql(GROW, {"missing": entries - _count_entries(), "wallets": WALLETS, "model": MODEL})
         _run_sql("VACUUM ANALYZE")
+        _run_sql("CHECKPOINT")  # or the server still writes all of that down while we measure
     finally:
         _use_database(source)
 
@@ -272,20 +284,22 @@ def _count_entries() -> int:
 
 
 def _run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
+    import psycopg
     from django.db import connection
 
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+    connection.ensure_connection()
+    with psycopg.ClientCursor(connection.connection) as cursor:  # the values in its text: it may be several statements
+        cursor.execute(statement.encode(), parameters)
 
 
 # The walls are down while this runs. What it makes adds up all the same: `verify_ledger` is run on it.
 GROW = """
 SET session_replication_role = replica;
 INSERT INTO billing_hold (id, wallet_id, reference, state, model_key, prompt_microcredits_per_token,
-    completion_microcredits_per_token, prompt_tokens, max_completion_tokens, amount_microcredits, completion_tokens,
-    charged_microcredits, created_at, expires_at, closed_at)
+    completion_microcredits_per_token, is_from_cache, prompt_tokens, max_completion_tokens, amount_microcredits,
+    completion_tokens, charged_microcredits, created_at, expires_at, closed_at)
 SELECT gen_random_uuid(), (SELECT MIN(id) FROM billing_wallet) + n %% %(wallets)s, 'grown:' || n, 'settled', %(model)s,
-    1, 1, 1, 1, 2, 1, 2, now(), now(), now() FROM generate_series(1, %(missing)s) n;
+    1, 1, false, 1, 1, 2, 1, 2, now(), now(), now() FROM generate_series(1, %(missing)s) n;
 INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits, idempotency_key,
     inputs_hash, hold_id, reason, created_at)
 SELECT h.wallet_id, 'usage', -2, w.balance_microcredits - 2 * row_number() OVER (PARTITION BY w.id ORDER BY h.id),
@@ -304,8 +318,10 @@ SET session_replication_role = DEFAULT;
 """
 
 
-def _pgbench(script: str, seconds: float) -> float | None:
+def _pgbench(script: str, seconds: float, protocol: str = "simple") -> float | None:
     """Transactions of a script a second; None where there is no pgbench."""
+    if protocol == "simple":
+        script = script.replace(":h_id", "':h_id'")  # a value that goes into the text
     program = shutil.which("pgbench") or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))), None)
     if program is None:
         print("pgbench is not installed: no comparison", file=sys.stderr)
@@ -323,7 +339,7 @@ def _pgbench(script: str, seconds: float) -> float | None:
         file.write(script)
         file.flush()
         output = subprocess.run(
-            [program, "--no-vacuum", "-c8", "-j2", "-T", str(int(seconds)), "-f", file.name, database["NAME"]],
+            [program, "-n", "-M", protocol, "-c8", "-j2", "-T", str(int(seconds)), "-f", file.name, database["NAME"]],
             env=environment,
             capture_output=True,
             text=True,
@@ -341,21 +357,23 @@ def _replay_script(users: list[int]) -> str:
     def fill(statement: str, *values: str) -> str:
         return statement.replace("%s", "{}").format(*values).strip()
 
-    prompt_price, completion_price = ":w_prompt_microcredits_per_token", ":w_completion_microcredits_per_token"
+    kinds = ("prompt", "completion")
+    prompt_price, completion_price = (f":w_{kind}_microcredits_per_token::bigint" for kind in kinds)
     worst = f"{PROMPT} * {prompt_price} + {MOST} * {completion_price}"
     charge = f"{PROMPT} * {prompt_price} + {PRODUCED} * {completion_price}"
-    reference, later = "'bench:' || :number", "now() + interval '1 hour'"
+    reference, later = "'bench:' || :number::text", "now() + interval '1 hour'"
     model, prices = f"'{MODEL}'", (prompt_price, completion_price)
-    hold = ("gen_random_uuid()", ":w_id", reference, "'active'", model, *prices, "false", str(PROMPT), str(MOST), worst)
-    unusual = (reference, ":w_id", ":w_id", "now()")
+    wallet = ":w_id::bigint"
+    hold = ("gen_random_uuid()", wallet, reference, "'active'", model, *prices, "false", str(PROMPT), str(MOST), worst)
+    unusual = (reference, wallet, wallet, "now()")
     usage = (
-        ":w_id",
+        wallet,
         "'usage'",
         f"-({charge})",
         "0",
-        "'usage:' || ':h_id'",
+        "'usage:' || :h_id::text",
         "repeat('0', 64)",
-        "':h_id'",
+        ":h_id::uuid",
         "'bench'",
         "NULL",
     )
@@ -363,14 +381,14 @@ def _replay_script(users: list[int]) -> str:
         f"\\set user random({users[0]}, {users[-1]})",
         "\\set number random(1, 1000000000000000)",
         "BEGIN;",
-        fill(hot_path.LOCK_WALLET, model, "now()", ":user") + " \\gset w_",
+        fill(hot_path.LOCK_WALLET, model, "now()", ":user::bigint") + " \\gset w_",
         fill(hot_path.INSERT_HOLD, *hold, "now()", later, "NULL", *unusual) + " RETURNING id \\gset h_",
         "COMMIT;",
         "BEGIN;",
-        fill(hot_path.LOCK_HOLD, "':h_id'") + " \\gset l_",
-        fill(hot_path.SETTLE_HOLD, "'settled'", str(PRODUCED), charge, "now()", "':h_id'", "'active'") + ";",
+        fill(hot_path.LOCK_HOLD, ":h_id::uuid") + " \\gset l_",
+        fill(hot_path.SETTLE_HOLD, "'settled'", str(PRODUCED), charge, "now()", ":h_id::uuid", "'active'") + ";",
         fill(hot_path.INSERT_ENTRY, *usage, "now()") + " \\gset e_",
-        fill(hot_path.SPENDABLE_GRANTS, ":w_id") + " \\gset g_",
+        fill(hot_path.SPENDABLE_GRANTS, wallet) + " \\gset g_",
         fill(hot_path.INSERT_USE, ":g_id", ":e_id", f"-({charge})") + ";",
         "COMMIT;",
     ]

@@ -78,7 +78,8 @@ class PagesHandler(ASGIHandler):
         In a chain of coroutines each of Django's middlewares hands the request to a thread twice.
         """
         super().load_middleware(is_async=False)
-        self._middleware_chain = sync_to_async(self._middleware_chain, thread_sensitive=True)
+        chain: Any = self._middleware_chain  # type: ignore[has-type]
+        self._middleware_chain = sync_to_async(chain, thread_sensitive=True)
 
 
 class Dispatcher:
