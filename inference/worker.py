@@ -22,6 +22,7 @@ from celery import current_app
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from inference import manager_status, relay
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE_PREFIX = "generate."
 MOST_CALLS = 8  # at a time, for rows that wait without a task: each thread goes on with the next one by itself
+PASSED_OVER_TRIES, PASSED_OVER_SECONDS = 10, 0.02  # a change of a queued row takes milliseconds
 RESTARTED = "The service was restarted."
 
 
@@ -75,13 +77,16 @@ class Worker:
         """
         if self._is_stopping:
             call_worker(model_key=model_key)
-        goes_on = True
-        while goes_on and not self._is_stopping and (generation := self._claim(model_key)) is not None:
+        generation = self._claim(model_key) or self._claim_passed_over(model_key)
+        while generation is not None:
             goes_on = self._answer(generation, self._jobs[generation.pk])
+            generation = self._claim(model_key) if goes_on else None
 
     def _claim(self, model_key: str) -> Generation | None:
         """Take the next row and note it as a job, one thread at a time, so that each sees what the others have."""
         with self._claiming:
+            if self._is_stopping:
+                return None
             try:
                 generation = claim_next(model_key, self._running_by_user(model_key), settings.MAX_RUNNING_OF_USER)
             finally:
@@ -91,6 +96,24 @@ class Worker:
                 if generation.pk in self._early_stops:
                     job.stop()
             return generation
+
+    def _claim_passed_over(self, model_key: str) -> Generation | None:
+        """Claim the row that a task came for and a claim passed over, since somebody was just changing it."""
+        for _try in range(PASSED_OVER_TRIES):
+            if not self._is_one_claimable(model_key):
+                return None
+            time.sleep(PASSED_OVER_SECONDS)
+            generation = self._claim(model_key)
+            if generation is not None:
+                return generation
+        return None
+
+    def _is_one_claimable(self, model_key: str) -> bool:
+        rows = Generation.objects.claimable().filter(model_id=model_key)
+        try:
+            return not self._is_stopping and self._without_the_busy(rows, model_key).exists()
+        finally:
+            connection.close()
 
     def _answer(self, generation: Generation, job: Job) -> bool:
         """Write one answer. Whatever fails in here, the customer pays nothing for it; False when something did."""
@@ -168,11 +191,15 @@ class Worker:
     def _look_for_work(self, keys: Sequence[str]) -> None:
         """Call workers for rows that wait though no task is left for them: it was lost, or came while all were busy."""
         for key in keys:
-            running = self._running_by_user(key)
-            enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
-            waiting = Generation.objects.unclaimed(key).exclude(user_id__in=enough)
+            waiting = self._without_the_busy(Generation.objects.unclaimed(key), key)
             room = min(self.threads - len(self._jobs), MOST_CALLS)
             call_worker(model_key=key, times=waiting[: max(0, room)].count())
+
+    def _without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
+        """The rows of users who may have another answer in this worker."""
+        running = self._running_by_user(model_key)
+        enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
+        return rows.exclude(user_id__in=enough)
 
     def _running_by_user(self, model_key: str) -> Counter[int]:
         return Counter(job.user_id for job in list(self._jobs.values()) if job.model_key == model_key)

@@ -29,8 +29,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in thorough]
     for item in items:
-        folder = item.path.relative_to(ROOT).parts[0]
-        item.add_marker(pytest.mark.xdist_group("stack" if folder in OF_THE_STACK else str(item.path)))
+        group = "stack" if _is_of_the_stack(item) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_is_of_the_stack, reverse=True)  # the longest group begins first
+
+
+def _is_of_the_stack(item: pytest.Item) -> bool:
+    return item.path.relative_to(ROOT).parts[0] in OF_THE_STACK
 
 
 @pytest.fixture(scope="session", autouse=True)

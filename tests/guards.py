@@ -33,7 +33,7 @@ RETRIES = "tests/api/test_openai_retries.py"
 CONVERSATIONS = "tests/api/test_conversations.py"
 CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
 LOGINS = "tests/api/test_login.py"
-CACHE = "tests/inference/test_answer_cache.py"
+CACHE = "tests/inference/test_answer_cache.py tests/inference/test_single_flight.py"
 SCHEDULING = "tests/inference/test_scheduling.py"
 RELAY = "tests/inference/test_relay.py"
 
@@ -705,6 +705,14 @@ GUARDS = [
         "    ORDER BY q.created_at",
         SCHEDULING,
         "the_fewest_running_answers",
+    ),
+    Guard(
+        "a task that finds its row locked",
+        "inference/worker.py",
+        "self._claim(model_key) or self._claim_passed_over(model_key)",
+        "self._claim(model_key)",
+        SCHEDULING,
+        "somebody_is_just_changing",
     ),
     Guard(
         "stop that overtakes the claim",

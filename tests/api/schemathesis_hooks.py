@@ -1,7 +1,14 @@
-"""Log-ins for schemathesis: one for many requests, and a fresh one after each that may have ended it."""
+"""Log-ins for schemathesis: one for many requests, and a fresh one after each that may have ended it.
 
+At the end it writes how often each status was answered to TALLY_STATUSES: who was locked out tried nothing.
+"""
+
+import atexit
+import json
 import os
 import time
+from collections import Counter
+from pathlib import Path
 
 import httpx
 import schemathesis
@@ -9,6 +16,8 @@ import schemathesis
 # Logging out and in, passwords, the list of log-ins, closing an account, staff who end log-ins.
 ENDING = ("/auth/", "/sessions", "/account/closing", "/end-log-ins", "/suspend")
 GOOD_SECONDS = 300  # half of what an access token has
+
+_statuses: Counter[int] = Counter()
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -31,5 +40,11 @@ class Login:
 
 @schemathesis.hook
 def after_call(context, case, response):
+    _statuses[response.status_code] += 1
     if response.status_code == 401 or any(part in case.operation.path for part in ENDING):
         Login.token = ""
+
+
+@atexit.register
+def write_statuses():
+    Path(os.environ["TALLY_STATUSES"]).write_text(json.dumps(_statuses))

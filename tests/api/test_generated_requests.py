@@ -85,6 +85,7 @@ def run(url, tmp_path, things, *arguments):
         | {
             "PYTHONPATH": str(HERE.parents[1]),
             "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks",
+            "TALLY_STATUSES": str(tmp_path / "statuses.json"),
             "TALLY_URL": url,
             "TALLY_EMAIL": "staff@example.com",
             "TALLY_PASSWORD": PASSWORD,
@@ -92,11 +93,14 @@ def run(url, tmp_path, things, *arguments):
         cwd=tmp_path,  # it leaves a folder
         capture_output=True,
         text=True,
-        timeout=3000,
+        timeout=7000,
         check=False,
     )
-    print(done.stdout[-20_000:], done.stderr[-5000:])
+    statuses = json.loads((tmp_path / "statuses.json").read_text())
+    print(done.stdout[-20_000:], done.stderr[-5000:], statuses)
     assert done.returncode == 0
+    assert statuses["401"] < sum(statuses.values()) / 10  # it was let in
+    assert statuses["200"] > sum(statuses.values()) / 10  # and tried something
 
 
 @pytest.mark.django_db(transaction=True)
@@ -106,9 +110,17 @@ def test_a_few_generated_requests_find_nothing(server, things, tmp_path, faults)
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("phases", ["examples,coverage,fuzzing", "stateful"])
 @pytest.mark.parametrize("are_known", [True, False], ids=["known identifiers", "any identifiers"])
-def test_a_hundred_generated_requests_an_operation_find_nothing(server, things, tmp_path, faults, are_known):
-    run(server, tmp_path, things if are_known else {}, "--max-examples=100", "--continue-on-failure")
+def test_a_hundred_generated_requests_an_operation_find_nothing(server, things, tmp_path, faults, are_known, phases):
+    run(
+        server,
+        tmp_path,
+        things if are_known else {},
+        "--max-examples=100",
+        f"--phases={phases}",
+        "--continue-on-failure",
+    )
     assert faults() == []

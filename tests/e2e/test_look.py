@@ -20,6 +20,7 @@ LOOKS = {
 
 def look_at(page, name):
     """Check what holds on every page: no sideways scrolling, no violation that axe finds."""
+    page.wait_for_load_state()  # with its styles: a click waits only for the first byte
     if folder := os.environ.get("TALLY_PICTURES"):
         page.screenshot(path=Path(folder) / f"{name}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"

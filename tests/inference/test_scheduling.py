@@ -1,9 +1,11 @@
 """Whose answer is next: customers take turns, whoever asks how often; and no queued row is forgotten."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from inference import relay
@@ -55,6 +57,20 @@ def test_a_flood_of_one_customer_does_not_delay_the_first_answer_of_another(alic
         serving.join(timeout=30)
     assert not Generation.objects.live().exists()
     assert faults() == []
+
+
+def test_a_row_that_somebody_is_just_changing_is_claimed_a_moment_later(alice, catalogue, worker):
+    give_engine(worker, FakeEngine(length=3))
+    generation = ask(alice, catalogue)
+    with transaction.atomic():
+        Generation.objects.select_for_update().get(pk=generation.pk)
+        serving = threading.Thread(target=worker.serve, args=[catalogue.pk])
+        serving.start()
+        time.sleep(0.1)
+        assert not worker._jobs
+    serving.join(timeout=10)
+    generation.refresh_from_db()
+    assert generation.state == GenerationState.COMPLETED
 
 
 def test_the_customer_with_the_fewest_running_answers_is_next_then_who_asked_first(alice, bob, charlie, catalogue):

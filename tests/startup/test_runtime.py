@@ -14,6 +14,7 @@ from deploy.local import processes, runtime
 from deploy.local.errors import StartupError
 from deploy.local.processes import Record
 from deploy.local.runtime import ROOT, Lock, RuntimeFile
+from tests.stack import wait_until
 
 Startup = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -113,7 +114,8 @@ def test_local_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_process_is_known_by_pid_and_mark_and_not_as_a_zombie(sleeper: "subprocess.Popen[bytes]") -> None:
-    assert processes.matches(sleeper.pid, "a-mark-of-its-own")
+    # Popen returns when the new program is being loaded, a moment before its words can be read.
+    wait_until(lambda: processes.matches(sleeper.pid, "a-mark-of-its-own"), 5, "the words of the process")
     assert not processes.matches(sleeper.pid, "of-another")
     assert not processes.matches(sleeper.pid, "")
     sleeper.kill()
