@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any
@@ -56,6 +56,7 @@ class BatchingEngine:
         """See `Engine.generate`."""
         mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._mailboxes[request.id] = mailbox
+        has_finished = False
         try:
             accepted = self._manager.add_request(
                 list(request.prompt_token_ids),
@@ -67,10 +68,12 @@ class BatchingEngine:
             )
             if accepted is None or not self.is_alive():
                 raise EngineError(ENDED)
-            yield from self._read(mailbox, TextAssembler(self._tokenizer, request.stop), request.max_seconds)
+            answer = TextAssembler(self._tokenizer, request.stop)
+            has_finished = yield from self._read(mailbox, answer, request.max_seconds)
         finally:
             self._mailboxes.pop(request.id, None)
-            self._manager.cancel_request(request.id)  # nothing to do for one that finished
+            if not has_finished:  # or the batcher would cancel, a step later, whoever has this id then
+                self._manager.cancel_request(request.id)
 
     def cancel(self, request_id: str) -> None:
         """See `Engine.cancel`."""
@@ -99,8 +102,11 @@ class BatchingEngine:
 
     def _read(
         self, mailbox: "queue.SimpleQueue[Any]", answer: TextAssembler, max_seconds: float | None
-    ) -> Iterator[Delta]:
-        """Turn the batcher's outputs, each with all tokens so far, into deltas. None in the mailbox is Stop."""
+    ) -> Generator[Delta, None, bool]:
+        """Turn the batcher's outputs, each with all tokens so far, into deltas. None in the mailbox is Stop.
+
+        Returns whether the batcher has finished the request: no token of it will be computed any more.
+        """
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
         while (output := _next(mailbox, deadline)) is not None:
             text = ""
@@ -110,15 +116,16 @@ class BatchingEngine:
                 text += answer.push(token_id)
                 if answer.is_stopped:
                     yield Delta(text, answer.completion_tokens, "stop")
-                    return
+                    return bool(output.is_finished())
             if output.error is not None:
                 raise EngineError(_explain(output.error))
             if output.is_finished():
                 ended = output.generated_tokens[-1:] and output.generated_tokens[-1] in STOP_TOKEN_IDS
                 yield Delta(text + answer.flush(), answer.completion_tokens, "stop" if ended else "length")
-                return
+                return True
             yield Delta(text, answer.completion_tokens)
         yield Delta(answer.flush(), answer.completion_tokens, "cancelled")
+        return False
 
     def _deliver(self) -> None:
         """Hand each output to its request until the batching thread ends; then tell those who still wait."""

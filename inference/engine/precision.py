@@ -2,8 +2,9 @@
 
 A decode step reads every weight once, and a processor's memory and arithmetic are both several times faster in 8 bits
 than in 32. Weights get one scale an output row, activations one a token, so a token's numbers do not depend on who
-shares its batch. Sums are whole numbers, hence exact, and do not depend on the batch either. `docs/performance.md`
-has the measurements and what it costs in perplexity.
+shares its batch. Sums are whole numbers, hence exact, and do not depend on the batch either. Processors without 8-bit
+dot products add pairs of products in 16 bits: there activations have 7 bits, so that a pair fits (ADR 14).
+`docs/performance.md` has the measurements and what it costs in perplexity.
 """
 
 import warnings
@@ -22,9 +23,9 @@ Precision = Literal["auto"] | Chosen
 # from the system every step, which takes longer than the arithmetic.
 HEAD_ROWS = 16_384
 LARGEST = 127.0  # of a signed byte, used symmetrically
+LARGEST_OF_A_PAIR = 63.0  # of an activation of 7 bits: as unsigned bytes, two times 127 x 127 fit a signed 16-bit sum
 LARGEST_GROUP = 128  # columns that are mixed; every Gemma 3 has a multiple of it
 SMALLEST = 1e-12  # keeps a row of zeros from dividing by zero
-ZERO_POINT = 128  # activations are stored as unsigned bytes
 
 
 def choose_precision(wanted: Precision, device: str) -> Chosen:
@@ -36,19 +37,25 @@ def choose_precision(wanted: Precision, device: str) -> Chosen:
         return "bfloat16" if wanted == "auto" else wanted
     if wanted == "int4":
         raise EngineError("int4 needs a GPU: choose int8, bfloat16 or float32.")
-    can_int8 = has_int8_instructions()
-    if wanted == "int8" and not can_int8:
-        raise EngineError("this processor has no int8 dot products (VNNI): choose float32.")
+    if wanted == "int8" and not can_int8():
+        raise EngineError("int8 needs a processor with AVX2: choose float32.")
     if wanted == "auto":
-        return "int8" if can_int8 else "float32"
+        return "int8" if can_int8() else "float32"
     return wanted
 
 
-def has_int8_instructions() -> bool:
-    """Whether the processor multiplies bytes into 32-bit sums (VNNI). Without it the library saturates at 16 bits."""
-    return "fbgemm" in torch.backends.quantized.supported_engines and bool(
-        torch.cpu._is_vnni_supported()  # noqa: SLF001  torch has no public name for it
-    )
+def can_int8() -> bool:
+    """Whether torch multiplies packed bytes here: on x86 with AVX2."""
+    return "fbgemm" in torch.backends.quantized.supported_engines
+
+
+def largest_activation() -> float:
+    """How far activations are rounded from zero on this processor.
+
+    Without VNNI the library's sums of two products saturate at 16 bits, and what is lost depends on the numbers.
+    """
+    has_vnni = torch.cpu._is_vnni_supported()  # noqa: SLF001  torch has no public name for it
+    return LARGEST if has_vnni else LARGEST_OF_A_PAIR
 
 
 class Int8Linear(nn.Module):  # type: ignore[misc]
@@ -61,20 +68,29 @@ class Int8Linear(nn.Module):  # type: ignore[misc]
         self._mix = _mixer(weight.size(1))
         self._slices = [_pack(_mixed(part.float(), self._mix)) for part in weight.split(HEAD_ROWS)]
         self._room = torch.empty(0)
+        self._largest = largest_activation()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [..., rows]. A result of several slices is valid until the next call: it lies in reused memory."""
         tokens = _mixed(x.reshape(-1, x.size(-1)), self._mix)
-        step = tokens.abs().amax(-1, keepdim=True).add_(SMALLEST).mul_(1 / LARGEST)
+        step = tokens.abs().amax(-1, keepdim=True).add_(SMALLEST).mul_(1 / self._largest)
         scaled = tokens / step
         if len(self._slices) == 1:
-            return _multiply(scaled, self._slices[0]).mul_(step).view(*x.shape[:-1], self.rows)
+            return self._multiply(scaled, self._slices[0]).mul_(step).view(*x.shape[:-1], self.rows)
         if self._room.size(0) < len(tokens):
             self._room = torch.empty(len(tokens), self.rows)
         result = self._room[: len(tokens)]
         for packed, part in zip(self._slices, result.split(HEAD_ROWS, dim=1), strict=True):
-            torch.mul(_multiply(scaled, packed), step, out=part)
+            torch.mul(self._multiply(scaled, packed), step, out=part)
         return result.view(*x.shape[:-1], self.rows)
+
+    def _multiply(self, scaled: torch.Tensor, packed: Any) -> torch.Tensor:
+        """Products of scaled tokens, stored as unsigned bytes, with packed weights."""
+        zero_point = int(self._largest) + 1
+        result: torch.Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            scaled, 1.0, zero_point, packed
+        )
+        return result
 
 
 class SharedInput:
@@ -191,11 +207,3 @@ def _pack(weight: torch.Tensor) -> Any:
         return torch.ops.quantized.linear_prepack(quantised, None)
     finally:
         torch.backends.quantized.engine = before
-
-
-def _multiply(scaled: torch.Tensor, packed: Any) -> torch.Tensor:
-    """Products of tokens already scaled to -127..127 with packed weights."""
-    result: torch.Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-        scaled, 1.0, ZERO_POINT, packed
-    )
-    return result

@@ -38,9 +38,9 @@ def own_engine(tiny_models):
 
 def make_engine(tiny_models, name="Gemma3ForCausalLM", precision="auto"):
     from inference.engine.batching import BatchingEngine
-    from inference.engine.precision import has_int8_instructions
+    from inference.engine.precision import can_int8
 
-    if precision == "int8" and not has_int8_instructions():
+    if precision == "int8" and not can_int8():
         precision = "float32"
     return BatchingEngine(tiny_models[name], precision=precision)
 
