@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -73,6 +74,7 @@ def measure(folder: Path, *, quick: bool, growth: int) -> dict[str, Any]:
     }
     with _engine(folder) as engine:
         results["shared_prefix_speedup"] = _prefix_speedup(engine)
+        results |= _stop_delay(engine)
         if growth:
             results["growth"] = _growth(engine, growth)
     if not quick:
@@ -234,6 +236,35 @@ def _prefix_speedup(engine: BatchingEngine) -> float:
 
     new = min(first_token([*_prompt(number, 500), 9]) for number in (71, 72, 73))
     return new / min(first_token([*_prompt(73, 500), number]) for number in (10, 11, 12))
+
+
+def _stop_delay(engine: BatchingEngine, stops: int = 8) -> dict[str, float]:
+    """Milliseconds from Stop until the slot of one of 32 answers is free, beside those between two tokens; medians."""
+    names, moments, delays = [f"stop-{number}" for number in range(BATCH)], [], []
+
+    def read(name: str) -> None:
+        for _delta in engine.generate(EngineRequest(name, _prompt(1), 5000, GREEDY)):
+            if name == names[-1]:
+                moments.append(time.perf_counter())
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        running = [pool.submit(read, name) for name in names]
+        while len(moments) < 20:
+            time.sleep(0.01)
+        active = engine._manager.batch_processor.scheduler.active_requests  # noqa: SLF001  who has a slot
+        for name in names[:stops]:
+            stopped_at = time.perf_counter()
+            engine.cancel(name)
+            while name in active:
+                time.sleep(0.0005)
+            delays.append(time.perf_counter() - stopped_at)
+            time.sleep(0.05)
+        for name in names:
+            engine.cancel(name)
+        for job in running:
+            job.result()
+    steps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    return {"stop_ms_p50": statistics.median(delays) * 1000, "step_ms_p50": statistics.median(steps[5:]) * 1000}
 
 
 def _growth(engine: BatchingEngine, requests: int) -> dict[str, float]:
