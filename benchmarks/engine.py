@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +263,7 @@ def _stop_delay(engine: BatchingEngine, stops: int = 8) -> dict[str, float]:
             engine.cancel(name)
         for job in running:
             job.result()
-    steps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(moments)]
     return {"stop_ms_p50": statistics.median(delays) * 1000, "step_ms_p50": statistics.median(steps[5:]) * 1000}
 
 
