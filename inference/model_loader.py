@@ -1,5 +1,6 @@
 """Loads the catalogue's models into this process for the manager, and says in plain words why one does not load."""
 
+import ctypes
 import gc
 import sys
 import threading
@@ -64,8 +65,9 @@ class CatalogueLoader:
         return read_device_memory().free_bytes
 
     def reclaim(self) -> None:
-        """See `Loader.reclaim`. A model is full of cycles; and torch keeps what it frees on a GPU for itself."""
+        """See `Loader.reclaim`. A model is full of cycles, the C library keeps what is freed, torch a GPU's memory."""
         gc.collect()
+        _trim_heap()
         if self.device.kind == "cuda":
             sys.modules["torch"].cuda.empty_cache()
 
@@ -100,6 +102,14 @@ class CatalogueLoader:
             return find_weights(key=model.key, source=model.source)
         except ModelUnavailable as error:
             raise LoadFailed(str(error)) from None
+
+
+def _trim_heap() -> None:
+    """Return freed memory to the system. glibc keeps it below its newest allocation: a model in 8 bits, say, whose
+    matrices it took from the heap; it alone has `malloc_trim` (man 3 malloc_trim), which looks at every arena."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def explain(error: Exception) -> str:
