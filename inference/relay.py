@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache
 from uuid import UUID
+from weakref import WeakSet
 
 import redis
 from django.conf import settings
@@ -74,6 +75,7 @@ class RelayWriter:
         self._tokens = 0
         self._notice = ""
         self._state = ""
+        _outbox.writers.add(self)
 
     def write(self, text: str, tokens: int) -> None:
         """Add text; it goes out with the next entry."""
@@ -125,6 +127,7 @@ class _Outbox:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self.writers: WeakSet[RelayWriter] = WeakSet()  # of all answers that are being written
         self._waiting: dict[RelayWriter, None] = {}  # in the order they came
         self._thread: threading.Thread | None = None
 
@@ -162,9 +165,10 @@ class _Outbox:
                 break
             next_at = min((writer.due_at for writer in self._waiting), default=None)
             self.changed.wait(None if next_at is None else next_at - now)
+        pause = max(settings.RELAY_COALESCE_SECONDS, len(self.writers) / settings.RELAY_ENTRIES_PER_SECOND)
         for writer in due:
             del self._waiting[writer]
-            writer.due_at = now + settings.RELAY_COALESCE_SECONDS
+            writer.due_at = now + pause
         return [(writer, writer.take()) for writer in due]
 
     def _keep(self, entries: "list[tuple[RelayWriter, Entry]]") -> None:

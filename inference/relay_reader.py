@@ -126,7 +126,7 @@ class _Reader:
                 chunk = read_chunk(entry_id, fields)
                 for follower in asked[key]:
                     follower.give(chunk)
-        await asyncio.sleep(settings.RELAY_READ_PAUSE_SECONDS)
+        await asyncio.sleep(max(settings.RELAY_READ_PAUSE_SECONDS, len(streams) / settings.RELAY_READS_PER_SECOND))
 
 
 _readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Reader]" = WeakKeyDictionary()

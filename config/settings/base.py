@@ -314,9 +314,11 @@ QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then worker
 QUEUE_RESEND_SECONDS = env.int("QUEUE_RESEND_SECONDS", default=20)
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
-RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream
+RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream, at least
+RELAY_ENTRIES_PER_SECOND = 1000  # of all streams of a worker together: with many, each waits longer
 RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
-RELAY_READ_PAUSE_SECONDS = 0.01
+RELAY_READ_PAUSE_SECONDS = 0.01  # at least
+RELAY_READS_PER_SECOND = 2000  # of streams in a web process, all rounds together
 RELAY_LIFETIME_SECONDS = 3600
 
 READY_DIR = env.str("READY_DIR", default="")  # workers touch a file named after them here once they are ready

@@ -26,7 +26,7 @@ def test_health_says_what_does_not_answer(login, staff, monkeypatch):
     client = login(staff)
     health = client.get("/api/v1/ops/health").json()
     assert (health["is_ok"], [check["name"] for check in health["checks"]]) == (True, ["database", "redis"])
-    dead = redis.Redis(port=1, socket_connect_timeout=1)
+    dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
     monkeypatch.setattr(relay, "connection", lambda: dead)
     health = client.get("/api/v1/ops/health").json()
     assert (health["is_ok"], [check["is_ok"] for check in health["checks"]]) == (False, [True, False])
@@ -80,7 +80,7 @@ def test_the_answer_cache_says_how_often_it_helped(login, staff, settings):
 @pytest.mark.parametrize("name", ["queues", "workers", "answer-cache"])
 def test_without_redis_queues_workers_and_cache_are_a_503(login, staff, monkeypatch, name):
     client = login(staff)
-    dead = redis.Redis(port=1, socket_connect_timeout=1)
+    dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
     for module in (relay, answer_cache):
         monkeypatch.setattr(module, "connection", lambda: dead)
 

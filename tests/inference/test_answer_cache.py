@@ -163,7 +163,7 @@ def test_hits_misses_and_who_joined_are_counted(alice, catalogue, worker, engine
 
 def test_without_redis_there_is_no_cache_and_a_normal_answer(alice, catalogue, worker, engine, monkeypatch, faults):
     answered(worker, ask(alice, catalogue))
-    dead = redis.Redis(port=1, socket_connect_timeout=1)
+    dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
     monkeypatch.setattr(answer_cache, "connection", lambda: dead)
     generation = answered(worker, ask(alice, catalogue))
     assert (generation.is_from_cache, generation.cache_key) == (False, "")
@@ -175,7 +175,7 @@ def test_redis_that_goes_away_while_an_answer_is_written_loses_only_the_entry(
     alice, catalogue, worker, engine, monkeypatch, faults
 ):
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
-    dead = redis.Redis(port=1, socket_connect_timeout=1)
+    dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
     monkeypatch.setattr(answer_cache, "connection", lambda: dead)
     answered(worker, leader)
     run_tasks()

@@ -148,6 +148,15 @@ def test_cancelling_an_unknown_request_is_harmless(engine):
     engine.cancel("nobody")
 
 
+def test_an_id_that_has_ended_can_be_used_again(engine):
+    """A cancellation after the end would hit whoever has the id next, who would wait for ever."""
+
+    def again():
+        return list(engine.generate(EngineRequest("again", [2, 9259], 2, GREEDY, max_seconds=20)))
+
+    assert {again()[-1].finish_reason for _ in range(20)} <= {"length", "stop"}
+
+
 def test_closing_the_iterator_frees_the_slot(engine):
     deltas = engine.generate(EngineRequest("left", [2, 9259], 4000, GREEDY))
     next(deltas)

@@ -45,6 +45,20 @@ def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
     assert read_text(generation_id) == ("The quick brown fox", 4)
 
 
+def test_with_many_streams_each_has_entries_less_often_and_its_end_at_once(settings):
+    settings.RELAY_ENTRIES_PER_SECOND = 10
+    others = [RelayWriter(uuid4()) for _ in range(20)]
+    generation_id = uuid4()
+    writer = RelayWriter(generation_id)
+    for count in range(1, 9):
+        writer.write("word ", count)
+        time.sleep(0.05)
+    assert [entry["text"] for entry in entries_of(generation_id)] == ["word "]
+    writer.end("completed")
+    assert [entry["tokens"] for entry in entries_of(generation_id)] == ["1", "8"]
+    assert len(others) == 20
+
+
 class Flaky:
     """Redis that takes what it is sent and loses the confirmation, or is not there at all."""
 
