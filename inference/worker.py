@@ -62,7 +62,6 @@ class Worker:
         self._device = loader.device.kind
         self._jobs: dict[UUID, Job] = {}
         self._claiming = threading.Lock()
-        self._spent: Counter[str] = Counter()  # by model: tasks that ended here though the row they came for may wait
         self._early_stops: deque[UUID] = deque(maxlen=1000)  # ids that were stopped before they were jobs here
         self._is_stopping = False
         self._stopping = threading.Lock()
@@ -81,16 +80,12 @@ class Worker:
         generation = self._claim(model_key) or self._claim_passed_over(model_key)
         while generation is not None:
             goes_on = self._answer(generation, self._jobs[generation.pk])
-            generation = self._claim(model_key, is_left_over=True) if goes_on else None
+            generation = self._claim(model_key) if goes_on else None
 
-    def _claim(self, model_key: str, *, is_left_over: bool = False) -> Generation | None:
-        """Take the next row and note it as a job, one thread at a time, so that each sees what the others have.
-
-        `is_left_over` asks for a row whose task was spent, since its user had enough answers here: the others' tasks
-        are still to come, and would find nothing.
-        """
+    def _claim(self, model_key: str) -> Generation | None:
+        """Take the next row and note it as a job, one thread at a time, so that each sees what the others have."""
         with self._claiming:
-            if self._is_stopping or (is_left_over and not self._spent[model_key]):
+            if self._is_stopping:
                 return None
             try:
                 generation = claim_next(model_key, self._running_by_user(model_key), settings.MAX_RUNNING_OF_USER)
@@ -100,17 +95,7 @@ class Worker:
                 job = self._jobs[generation.pk] = Job(generation.pk, model_key, generation.user_id)
                 if generation.pk in self._early_stops:
                     job.stop()
-            self._count_spent(model_key, is_left_over=is_left_over, has_found=generation is not None)
             return generation
-
-    def _count_spent(self, model_key: str, *, is_left_over: bool, has_found: bool) -> None:
-        """Keep count of the tasks that found their row's user busy, and of the rows that were answered without one."""
-        if is_left_over and has_found:
-            self._spent[model_key] -= 1
-        elif not has_found and self._busy_users(model_key):
-            self._spent[model_key] += not is_left_over
-        elif not has_found:
-            self._spent[model_key] = 0  # nobody is passed over: no row waits
 
     def _claim_passed_over(self, model_key: str) -> Generation | None:
         """Claim the row that a task came for and a claim passed over, since somebody was just changing it."""
@@ -212,11 +197,9 @@ class Worker:
 
     def _without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
         """The rows of users who may have another answer in this worker."""
-        return rows.exclude(user_id__in=self._busy_users(model_key))
-
-    def _busy_users(self, model_key: str) -> list[int]:
         running = self._running_by_user(model_key)
-        return [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
+        enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
+        return rows.exclude(user_id__in=enough)
 
     def _running_by_user(self, model_key: str) -> Counter[int]:
         return Counter(job.user_id for job in list(self._jobs.values()) if job.model_key == model_key)

@@ -715,14 +715,6 @@ GUARDS = [
         "somebody_is_just_changing",
     ),
     Guard(
-        "a row whose task found its customer busy",
-        "inference/worker.py",
-        "            self._spent[model_key] += not is_left_over",
-        "            pass",
-        SCHEDULING,
-        "a_thread_goes_on_with_what_waited",
-    ),
-    Guard(
         "stop that overtakes the claim",
         "inference/worker.py",
         "                if generation.pk in self._early_stops:",

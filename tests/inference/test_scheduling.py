@@ -85,23 +85,11 @@ def test_the_customer_with_the_fewest_running_answers_is_next_then_who_asked_fir
 
 def test_a_thread_goes_on_with_what_waited_while_its_customer_had_enough(alice, catalogue, worker, settings, faults):
     settings.MAX_RUNNING_OF_USER = 1
-    give_engine(worker, FakeEngine(length=3, step_seconds=0.05))
-    asked = [ask(alice, catalogue) for _ in range(5)]
-    with threads_that_serve(worker, catalogue, 5):
-        wait_for(lambda: worker._spent[catalogue.pk] >= 4)
-    assert {Generation.objects.get(pk=each.pk).state for each in asked} == {GenerationState.COMPLETED}
-    assert worker._spent[catalogue.pk] == 0
-    assert faults() == []
-
-
-def test_a_thread_leaves_what_has_a_task_of_its_own_to_that(alice, catalogue, worker):
     give_engine(worker, FakeEngine(length=3))
-    first, second = ask(alice, catalogue), ask(alice, catalogue)
+    asked = [ask(alice, catalogue) for _ in range(5)]
     worker.serve(catalogue.pk)
-    states = [Generation.objects.get(pk=each.pk).state for each in (first, second)]
-    assert states == [GenerationState.COMPLETED, GenerationState.QUEUED]
-    worker.serve(catalogue.pk)
-    assert not Generation.objects.live().exists()
+    assert {Generation.objects.get(pk=each.pk).state for each in asked} == {GenerationState.COMPLETED}
+    assert faults() == []
 
 
 def test_what_cannot_be_answered_here_is_left_to_other_workers(alice, catalogue, worker):
