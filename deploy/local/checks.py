@@ -85,6 +85,7 @@ def _prepared() -> Iterator[dict[str, str]]:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": "1",  # several models run at once: threads of torch that wait for each other spin
         }
     finally:
         redis.stop()
