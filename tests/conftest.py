@@ -18,7 +18,7 @@ hypothesis_settings.load_profile("tally")
 
 
 ROOT = Path(__file__).parent
-OF_THE_STACK = ("e2e", "faults", "startup")  # folders whose tests start servers: one process does, one after the other
+OF_THE_STACK = ("e2e", "faults", "startup")  # folders whose tests start servers: a group of their own, the longest
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
