@@ -2,44 +2,47 @@
 
 transformers' own CPU path packs the whole batch into one sequence under a block-diagonal mask: 32 requests of 100
 tokens each cost 32 times the arithmetic they need, and their keys are gathered anew in every layer. Here each request
-attends to its own keys alone. While these lie side by side in the cache, which `page_size` sees to, a decode step
-reads them where they are. A request's numbers do not depend on who shares its batch.
+attends to its own keys alone; requests that add one token read them where they lie in the cache, all in one call.
+A request's numbers do not depend on who shares its batch.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from inference.engine import kernels
+from inference.engine.kernels import Array
 
 CPU_ATTENTION = "tally_cpu_paged"
 
 
 @dataclass(slots=True)
 class Reach:
-    """One request's share of a step: which rows of the packed queries are its, and where its cached keys lie.
-
-    `slots` are rows of the cache, as a slice where they are side by side. When decoding they include the new token's.
-    """
+    """One request's share of a step: which rows of the packed queries are its, and where its cached keys lie."""
 
     start: int
     end: int
-    slots: slice | torch.Tensor | None
-
-    @property
-    def is_decode(self) -> bool:
-        """Whether it adds one token to a cache that holds the others."""
-        return self.end - self.start == 1 and self.slots is not None
+    slots: torch.Tensor
 
 
 @dataclass(slots=True)
 class Plan:
-    """The shares of all requests of a step, the same for every layer of a kind. `made_for` tells the step."""
+    """The shares of all requests of a step, the same for every layer of a kind. `made_for` tells the step.
+
+    Requests that add one token are taken together, as `kernels.decode` takes them.
+    """
 
     made_for: Any = None
-    reaches: list[Reach] = field(default_factory=list)
+    prompts: list[Reach] = field(default_factory=list)
+    rows: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    bounds: Array = field(default_factory=lambda: np.zeros(1, np.int64))
+    slots: Array = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 _plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()  # by the part of the cache they are about
@@ -53,90 +56,96 @@ def attend(
     _attention_mask: torch.Tensor | None,
     *,
     scaling: float,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """What the library's layers call; [1, heads, tokens, size] in, [1, tokens, heads, size] out."""
+    queries, keys, values = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
+    return attend_rows(module, queries, keys, values, scaling, **kwargs).unsqueeze(0), None
+
+
+AttentionInterface.register(CPU_ATTENTION, attend)
+
+
+def attend_rows(
+    module: Any,
+    queries: torch.Tensor,
+    new_keys: torch.Tensor,
+    new_values: torch.Tensor,
+    scaling: float,
+    *,
     cache: Any,
     read_index: list[torch.Tensor],
     write_index: list[torch.Tensor],
     cu_seq_lens_q: torch.Tensor,
     cu_seq_lens_k: dict[str, torch.Tensor],
     **_kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """What the model calls in each layer; [1, heads, tokens, size] in, [1, tokens, heads, size] out."""
+) -> torch.Tensor:
+    """All requests' tokens of a step, contiguous [tokens, heads, size] in and out; stores the new keys and values."""
     allocator = cache.layer_to_allocator[module.layer_idx]
-    plan = _plan_for(allocator, read_index, write_index, cu_seq_lens_q, cu_seq_lens_k)
+    write = write_index[allocator.index]
+    plan = _plans.get(allocator)
+    if plan is None or plan.made_for is not read_index:  # the list of indices is new in every step
+        known = cu_seq_lens_k[allocator.layer_type]
+        plan = _make_plan(read_index[allocator.index], write, cu_seq_lens_q, known, queries.dtype)
+        plan.made_for = read_index
+        _plans[allocator] = plan
     keys, values = allocator._kv_token_views[module.layer_idx]  # noqa: SLF001  the library has no public view
-    new_keys, new_values = key[0].transpose(0, 1), value[0].transpose(0, 1)  # [tokens, heads, size]
-    result = torch.empty(1, query.size(2), query.size(1), query.size(3), dtype=query.dtype)
-    for reach in plan.reaches:  # prompts first: a window that moves on overwrites what they still read
-        if not reach.is_decode:
+    result = torch.empty_like(queries)
+    if plan.prompts:
+        for reach in plan.prompts:  # before anything is stored: a window that moves on overwrites what they still read
             rows = slice(reach.start, reach.end)
             own_keys, own_values = new_keys[rows], new_values[rows]
-            if reach.slots is not None:
+            if len(reach.slots):
                 own_keys = torch.cat((keys[reach.slots], own_keys))
                 own_values = torch.cat((values[reach.slots], own_values))
-            result[:, rows] = _read_prompt(query[:, :, rows], own_keys, own_values, scaling, module.sliding_window)
-    keys.index_copy_(0, write_index[allocator.index], new_keys)
-    values.index_copy_(0, write_index[allocator.index], new_values)
-    for reach in plan.reaches:
-        if reach.is_decode:
-            rows = slice(reach.start, reach.end)
-            result[:, rows] = _decode(query[:, :, rows], keys[reach.slots], values[reach.slots], scaling)
-    return result, None
+            result[rows] = _read_prompt(queries[rows], own_keys, own_values, scaling, module.sliding_window)
+        keys.index_copy_(0, write, new_keys)
+        values.index_copy_(0, write, new_values)
+    if len(plan.rows):
+        kernels.decode(
+            queries.numpy(),
+            new_keys.numpy(),
+            new_values.numpy(),
+            keys.numpy(),
+            values.numpy(),
+            plan.rows,
+            plan.bounds,
+            plan.slots,
+            scaling,
+            result.numpy(),
+        )
+    return result
 
 
-AttentionInterface.register(CPU_ATTENTION, attend)
-
-
-def _plan_for(
-    allocator: Any,
-    read_index: list[torch.Tensor],
-    write_index: list[torch.Tensor],
+def _make_plan(
+    read: torch.Tensor,
+    write: torch.Tensor,
     cu_seq_lens_q: torch.Tensor,
-    cu_seq_lens_k: dict[str, torch.Tensor],
+    cu_seq_lens_k: torch.Tensor,
+    dtype: torch.dtype,
 ) -> Plan:
-    """The plan of this step, made when its first layer of a kind asks. The list of indices is new in every step."""
-    plan = _plans.setdefault(allocator, Plan())
-    if plan.made_for is not read_index:
-        read = read_index[allocator.index]
-        write = write_index[allocator.index].tolist()
-        queries = cu_seq_lens_q.tolist()
-        cached = cu_seq_lens_k[allocator.layer_type].tolist() if read.numel() else queries
-        plan.reaches = [_reach(read, write, queries[n : n + 2], cached[n : n + 2]) for n in range(len(queries) - 1)]
-        plan.made_for = read_index
+    """`read` are the slots of cached keys, request after request; it is empty where nobody has any."""
+    plan, slots, rows, bounds = Plan(), [], [], [0]
+    queries = cu_seq_lens_q.tolist()
+    known = cu_seq_lens_k.tolist() if read.numel() else queries
+    for (start, end), (first, last) in zip(pairwise(queries), pairwise(known), strict=True):
+        past = read[first : max(first, last - (end - start))]
+        if end - start == 1 and len(past) and dtype == torch.float32:  # what the kernel is made for
+            rows.append(start)
+            bounds.append(bounds[-1] + len(past) + 1)
+            slots += [past, write[start:end]]
+        else:
+            plan.prompts.append(Reach(start, end, past))
+    if rows:
+        plan.rows, plan.bounds, plan.slots = np.array(rows), np.array(bounds), torch.cat(slots).numpy()
     return plan
-
-
-def _reach(read: torch.Tensor, write: list[int], rows: list[int], cached: list[int]) -> Reach:
-    (start, end), (first, last) = rows, cached
-    past = last - first - (end - start)
-    if past <= 0:
-        return Reach(start, end, None)
-    slots = read[first : first + past]
-    if end - start == 1:
-        slots = torch.cat((slots, torch.tensor([write[start]])))
-    return Reach(start, end, _side_by_side(slots))
-
-
-def _side_by_side(slots: torch.Tensor) -> slice | torch.Tensor:
-    """A slice over the same slots if there is one; the order of keys does not matter to attention."""
-    first, last = (int(edge) for edge in slots.aminmax())
-    return slice(first, last + 1) if last - first + 1 == len(slots) else slots
-
-
-def _decode(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float) -> torch.Tensor:
-    """One new token against all its keys. Query heads that share a key head are taken together."""
-    heads, size = keys.size(1), keys.size(2)
-    grouped = query.view(1, heads, -1, size)
-    found = scaled_dot_product_attention(
-        grouped, keys.transpose(0, 1).unsqueeze(0), values.transpose(0, 1).unsqueeze(0), scale=scaling
-    )
-    return found.reshape(1, 1, -1, size)
 
 
 def _read_prompt(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, window: int | None
 ) -> torch.Tensor:
     """Tokens of a prompt against those before them, within the window where the layer has one."""
-    new, known = query.size(2), len(keys)
+    new, known = len(query), len(keys)
     position = torch.arange(known - new, known).unsqueeze(1)
     other = torch.arange(known).unsqueeze(0)
     mask = other <= position
@@ -144,10 +153,10 @@ def _read_prompt(
         mask &= other > position - window
     groups = query.size(1) // keys.size(1)
     found = scaled_dot_product_attention(
-        query,
+        query.transpose(0, 1).unsqueeze(0),
         keys.transpose(0, 1).unsqueeze(0).repeat_interleave(groups, 1),
         values.transpose(0, 1).unsqueeze(0).repeat_interleave(groups, 1),
         attn_mask=mask,
         scale=scaling,
     )
-    return found.transpose(1, 2)
+    return found[0].transpose(0, 1)

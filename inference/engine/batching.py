@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any
@@ -45,7 +46,11 @@ class BatchingEngine:
         if threads:
             torch.set_num_threads(threads)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._manager = _make_batcher(load_language_model(folder, precision), cache_tokens)
+        # In a thread that ends: libgomp keeps a team of threads for each that ever computed, and while it has more of
+        # them than cores, a team sleeps between any two operations.
+        with ThreadPoolExecutor(1) as loader:
+            model = loader.submit(load_language_model, folder, precision).result()
+        self._manager = _make_batcher(model, cache_tokens)
         self._mailboxes: dict[str, queue.SimpleQueue[Any]] = {}
         self._is_closed = False
         self._manager.start()

@@ -15,10 +15,11 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from inference.engine.attention import CPU_ATTENTION
 from inference.engine.base import EngineError
-from inference.engine.precision import Precision, choose_precision, to_int8
+from inference.engine.int8 import to_int8
+from inference.engine.precision import Precision, choose_precision
 from inference.engine.scheduling import SCHEDULER
 
-PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, side by side
+PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, close together
 PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read over several steps, so that others go on writing
 CPU_REQUESTS = 32
 

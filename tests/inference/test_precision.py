@@ -7,16 +7,10 @@ import pytest
 import torch
 
 from benchmarks.perplexity import perplexity
-from inference.engine import loading, precision
+from inference.engine import int8, kernels, loading, precision
 from inference.engine.base import EngineError, EngineRequest, Sampling
-from inference.engine.precision import (
-    HEAD_ROWS,
-    LARGEST,
-    Int8Linear,
-    can_int8,
-    choose_precision,
-    largest_activation,
-)
+from inference.engine.int8 import HEAD_ROWS, LARGEST, Int8Linear, largest_activation
+from inference.engine.precision import can_int8, choose_precision
 
 pytestmark = pytest.mark.slow
 needs_int8 = pytest.mark.skipif(not can_int8(), reason="this processor has no AVX2")
@@ -42,26 +36,32 @@ def test_int8_products_are_close_to_exact_ones(rows):
     assert error(Int8Linear(weight)(x), x @ weight.T) < most_error()
 
 
+def unmixed(rows, group=128):
+    """Rows that become `rows` when groups of their columns are mixed."""
+    result = rows.clone()
+    for row in result.numpy():
+        kernels.mix(row, group)
+    return result / group
+
+
 @needs_int8
-def test_sums_are_exact_at_the_largest_numbers(monkeypatch):
+def test_sums_are_exact_at_the_largest_numbers():
     """Where two products of a pair of bytes do not fit the processor's sum, it would cut them off."""
-    monkeypatch.setattr(precision, "LARGEST_GROUP", 1)  # so that the numbers are rounded as they are
-    weight = random(64, 640).sign()
-    x = random(5, 640, seed=1).sign()
-    assert torch.allclose(Int8Linear(weight)(x), x @ weight.T, rtol=1e-5, atol=1e-3)
-    assert torch.allclose(Int8Linear(weight.abs())(x.abs()), x.abs() @ weight.abs().T, rtol=1e-5)
+    weight, x = random(64, 640).sign(), random(5, 640, seed=1).sign()
+    for rows, tokens in ((weight, x), (weight.abs(), x.abs())):  # what is rounded are their largest numbers
+        exact = (unmixed(tokens).double() @ unmixed(rows).double().T).float()
+        assert torch.allclose(Int8Linear(unmixed(rows))(unmixed(tokens)), exact, rtol=1e-5, atol=1e-5)
 
 
 @needs_int8
-def test_one_large_column_does_not_drown_the_others(monkeypatch):
+def test_one_large_column_does_not_drown_the_others():
     weight, x = random(256, 640) * 0.02, random(5, 640, seed=1)
     x[:, 77] = 300.0
-    mixed = error(Int8Linear(weight)(x), x @ weight.T)
-    others = x.clone()
-    others[:, 77] = 0
-    assert mixed < most_error()
-    monkeypatch.setattr(precision, "LARGEST_GROUP", 1)
-    assert error(Int8Linear(weight)(x), x @ weight.T) > 1.5 * mixed
+    step = x.abs().amax(-1, keepdim=True) / largest_activation()
+    unmixed_error = error((x / step).round() * step @ weight.T, x @ weight.T)
+    mixed_error = error(Int8Linear(weight)(x), x @ weight.T)
+    assert mixed_error < most_error()
+    assert unmixed_error > 1.5 * mixed_error
 
 
 @needs_int8
@@ -87,7 +87,7 @@ def test_a_row_of_zeros_and_a_row_that_is_no_number_stay_alone():
 def test_a_model_with_biases_is_refused():
     model = torch.nn.Sequential(torch.nn.Linear(4, 4))
     with pytest.raises(EngineError, match="biases"):
-        precision.to_int8(model)
+        int8.to_int8(model)
 
 
 @needs_int8

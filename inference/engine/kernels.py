@@ -1,0 +1,266 @@
+"""What lies between the matrices of a Gemma 3 layer on a CPU, compiled by numba: one call where torch needs ten.
+
+A decode step of a small model reads its weights once, which leaves the processor's caches empty; after that every
+small operation of torch costs more to start than to compute. Each function here goes through a layer's rows once.
+All arrays are C-contiguous float32, [tokens, columns] or [tokens, heads, size], unless it says otherwise; functions
+write into the arrays named last. A row is computed by the same instructions whoever else is there, so a token's
+numbers do not depend on its batch. Numbers that are not finite stay what they are, in their row.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numba import njit
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+SMALLEST: Final = np.float32(1e-12)  # keeps a row of zeros from dividing by zero
+MINUS_TWO_Z: Final = np.float32(-2 * (2 / np.pi) ** 0.5)  # of GELU's tanh form (Hendrycks and Gimpel, 2016)
+CUBIC: Final = np.float32(0.044715)
+
+# Sums may be taken in any order, as vectors need it; but NaN is not assumed away (LLVM's flags).
+SUMS: Final = {"reassoc", "contract", "arcp", "nsz"}
+of_a_row = njit(fastmath=SUMS, nogil=True, cache=True)  # loops go by index: numba makes vectors of no others
+
+ROW, ROWS, HEADS, PLACES = "float32[::1]", "float32[:, ::1]", "float32[:, :, ::1]", "int64[::1]"
+
+
+@of_a_row
+def mix(row: Array, group: int) -> None:
+    """Multiply each `group` of columns by a Hadamard matrix, which spreads one large number over all of them.
+
+    The matrix is not normalised: lengths grow by the root of `group`, a power of two that divides the row.
+    """
+    if group == 128:  # every Gemma 3; known numbers make it three times faster
+        mix_four(row, 1)
+        mix_four(row, 4)
+        mix_four(row, 16)
+        mix_two(row, 64)
+        return
+    half = 1
+    while half < group:
+        mix_two(row, half)
+        half *= 2
+
+
+@of_a_row
+def mix_two(row: Array, half: int) -> None:
+    """A column and the one `half` further become their sum and their difference."""
+    for first in range(0, len(row), 2 * half):
+        for one in range(first, first + half):
+            a, b = row[one], row[one + half]
+            row[one], row[one + half] = a + b, a - b
+
+
+@of_a_row
+def mix_four(row: Array, half: int) -> None:
+    """`mix_two` of `half` and then of twice that, while the numbers are at hand."""
+    for first in range(0, len(row), 4 * half):
+        for one in range(first, first + half):
+            a, b, c, d = row[one], row[one + half], row[one + 2 * half], row[one + 3 * half]
+            row[one], row[one + half] = a + b + (c + d), a - b + (c - d)
+            row[one + 2 * half], row[one + 3 * half] = a + b - (c + d), a - b - (c - d)
+
+
+@of_a_row
+def largest_of(row: Array) -> np.float32:
+    """The largest absolute value of finite numbers."""
+    largest = np.float32(0)
+    for column in range(len(row)):
+        largest = max(largest, abs(row[column]))
+    return largest
+
+
+@of_a_row
+def mean_square(row: Array) -> np.float32:
+    """Not finite if a number of the row is not."""
+    total = np.float32(0)
+    for column in range(len(row)):
+        total += row[column] * row[column]
+    return total / np.float32(len(row))
+
+
+@of_a_row
+def normalise(row: Array, weight: Array, epsilon: np.float32, result: Array) -> None:
+    """Gemma's RMSNorm; `weight` has its one added."""
+    factor = np.float32(1) / np.sqrt(mean_square(row) + epsilon)
+    for column in range(len(row)):
+        result[column] = row[column] * factor * weight[column]
+
+
+@of_a_row
+def scale(row: Array, group: int, limit: np.float32) -> np.float32:
+    """Mix a row and stretch it so that its largest number is `limit`; return the factor that undoes both lengths."""
+    mix(row, group)
+    step = largest_of(row) / limit + SMALLEST
+    if not np.isfinite(mean_square(row)):
+        step = np.float32(np.nan)
+    factor = np.float32(1) / step
+    for column in range(len(row)):
+        row[column] *= factor
+    return np.float32(step / np.float32(np.sqrt(group)))
+
+
+@njit(f"({ROWS}, int64, float32, {ROWS}, {ROW})", fastmath=SUMS, nogil=True, cache=True)
+def scale_rows(rows: Array, group: int, limit: np.float32, scaled: Array, steps: Array) -> None:
+    """Mixed and stretched rows for a product in 8 bits, and what to multiply its result with."""
+    for token in range(len(rows)):
+        scaled[token] = rows[token]
+        steps[token] = scale(scaled[token], group, limit)
+
+
+@njit(f"({ROWS}, {ROW}, float32, int64, float32, {ROWS}, {ROW})", fastmath=SUMS, nogil=True, cache=True)
+def normalise_and_scale(
+    rows: Array,
+    weight: Array,
+    epsilon: np.float32,
+    group: int,
+    limit: np.float32,
+    scaled: Array,
+    steps: Array,
+) -> None:
+    """`scale_rows` of the norm of the rows."""
+    for token in range(len(rows)):
+        normalise(rows[token], weight, epsilon, scaled[token])
+        steps[token] = scale(scaled[token], group, limit)
+
+
+@njit(f"({ROWS}, {ROW}, int64, float32, {ROWS}, {ROW})", fastmath=SUMS, nogil=True, cache=True)
+def gate_and_scale(
+    products: Array, product_steps: Array, group: int, limit: np.float32, scaled: Array, steps: Array
+) -> None:
+    """`scale_rows` of Gemma's gate: of products times their steps, the first half's GELU times the second half.
+
+    GELU in its tanh form, x * (1 + tanh(z)) / 2, which is x / (1 + exp(-2z)).
+    """
+    half = scaled.shape[1]
+    for token in range(len(scaled)):
+        step = product_steps[token]
+        for column in range(half):
+            x = products[token, column] * step
+            minus_2z = MINUS_TWO_Z * (x + CUBIC * x * x * x)
+            gate = x / (np.float32(1) + np.exp(minus_2z))
+            scaled[token, column] = gate * (products[token, half + column] * step)
+        steps[token] = scale(scaled[token], group, limit)
+
+
+@njit(f"({ROWS}, {ROWS}, {ROW}, {ROW}, float32, {ROWS})", fastmath=SUMS, nogil=True, cache=True)
+def add_norm(
+    hidden: Array, products: Array, product_steps: Array, weight: Array, epsilon: np.float32, result: Array
+) -> None:
+    """`hidden` plus the norm of `products` times their steps."""
+    for token in range(len(hidden)):
+        step = product_steps[token]
+        for column in range(hidden.shape[1]):
+            products[token, column] *= step
+        normalise(products[token], weight, epsilon, result[token])
+        for column in range(hidden.shape[1]):
+            result[token, column] += hidden[token, column]
+
+
+@of_a_row
+def turn(row: Array, cosines: Array, sines: Array) -> None:
+    """Rotary position embedding, in place: columns of the first half turn with those of the second."""
+    half = len(row) // 2
+    for column in range(half):
+        one, other = row[column], row[column + half]
+        row[column] = one * cosines[column] - other * sines[column]
+        row[column + half] = other * cosines[column + half] + one * sines[column + half]
+
+
+@njit(
+    f"({ROWS}, {ROW}, {ROW}, {ROW}, float32, {ROWS}, {ROWS}, {HEADS}, {HEADS}, {HEADS})",
+    fastmath=SUMS,
+    nogil=True,
+    cache=True,
+)
+def split_heads(
+    products: Array,
+    steps: Array,
+    query_weight: Array,
+    key_weight: Array,
+    epsilon: np.float32,
+    cosines: Array,
+    sines: Array,
+    queries: Array,
+    keys: Array,
+    values: Array,
+) -> None:
+    """Queries and keys normalised and turned, and values, of rows that hold all heads of all three side by side."""
+    size = queries.shape[2]
+    for token in range(len(products)):
+        row, step = products[token], steps[token]
+        for column in range(len(row)):
+            row[column] *= step
+        first = 0
+        for head in range(queries.shape[1]):
+            normalise(row[first : first + size], query_weight, epsilon, queries[token, head])
+            turn(queries[token, head], cosines[token], sines[token])
+            first += size
+        for head in range(keys.shape[1]):
+            normalise(row[first : first + size], key_weight, epsilon, keys[token, head])
+            turn(keys[token, head], cosines[token], sines[token])
+            first += size
+        for head in range(values.shape[1]):
+            values[token, head] = row[first : first + size]
+            first += size
+
+
+@of_a_row
+def softmax(row: Array) -> None:
+    """In place."""
+    largest = row.max()
+    total = np.float32(0)
+    for column in range(len(row)):
+        row[column] = np.exp(row[column] - largest)
+        total += row[column]
+    for column in range(len(row)):
+        row[column] /= total
+
+
+@njit(
+    f"({HEADS}, {HEADS}, {HEADS}, {HEADS}, {HEADS}, {PLACES}, {PLACES}, {PLACES}, float32, {HEADS})",
+    fastmath=SUMS,
+    nogil=True,
+    cache=True,
+)
+def decode(
+    queries: Array,
+    new_keys: Array,
+    new_values: Array,
+    keys: Array,
+    values: Array,
+    rows: Array,
+    bounds: Array,
+    slots: Array,
+    scaling: np.float32,
+    result: Array,
+) -> None:
+    """Attention of requests that add one token each to a cache [slots, heads, size] of keys and values.
+
+    Request n is row `rows[n]` of the first three and of the result. `slots[bounds[n]:bounds[n + 1]]` is where its keys
+    lie; the last of them is free and gets the new one. Query heads that share a key head read it together.
+    """
+    size, group = queries.shape[2], queries.shape[1] // keys.shape[1]
+    shares = np.empty((group, len(slots)), np.float32)
+    for request in range(len(rows)):
+        row, first, last = rows[request], bounds[request], bounds[request + 1]
+        for head in range(keys.shape[1]):
+            keys[slots[last - 1], head] = new_keys[row, head]
+            values[slots[last - 1], head] = new_values[row, head]
+            for place in range(first, last):
+                slot = slots[place]
+                for member in range(group):
+                    score = np.float32(0)
+                    for column in range(size):
+                        score += queries[row, head * group + member, column] * keys[slot, head, column]
+                    shares[member, place] = score * scaling
+            for member in range(group):
+                softmax(shares[member, first:last])
+                result[row, head * group + member] = 0
+            for place in range(first, last):
+                slot = slots[place]
+                for member in range(group):
+                    share = shares[member, place]
+                    for column in range(size):
+                        result[row, head * group + member, column] += share * values[slot, head, column]

@@ -1,0 +1,150 @@
+"""The compiled steps between matrices compute what torch does, row by row, whoever else is there."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention
+from transformers.models.gemma3.modeling_gemma3 import apply_rotary_pos_emb
+
+from inference.engine import kernels
+
+pytestmark = pytest.mark.slow
+EPSILON, LIMIT = 1e-6, 63.0
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hadamard(size):
+    """Sylvester's: each next one is four of the last."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    return matrix
+
+
+def call(kernel, *arguments):
+    """Run a kernel on tensors."""
+    kernel(*(part.numpy() if isinstance(part, torch.Tensor) else part for part in arguments))
+
+
+@pytest.mark.parametrize(("columns", "group"), [(640, 128), (2048, 128), (640, 64), (96, 32), (7, 1)])
+def test_groups_of_columns_are_mixed_by_a_hadamard_matrix(columns, group):
+    row = random(columns)
+    wanted = (row.view(-1, group) @ hadamard(group)).view(-1)
+    kernels.mix(row.numpy(), group)
+    assert torch.allclose(row, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_rows_are_scaled_to_the_limit(tokens):
+    rows = random(tokens, 640) * 3
+    scaled, steps = torch.empty_like(rows), torch.empty(tokens)
+    call(kernels.scale_rows, rows, 128, LIMIT, scaled, steps)
+    mixed = (rows.view(tokens, -1, 128) @ hadamard(128)).view(tokens, -1) / 128**0.5
+    assert torch.allclose(scaled * steps.unsqueeze(1), mixed, atol=1e-4)
+    assert torch.allclose(scaled.abs().amax(-1), torch.tensor(LIMIT), rtol=1e-5)
+
+
+def test_a_row_of_zeros_stays_zero_and_what_is_no_number_stays_in_its_row():
+    rows = random(4, 256)
+    rows[0], rows[1, 3], rows[2, 200] = 0.0, float("nan"), float("inf")
+    scaled, steps = torch.empty_like(rows), torch.empty(4)
+    call(kernels.scale_rows, rows, 128, LIMIT, scaled, steps)
+    assert scaled[0].eq(0).all()
+    assert steps.isfinite().tolist() == [True, False, False, True]
+    assert scaled[3].isfinite().all()
+
+
+def test_the_norm_before_a_product_is_torchs():
+    rows, weight = random(3, 640), random(640, seed=1)
+    scaled, steps, wanted, wanted_steps = torch.empty(3, 640), torch.empty(3), torch.empty(3, 640), torch.empty(3)
+    call(kernels.normalise_and_scale, rows, weight, EPSILON, 128, LIMIT, scaled, steps)
+    call(kernels.scale_rows, rms_norm(rows, (640,), weight, EPSILON), 128, LIMIT, wanted, wanted_steps)
+    assert torch.allclose(scaled, wanted, atol=1e-3)
+    assert torch.allclose(steps, wanted_steps, rtol=1e-5)
+
+
+def test_the_norm_of_a_product_is_added():
+    hidden, products, steps, weight = random(3, 640), random(3, 640, seed=1), random(3, seed=2).abs(), random(640)
+    result = torch.empty_like(hidden)
+    wanted = hidden + rms_norm(products * steps.unsqueeze(1), (640,), weight, EPSILON)
+    call(kernels.add_norm, hidden, products, steps, weight, EPSILON, result)
+    assert torch.allclose(result, wanted, atol=1e-5)
+
+
+def test_the_gate_is_gelu_in_its_tanh_form_also_for_very_large_numbers():
+    products, steps = random(3, 512) * 4, torch.tensor([1.0, 0.5, 40.0])
+    scaled, new_steps, wanted, wanted_steps = torch.empty(3, 256), torch.empty(3), torch.empty(3, 256), torch.empty(3)
+    first, second = (products * steps.unsqueeze(1)).chunk(2, dim=1)
+    call(kernels.scale_rows, gelu(first, approximate="tanh") * second, 128, LIMIT, wanted, wanted_steps)
+    call(kernels.gate_and_scale, products, steps, 128, LIMIT, scaled, new_steps)
+    assert torch.allclose(scaled, wanted, atol=1e-3)
+    assert torch.allclose(new_steps, wanted_steps, rtol=1e-5)
+
+
+def test_heads_are_normalised_and_turned_as_the_library_does():
+    tokens, size = 5, 16
+    products, steps = random(tokens, (4 + 2 + 2) * size), random(tokens, seed=1).abs()
+    query_weight, key_weight = random(size, seed=2), random(size, seed=3)
+    angles = random(tokens, size // 2, seed=4).repeat(1, 2)
+    queries, keys, values = torch.empty(tokens, 4, size), torch.empty(tokens, 2, size), torch.empty(tokens, 2, size)
+    rows = (products * steps.unsqueeze(1)).view(1, tokens, -1, size).transpose(1, 2)
+    wanted_queries, wanted_keys = apply_rotary_pos_emb(
+        rms_norm(rows[:, :4], (size,), query_weight, EPSILON),
+        rms_norm(rows[:, 4:6], (size,), key_weight, EPSILON),
+        angles.cos().unsqueeze(0),
+        angles.sin().unsqueeze(0),
+    )
+    call(
+        kernels.split_heads,
+        *(products, steps, query_weight, key_weight, EPSILON, angles.cos(), angles.sin(), queries, keys, values),
+    )
+    assert torch.allclose(queries, wanted_queries[0].transpose(0, 1), atol=1e-5)
+    assert torch.allclose(keys, wanted_keys[0].transpose(0, 1), atol=1e-5)
+    assert torch.allclose(values, rows[0, 6:].transpose(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[1], [7], [3, 40, 1], [300, 2]])
+def test_requests_attend_to_their_own_slots_alone(lengths):
+    """Two key heads, each read by two query heads; slots in no order; rows between that are others' prompts."""
+    size, group = 16, 2
+    rows = [2 * number + 1 for number in range(len(lengths))]
+    tokens = rows[-1] + 2
+    queries, new_keys, new_values = random(tokens, 4, size), random(tokens, 2, size), random(tokens, 2, size, seed=1)
+    keys, values = random(512, 2, size, seed=2), random(512, 2, size, seed=3)
+    order = torch.randperm(512, generator=torch.Generator().manual_seed(4))
+    slots, bounds = order[: sum(lengths)].contiguous(), np.cumsum([0, *lengths])
+    before, result = keys.clone(), torch.full_like(queries, 7.0)
+    call(
+        kernels.decode,
+        *(queries, new_keys, new_values, keys, values, np.array(rows), bounds, slots, 0.25, result),
+    )
+    for row, first, last in zip(rows, bounds[:-1], bounds[1:], strict=True):
+        own = slots[first:last]
+        assert torch.equal(keys[own[-1]], new_keys[row])
+        assert torch.equal(values[own[-1]], new_values[row])
+        wanted = scaled_dot_product_attention(
+            queries[row].unsqueeze(1),
+            keys[own].transpose(0, 1).repeat_interleave(group, 0),
+            values[own].transpose(0, 1).repeat_interleave(group, 0),
+            scale=0.25,
+        )
+        assert torch.allclose(result[row], wanted[:, 0], atol=1e-5)
+    others = [row for row in range(tokens) if row not in rows]
+    assert result[others].eq(7.0).all()
+    written = set(slots[bounds[1:] - 1].tolist())
+    untouched = [slot for slot in range(512) if slot not in written]
+    assert torch.equal(keys[untouched], before[untouched])
+
+
+def test_a_row_computes_the_same_bits_in_any_company():
+    rows, weight = random(32, 640), random(640, seed=1)
+    together, together_steps = torch.empty(32, 640), torch.empty(32)
+    call(kernels.normalise_and_scale, rows, weight, EPSILON, 128, LIMIT, together, together_steps)
+    for row in (0, 13, 31):
+        alone, alone_step = torch.empty(1, 640), torch.empty(1)
+        call(kernels.normalise_and_scale, rows[row : row + 1], weight, EPSILON, 128, LIMIT, alone, alone_step)
+        assert torch.equal(alone[0], together[row])
+        assert alone_step[0] == together_steps[row]
