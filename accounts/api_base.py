@@ -1,6 +1,7 @@
 """What the API's views are built on: who calls, checked bodies, counted requests, cursor pages."""
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 from django.core.exceptions import ValidationError as InvalidValue
@@ -134,16 +135,16 @@ class StrictFilters(DjangoFilterBackend):  # type: ignore[misc]
         return filterset
 
 
-class ApiList(ApiView, ListAPIView):  # type: ignore[type-arg]
+class ApiList(ApiView, ListAPIView, ABC):  # type: ignore[type-arg]
     """A list in cursor pages. Subclasses give `ordering`, `serializer_class`, `rows` and maybe a filter."""
 
     pagination_class = Pages
     filter_backends: Any = (StrictFilters,)
     ordering = "-pk"
 
+    @abstractmethod
     def rows(self) -> QuerySet[Any]:
         """What the caller may see."""
-        raise NotImplementedError
 
     def get_queryset(self) -> QuerySet[Any]:
         """`rows`; none while the documentation is made, when nobody calls."""

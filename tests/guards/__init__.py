@@ -1,0 +1,14 @@
+"""The guards against the defects that money.md names and of the API, and for each the test that must fail without it.
+
+`tests/test_guards.py` takes them away one at a time, in a copy of the project (`-m thorough`).
+"""
+
+from tests.guards.answer_cache import ANSWER_CACHE
+from tests.guards.api import API
+from tests.guards.guard import Guard
+from tests.guards.payments import PAYMENTS
+from tests.guards.spending import SPENDING
+
+__all__ = ["GUARDS", "Guard"]
+
+GUARDS = [*SPENDING, *ANSWER_CACHE, *PAYMENTS, *API]

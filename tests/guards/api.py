@@ -1,0 +1,173 @@
+"""What the API adds: keys, scopes, limits, retries, clients that leave."""
+
+from tests.guards.guard import Guard
+
+RETRIES = "tests/api/test_openai_retries.py"
+CONVERSATIONS = "tests/api/test_conversations.py"
+CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
+LOGINS = "tests/api/test_login.py"
+SCHEDULING = "tests/inference/test_scheduling.py"
+RELAY = "tests/inference/test_relay.py"
+
+API = [
+    Guard(
+        "key without its cap",
+        "inference/services.py",
+        "        api_key=api_key,\n    )\n    is_cached",
+        "        api_key=None,\n    )\n    is_cached",
+        CAPS_OF_KEYS,
+        "every_way_of_asking_notes_the_key or keep_within_the_cap",
+    ),
+    Guard(
+        "key without the scope",
+        "inference/api_access.py",
+        "if not has_scope(credential, Scope.CHAT):",
+        "if False:",
+        "tests/test_who_may_open.py",
+        "everybody_opens_what_the_table_says",
+    ),
+    Guard(
+        "key of a suspended user",
+        "accounts/api_auth.py",
+        "if key is None or not key.user.is_active:",
+        "if key is None:",
+        "tests/api/test_keys.py",
+        "a_suspended_user_is_out",
+    ),
+    Guard(
+        "log-in of a suspended user",
+        "accounts/api_sessions.py",
+        "if session is None or not session.user.is_active:",
+        "if session is None:",
+        f"{LOGINS} tests/api/test_keys.py",
+        "a_suspended_user",
+    ),
+    Guard(
+        "refresh token used twice",
+        "accounts/api_sessions.py",
+        "filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)",
+        "filter(pk=session.pk, revoked_at__isnull=True)",
+        LOGINS,
+        "a_refresh_token_is_good_once or of_two_refreshes_at_once",
+    ),
+    Guard(
+        "stolen token that stays good",
+        "accounts/api_sessions.py",
+        "        revoke_session(session=session)\n        raise InvalidToken",
+        "        raise InvalidToken",
+        LOGINS,
+        "a_refresh_token_is_good_once",
+    ),
+    Guard(
+        "unlimited tokens",
+        "accounts/api_limits.py",
+        "        if count - tokens >= limit:",
+        "        if False:",
+        "tests/api/test_generations.py",
+        "tokens_are_limited",
+    ),
+    Guard(
+        "crowd",
+        "inference/services.py",
+        "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):",
+        "    if not insert_generation(generation, 10**9):",
+        "tests/api/test_generations.py",
+        "a_crowd_at_the_same_moment",
+    ),
+    Guard(
+        "a flood that delays others",
+        "inference/hot_path.py",
+        "    ORDER BY COALESCE(busy.running, 0), q.created_at",
+        "    ORDER BY q.created_at",
+        SCHEDULING,
+        "the_fewest_running_answers",
+    ),
+    Guard(
+        "a task that finds its row locked",
+        "inference/worker.py",
+        "self._claim(model_key) or self._claim_passed_over(model_key)",
+        "self._claim(model_key)",
+        SCHEDULING,
+        "somebody_is_just_changing",
+    ),
+    Guard(
+        "stop that overtakes the claim",
+        "inference/worker.py",
+        "                if generation.pk in self._early_stops:",
+        "                if False:",
+        SCHEDULING,
+        "a_stop_that_comes_before",
+    ),
+    Guard(
+        "text missed by who joins",
+        "inference/relay_reader.py",
+        "                for follower in asked[key]:",
+        "                for follower in self._followers.get(key, ()):",
+        RELAY,
+        "who_joins_while_others_are_read_for",
+    ),
+    Guard(
+        "text repeated",
+        "inference/relay_reader.py",
+        "chunk.at if self._seen is None else self._seen",
+        "chunk.at",
+        RELAY,
+        "did_not_confirm or written_twice",
+    ),
+    Guard(
+        "retry charged twice",
+        "inference/completions.py",
+        'key = f"api:{hashlib.sha256(question.idempotency_key.encode()).hexdigest()}"',
+        "pass",
+        RETRIES,
+        "a_retry_with_the_same_key",
+    ),
+    Guard(
+        "retry charged twice",
+        "inference/completions.py",
+        "            if earlier is not None:\n                return earlier",
+        "            pass",
+        RETRIES,
+        "time_out_and_retries_are_charged_once",
+    ),
+    Guard(
+        "client that left",
+        "inference/openai_answers.py",
+        "    await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))",
+        "    pass",
+        "tests/api/test_openai_disconnects.py",
+        "drops_a_stream or gives_up_a_plain_request",
+    ),
+    Guard(
+        "connection held while waiting",
+        "inference/following.py",
+        "        finally:\n            connection.close()",
+        "        finally:\n            pass",
+        "tests/api/test_generation_events.py",
+        "events_hold_no_database_connection",
+    ),
+    Guard(
+        "conversation rewritten",
+        "chat/keeping.py",
+        "if answer.role != Role.ASSISTANT or later.filter(role=Role.USER).exists():",
+        "if answer.role != Role.ASSISTANT:",
+        CONVERSATIONS,
+        "only_the_last_answer_is_written_again",
+    ),
+    Guard(
+        "deleted under an answer",
+        "chat/keeping.py",
+        "    if generations.live().exists():",
+        "    if False:",
+        CONVERSATIONS,
+        "is_not_deleted_under_an_answer",
+    ),
+    Guard(
+        "branch of what is being written",
+        "chat/keeping.py",
+        "    if Generation.objects.live().filter(message__in=kept).exists():",
+        "    if False:",
+        CONVERSATIONS,
+        "a_branch_of_an_unfinished_answer",
+    ),
+]

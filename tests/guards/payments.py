@@ -1,0 +1,232 @@
+"""Credits that come in and go back: codes, payments, chargebacks, refunds."""
+
+from tests.guards.guard import Guard
+
+LEDGER = "tests/billing/test_ledger.py"
+GRANTS = "tests/billing/test_grants.py"
+TOPUPS = "tests/billing/test_topups.py"
+CODES = "tests/billing/test_promotions.py"
+REFUNDS = "tests/billing/test_refunds.py"
+WEBHOOKS = "tests/billing/test_stripe_webhooks.py"
+ANSWERS = "tests/inference/test_generation.py"
+
+PAYMENTS = [
+    # A code redeemed twice.
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        "if used >= code.most_per_user:",
+        "if False:",
+        CODES,
+        "a_code_is_used_once_by_each_user",
+    ),
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        "spelled(_clean(text)).select_for_update().first()",
+        "spelled(_clean(text)).first()",
+        CODES,
+        "the_last_redemption_of_a_code_goes_to_one",
+    ),
+    Guard(
+        "code twice",
+        "billing/promotions.py",
+        "    if earlier is not None:\n        if not PromotionCode",
+        "    if False:\n        if not PromotionCode",
+        CODES,
+        "with_one_key_is_used_once",
+    ),
+    # A forged webhook, or one signed with an empty secret.
+    Guard(
+        "forged webhook",
+        "billing/stripe_payments.py",
+        "body, signature, settings.STRIPE_WEBHOOK_SECRET, SIGNATURE_TOLERANCE_SECONDS, settings.STRIPE_SECRET_KEY",
+        "body, signature, settings.STRIPE_WEBHOOK_SECRET, None, settings.STRIPE_SECRET_KEY",
+        WEBHOOKS,
+        "a_forged_webhook_is_refused",
+    ),
+    Guard(
+        "forged webhook",
+        "billing/stripe_payments.py",
+        "event = stripe.Webhook.construct_event(\n            body,",
+        "event = (lambda body, *_rest: __import__('json').loads(body))(\n            body,",
+        WEBHOOKS,
+        "a_forged_webhook_is_refused",
+    ),
+    Guard(
+        "empty secret",
+        "billing/stripe_payments.py",
+        "if not settings.STRIPE_WEBHOOK_SECRET.strip():",
+        "if False:",
+        WEBHOOKS,
+        "an_empty_secret_signs_nothing",
+    ),
+    Guard(
+        "empty secret",
+        "config/settings/base.py",
+        "    if not STRIPE_WEBHOOK_SECRET:",
+        "    if False:",
+        WEBHOOKS,
+        "without_a_webhook_secret_refuses_to_start",
+    ),
+    # One provider completing another's order.
+    Guard(
+        "another provider",
+        "billing/topups.py",
+        "if topup is None or topup.provider != provider:",
+        "if topup is None:",
+        f"{TOPUPS} {WEBHOOKS}",
+        "one_provider",
+    ),
+    # Paid but never credited.
+    Guard(
+        "never credited",
+        "billing/webhooks.py",
+        "    Outcome.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,",
+        "    Outcome.FAILED: HTTPStatus.OK,",
+        WEBHOOKS,
+        "paid_but_never_credited",
+    ),
+    Guard(
+        "never credited",
+        "billing/reconciliation.py",
+        "if topup.state != TopUpState.PAID:",
+        "if False:",
+        "tests/billing/test_stripe_reconciliation.py",
+        "paid_but_never_credited",
+    ),
+    # Credited twice.
+    Guard(
+        "credited twice",
+        "billing/topups.py",
+        "    if topup.state == TopUpState.PAID:\n        if topup.payment_reference",
+        "    if False:\n        if topup.payment_reference",
+        TOPUPS,
+        "a_second_payment_of_an_order or reported_paid_again",
+    ),
+    Guard(
+        "credited twice",
+        "billing/entries.py",
+        "    repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)",
+        "    repeat = None",
+        LEDGER,
+        "grant_with_the_same_key_grants_once",
+    ),
+    Guard(
+        "credited twice",
+        "billing/stripe_events.py",
+        "    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)\n",
+        "    event = PaymentEvent.objects.get(pk=stored.pk)\n",
+        WEBHOOKS,
+        "two_deliveries_of_one_event_wait_for_each_other",
+    ),
+    Guard(
+        "credited twice",
+        "billing/stripe_events.py",
+        "    if event.processed_at is not None:",
+        "    if False:",
+        WEBHOOKS,
+        "an_event_is_processed_once",
+    ),
+    # One key, two requests.
+    Guard(
+        "same key, other inputs",
+        "billing/entries.py",
+        "if earlier is not None and earlier.inputs_hash != inputs_hash:",
+        "if False:",
+        LEDGER,
+        "refuses_a_key_that_was_used_with_other_inputs",
+    ),
+    Guard(
+        "same key, other inputs",
+        "billing/topups.py",
+        "        if earlier.inputs_hash != inputs_hash:",
+        "        if False:",
+        "tests/billing/test_buying.py",
+        "another_amount_under_the_same_key",
+    ),
+    # Settled, then failed, then credited again.
+    Guard(
+        "failed after settling",
+        "billing/topups.py",
+        "    topup = lock_order(topup_id, provider)\n    if topup.state != TopUpState.PAID:\n"
+        "        topup.state = state",
+        "    topup = lock_order(topup_id, provider)\n    if True:\n        topup.state = state",
+        TOPUPS,
+        "settled_then_failed_then_settled_again",
+    ),
+    Guard(
+        "failed after settling",
+        "inference/services.py",
+        "        *LIVE_STATES,\n        state=GenerationState.FAILED",
+        "        *GenerationState,\n        state=GenerationState.FAILED",
+        ANSWERS,
+        "an_ended_answer_is_ended_no_second_time",
+    ),
+    # A chargeback keeps the credits; more is clawed back than was charged after a won dispute.
+    Guard(
+        "chargeback",
+        "billing/topups.py",
+        "        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=taken)",
+        "        pass",
+        f"{TOPUPS} {WEBHOOKS}",
+        "chargeback",
+    ),
+    Guard(
+        "won dispute",
+        "billing/topups.py",
+        "    returned_minor = min(topup.refunded_minor + topup.disputed_minor, topup.amount_minor)",
+        "    returned_minor = topup.refunded_minor + topup.disputed_minor",
+        f"{TOPUPS} {WEBHOOKS}",
+        "won",
+    ),
+    Guard(
+        "won dispute",
+        "billing/topups.py",
+        "    change = target - topup.clawed_back_microcredits\n",
+        "    change = target or -topup.clawed_back_microcredits\n",
+        f"{TOPUPS} {WEBHOOKS}",
+        "won",
+    ),
+    # Refunds above the charge, without a reason, by the person who asked.
+    Guard(
+        "refund above the charge",
+        "billing/ledger.py",
+        "    if amount_microcredits > refundable:",
+        "    if False:",
+        GRANTS,
+        "refunds_together_never_exceed or two_refunds_at_once",
+    ),
+    Guard(
+        "refund above the charge",
+        "billing/refunds.py",
+        "    ledger.lock_wallet(user=hold.wallet.user)\n",
+        "",
+        REFUNDS,
+        "a_second_refund_while_the_first_is_decided_on",
+    ),
+    Guard(
+        "refund above the charge",
+        "billing/refunds.py",
+        "if type(amount) is not int or not 0 < amount <= most:",
+        "if type(amount) is not int:",
+        REFUNDS,
+        "an_amount_that_cannot_be_refunded or a_refund_of_a_refund",
+    ),
+    Guard(
+        "refund without a reason",
+        "billing/refunds.py",
+        "    if not reason:\n",
+        "    if False:\n",
+        REFUNDS,
+        "a_refund_needs_a_reason",
+    ),
+    Guard(
+        "refund approved alone",
+        "billing/refunds.py",
+        "if locked.requested_by_id == by.pk:",
+        "if False:",
+        REFUNDS,
+        "a_large_refund_waits_for_a_second_person",
+    ),
+]

@@ -1,0 +1,233 @@
+"""Credits that are held, charged, expired: what must not be spent, minted or lost."""
+
+from tests.guards.guard import Guard
+
+LEDGER = "tests/billing/test_ledger.py"
+BYPASS = "tests/billing/test_bypass.py"
+GRANTS = "tests/billing/test_grants.py"
+TOPUPS = "tests/billing/test_topups.py"
+ANSWERS = "tests/inference/test_generation.py"
+
+SPENDING = [
+    # Check-then-spend overdraft.
+    Guard(
+        "overdraft",
+        "billing/hot_path.py",
+        "WHERE w.user_id = %s FOR UPDATE OF w",
+        "WHERE w.user_id = %s",
+        BYPASS,
+        "twenty_threads_for_the_last_credit",
+    ),
+    Guard(
+        "overdraft",
+        "billing/migrations/0001_initial.py",
+        "models.Q(('held_microcredits__gte', 0), ('held_microcredits__lte', models.F('balance_microcredits')))",
+        "models.Q(('held_microcredits__gte', 0))",
+        BYPASS,
+        "an_entry_cannot_overdraw or an_entry_cannot_take_what_is_held",
+    ),
+    Guard(
+        "overdraft",
+        "billing/entries.py",
+        "if hold is None and -amount_microcredits > wallet.available_microcredits:",
+        "if False:",
+        GRANTS,
+        "an_adjustment_down_leaves_what_is_held",
+    ),
+    # What is written past the ledger.
+    Guard(
+        "balance written directly",
+        "billing/migrations/0002_walls.py",
+        "ELSIF pg_trigger_depth() < 2 AND (NEW",
+        "ELSIF FALSE AND (NEW",
+        BYPASS,
+        "a_balance_cannot_be or what_is_held_cannot_be_changed",
+    ),
+    Guard(
+        "wallet born rich",
+        "billing/migrations/0002_walls.py",
+        "IF NEW.balance_microcredits <> 0 OR NEW.held_microcredits <> 0 THEN",
+        "IF FALSE THEN",
+        BYPASS,
+        "a_wallet_cannot_be_born_rich",
+    ),
+    Guard(
+        "entry rewritten",
+        "billing/migrations/0002_walls.py",
+        "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW",
+        "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW WHEN (FALSE)",
+        BYPASS,
+        "an_entry_cannot_be_updated or an_entry_cannot_be_deleted",
+    ),
+    # "Trusted" users who skip the hold.
+    Guard(
+        "trusted user",
+        "billing/ledger.py",
+        "if not _fit(draft, max_completion_tokens, least_room):",
+        "if not user.is_superuser and not _fit(draft, max_completion_tokens, least_room):",
+        ANSWERS,
+        "nobody_is_trusted",
+    ),
+    # A hold leaked on error or panic.
+    Guard(
+        "leaked hold",
+        "inference/services.py",
+        "        ledger.release(hold_id=generation.hold_id)\n        _tell(generation)",
+        "        _tell(generation)",
+        ANSWERS,
+        "a_failing_engine_costs_nothing",
+    ),
+    Guard(
+        "leaked hold",
+        "inference/services.py",
+        "Generation.objects.silent().union(Generation.objects.filter(overdue))",
+        "Generation.objects.filter(overdue)",
+        ANSWERS,
+        "the_sweeper_ends_an_answer_whose_worker_went_silent",
+    ),
+    Guard(
+        "leaked hold",
+        "billing/ledger.py",
+        "filter(state=HoldState.ACTIVE, expires_at__lt=timezone.now())",
+        "none()",
+        LEDGER,
+        "a_forgotten_hold_expires",
+    ),
+    # An abort billed zero, in full, twice.
+    Guard(
+        "abort billed zero",
+        "inference/services.py",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.release(hold_id=generation.hold_id)",
+        ANSWERS,
+        "stop_costs_the_prompt_and_the_tokens_produced",
+    ),
+    Guard(
+        "abort billed in full",
+        "inference/services.py",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=generation.max_completion_tokens)",
+        ANSWERS,
+        "stop_costs_the_prompt_and_the_tokens_produced",
+    ),
+    Guard(
+        "abort billed twice",
+        "inference/services.py",
+        "        GenerationState.RUNNING,\n        state=GenerationState.STOPPED",
+        "        *GenerationState,\n        state=GenerationState.STOPPED",
+        ANSWERS,
+        "an_ended_answer_is_ended_no_second_time or a_worker_that_wakes_up_after_the_sweep",
+    ),
+    # An overrun floored at zero; a hold smaller than the worst case.
+    Guard(
+        "overrun",
+        "billing/ledger.py",
+        "if not 0 <= completion_tokens <= open_hold.max_completion_tokens:",
+        "if False:",
+        LEDGER,
+        "settle_refuses_more_than_was_held",
+    ),
+    Guard(
+        "floored at zero",
+        "billing/ledger.py",
+        "    owed = amount_microcredits - taken\n",
+        "    owed = 0\n",
+        TOPUPS,
+        "a_chargeback_of_spent_credits_is_owed",
+    ),
+    Guard(
+        "spending while owing",
+        "billing/entries.py",
+        "        pay_debts(wallet)\n        arm(wallet)",
+        "        arm(wallet)",
+        TOPUPS,
+        "what_comes_in_pays_what_is_owed_first",
+    ),
+    Guard(
+        "small hold",
+        "billing/ledger.py",
+        "draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost",
+        "draft.amount_microcredits = draft.max_completion_tokens * token_cost",
+        LEDGER,
+        "hold_sets_the_worst_case_aside",
+    ),
+    # Usage counted twice.
+    Guard(
+        "usage twice",
+        "billing/hot_path.py",
+        "WHERE id = %s AND state = %s\nRETURNING",
+        "WHERE id = %s AND state <> 'none' || %s\nRETURNING",
+        LEDGER,
+        "settle_twice_charges_once",
+    ),
+    Guard(
+        "usage twice",
+        "billing/migrations/0001_initial.py",
+        "models.UniqueConstraint(condition=models.Q(('kind', 'usage')), fields=('hold',), "
+        "name='billing_entry_one_usage_a_hold')",
+        "models.CheckConstraint(condition=models.Q(('id__isnull', False)), name='billing_entry_one_usage_a_hold')",
+        BYPASS,
+        "usage_cannot_be_charged_twice_for_one_hold",
+    ),
+    # A spend popped from a queue before it was committed: here the charge and the answer's end commit together.
+    Guard(
+        "spend popped",
+        "inference/services.py",
+        "@transaction.atomic\ndef settle_generation(",
+        "def settle_generation(",
+        ANSWERS,
+        "an_end_that_cannot_be_written_charges_nothing",
+    ),
+    # A negative price or usage that mints credit.
+    Guard(
+        "minting",
+        "billing/migrations/0001_initial.py",
+        "models.Q(('completion_microcredits_per_token__gt', 0), ('prompt_microcredits_per_token__gt', 0)), "
+        "name='billing_price_is_positive'",
+        "models.Q(('id__isnull', False)), name='billing_price_is_positive'",
+        BYPASS,
+        "a_price_is_never_edited_deleted_or_below_one",
+    ),
+    Guard(
+        "minting",
+        "billing/ledger.py",
+        "if prompt_tokens < 1 or max_completion_tokens < 1:",
+        "if False:",
+        LEDGER,
+        "hold_refuses_counts_below_one",
+    ),
+    Guard(
+        "minting",
+        "billing/entries.py",
+        "if type(amount_microcredits) is not int or amount_microcredits <= 0:",
+        "if type(amount_microcredits) is not int:",
+        f"{LEDGER} {GRANTS}",
+        "not_a_positive_integer or a_refund_is_a_positive",
+    ),
+    # An expiry that leaves no entry.
+    Guard(
+        "silent expiry",
+        "billing/migrations/0004_grant_walls.py",
+        "NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2\n        OR ",
+        "NEW IS DISTINCT FROM OLD AND (",
+        BYPASS,
+        "a_grant_changes_only_through_its_uses",
+    ),
+    Guard(
+        "silent expiry",
+        "billing/ledger.py",
+        "            expire_due_grants(Wallet.objects.select_for_update().get(pk=wallet_id))",
+        "            pass",
+        GRANTS,
+        "an_expired_grant_is_taken_back_by_an_entry_once",
+    ),
+    # A 402 for a tiny prompt because `max_tokens` was large.
+    Guard(
+        "tiny prompt",
+        "billing/ledger.py",
+        "    return affordable_tokens >= least_tokens",
+        "    return affordable_tokens >= most_tokens",
+        f"{LEDGER} {ANSWERS}",
+        "clamped or a_tiny_prompt_is_not_refused",
+    ),
+]
