@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 import psutil
@@ -142,11 +142,13 @@ def paused(pid):
     stopped = family(pid)
     try:
         for process in stopped:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a child that has just ended
+                process.suspend()
         yield
     finally:
         for process in stopped:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # a child that was ending: its parent, awake again, has buried it
+                process.resume()
 
 
 def test_redis_that_pauses_costs_nothing_hangs_nobody_and_loses_no_answer(stack, customer):
