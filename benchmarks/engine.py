@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ import transformers
 
 from benchmarks.perplexity import perplexity
 from inference.engine import batching
-from inference.engine.base import EngineRequest, Sampling
+from inference.engine.base import Delta, EngineRequest, Sampling
 from inference.engine.batching import BatchingEngine
 from inference.engine.loading import load_language_model
 from inference.engine.precision import Precision
@@ -161,6 +162,13 @@ def _prompt(number: int, tokens: int = PROMPT_TOKENS) -> list[int]:
     return [2, *(1000 + (number * 7919 + place * 104_729) % 100_000 for place in range(tokens - 1))]
 
 
+def _write(engine: BatchingEngine, request: EngineRequest) -> int:
+    """Write one answer; returns how many tokens it has."""
+    deltas: list[Delta] = []
+    engine.write(request, deltas.append)
+    return deltas[-1].completion_tokens
+
+
 def _answer(engine: BatchingEngine, requests: int, sampling: Sampling) -> float:
     """Tokens a second of `requests` answers at once, their prompts' reading included."""
 
@@ -171,7 +179,7 @@ def _answer(engine: BatchingEngine, requests: int, sampling: Sampling) -> float:
             NEW_TOKENS,
             Sampling(sampling.temperature, sampling.top_p, sampling.top_k, seed=number),
         )
-        return list(engine.generate(request))[-1].completion_tokens
+        return _write(engine, request)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(requests) as pool:
@@ -233,7 +241,7 @@ def _prefix_speedup(engine: BatchingEngine) -> float:
 
     def first_token(prompt: list[int]) -> float:
         started = time.perf_counter()
-        list(engine.generate(EngineRequest(f"bench-{next(_numbers)}", prompt, 1, GREEDY)))
+        _write(engine, EngineRequest(f"bench-{next(_numbers)}", prompt, 1, GREEDY))
         return time.perf_counter() - started
 
     new = min(first_token([*_prompt(number, 500), 9]) for number in (71, 72, 73))
@@ -244,13 +252,15 @@ def _stop_delay(engine: BatchingEngine, stops: int = 8) -> dict[str, float]:
     """Milliseconds from Stop until the slot of one of 32 answers is free, beside those between two tokens; medians."""
     names, moments, delays = [f"stop-{number}" for number in range(BATCH)], [], []
 
-    def read(name: str) -> None:
-        for _delta in engine.generate(EngineRequest(name, _prompt(1), 5000, GREEDY)):
-            if name == names[-1]:
-                moments.append(time.perf_counter())
+    def note(name: str, _delta: Delta) -> None:
+        if name == names[-1]:
+            moments.append(time.perf_counter())
+
+    def run(name: str) -> None:
+        engine.write(EngineRequest(name, _prompt(1), 5000, GREEDY), partial(note, name))
 
     with ThreadPoolExecutor(BATCH) as pool:
-        running = [pool.submit(read, name) for name in names]
+        running = [pool.submit(run, name) for name in names]
         while len(moments) < 20:
             time.sleep(0.01)
         active = engine._manager.batch_processor.scheduler.active_requests  # noqa: SLF001  who has a slot
@@ -273,7 +283,7 @@ def _growth(engine: BatchingEngine, requests: int) -> dict[str, float]:
     """By what share the process grows over `requests` short answers, after a first 100 that fill its buffers."""
 
     def run(number: int) -> None:
-        list(engine.generate(EngineRequest(f"bench-{next(_numbers)}", _prompt(number), 4, SAMPLED)))
+        _write(engine, EngineRequest(f"bench-{next(_numbers)}", _prompt(number), 4, SAMPLED))
 
     with ThreadPoolExecutor(BATCH) as pool:
         list(pool.map(run, range(100)))

@@ -303,7 +303,7 @@ def measure_bare_engine() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from benchmarks.engines import EndlessEngine
-    from inference.engine.base import EngineRequest, Sampling
+    from inference.engine.base import Delta, EngineRequest, Sampling
 
     engine = EndlessEngine(Path.home() / ".cache/tally/models" / MODEL)
 
@@ -311,8 +311,12 @@ def measure_bare_engine() -> None:
         """Seconds until the first text; the answer is read to its end."""
         began, first = time.perf_counter(), 0.0
         request = EngineRequest(name, QUESTION_IDS, tokens, Sampling(0.8, 0.95, 64, seed=hash(name) % 2**31))
-        for delta in engine.generate(request):
+
+        def note(delta: Delta) -> None:
+            nonlocal first
             first = first or (time.perf_counter() - began if delta.text else 0.0)
+
+        engine.write(request, note)
         return first
 
     def ask_in_a_row(client: int) -> None:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from inference.engine.base import Engine, EngineError
+from inference.engine.base import Delta, Engine, EngineError
 
 
 class StoppedBeforeItBegan(Exception):
@@ -26,6 +26,7 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     stopped: threading.Event = field(default_factory=threading.Event)
     abandoned_because: str = ""
+    text: list[str] = field(default_factory=list)
     completion_tokens: int = 0
     is_handed_back: bool = False
     _engine: Engine | None = None
@@ -45,6 +46,13 @@ class Job:
             raise EngineError(self.abandoned_because)
         if self.stopped.is_set():
             raise StoppedBeforeItBegan
+
+    def add(self, delta: Delta) -> None:
+        """Keep what the engine wrote. Should a stop have come just before the engine knew the answer, stop it now."""
+        self.text.append(delta.text)
+        self.completion_tokens = delta.completion_tokens
+        if self.stopped.is_set() and not delta.finish_reason:
+            self.stop()
 
     def stop(self) -> None:
         """End within a decode step; what came is charged."""

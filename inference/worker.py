@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from inference import manager_status, relay
 from inference.availability import mark_available, mark_unavailable
-from inference.engine.base import Delta, EngineError, EngineRequest, Sampling
+from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason, Sampling
 from inference.hot_path import claim_next
 from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
@@ -118,19 +118,13 @@ class Worker:
     def _answer(self, generation: Generation, job: Job) -> bool:
         """Write one answer. Whatever fails in here, the customer pays nothing for it; False when something did."""
         writer = relay.RelayWriter(generation.pk)
-        text: list[str] = []
         try:
-            finish_reason = ""
-            for delta in self._write(generation, job, writer):
-                text.append(delta.text)
-                job.completion_tokens = delta.completion_tokens
-                writer.write(delta.text, delta.completion_tokens)
-                finish_reason = delta.finish_reason or finish_reason
+            finish_reason = self._write(generation, job, writer)
             self._refuse_abandoned(job)
             settle = partial(
                 settle_generation,
                 generation_id=generation.pk,
-                text="".join(text),
+                text="".join(job.text),
                 completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
             )
@@ -142,7 +136,7 @@ class Worker:
             self._hand_back(generation.pk)
             return False
         except Exception as error:  # noqa: BLE001  nothing that fails here may cost the customer
-            self._fail(job, error, "".join(text), writer)
+            self._fail(job, error, writer)
             return False
         finally:
             self._jobs.pop(generation.pk, None)
@@ -234,8 +228,13 @@ class Worker:
         finally:
             connection.close()
 
-    def _write(self, generation: Generation, job: Job, writer: relay.RelayWriter) -> Iterator[Delta]:
-        """The engine's deltas. Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom, EngineError."""
+    def _write(self, generation: Generation, job: Job, writer: relay.RelayWriter) -> FinishReason:
+        """Have the engine write. Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom, EngineError."""
+
+        def take(delta: Delta) -> None:
+            job.add(delta)
+            writer.write(delta.text, delta.completion_tokens)
+
         request = EngineRequest(
             id=str(generation.pk),
             prompt_token_ids=generation.prompt_token_ids,
@@ -256,10 +255,7 @@ class Worker:
         try:
             with self.models.lease(ModelSource(model.key, model.source), left=job.stopped) as engine:
                 job.begin(engine)
-                for delta in engine.generate(request):
-                    yield delta
-                    if job.stopped.is_set() and not delta.finish_reason:
-                        engine.cancel(request.id)
+                return engine.write(request, take)
         except LeftWhileWaiting:
             job.refuse_if_over()
             raise
@@ -283,7 +279,7 @@ class Worker:
         except (LoadFailed, NoRoom, ManagerClosed) as error:
             logger.info("%s was tried and is not loaded: %s", model.key, error)
 
-    def _fail(self, job: Job, error: Exception, text: str, writer: relay.RelayWriter) -> None:
+    def _fail(self, job: Job, error: Exception, writer: relay.RelayWriter) -> None:
         known = isinstance(error, EngineError | LoadFailed | NoRoom)
         logger.log(
             logging.WARNING if known else logging.ERROR, "generation %s failed", job.generation_id, exc_info=error
@@ -292,7 +288,7 @@ class Worker:
             fail_generation(
                 generation_id=job.generation_id,
                 error=str(error)[:300] if known else "Something went wrong on our side.",
-                text=text,
+                text="".join(job.text),
                 completion_tokens=job.completion_tokens,
             )
         except DatabaseError:

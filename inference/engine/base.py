@@ -1,6 +1,6 @@
 """The contract that every engine keeps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -61,12 +61,16 @@ class Delta:
 class Engine(Protocol):
     """One loaded model, shared by every thread of the process."""
 
-    def generate(self, request: EngineRequest) -> Iterator[Delta]:
-        """Yield the answer as it is written. Raises EngineError; closing the iterator frees the slot."""
+    def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
+        """Write one answer; returns why it ended, after its last delta. Raises EngineError.
+
+        `on_delta` gets each piece as it comes, one at a time, in this thread or in one that serves all requests: it
+        must not wait. An error of its own ends the request, and is raised here.
+        """
         ...
 
     def cancel(self, request_id: str) -> None:
-        """End a request within one decode step; its iterator then ends with `cancelled`. Unknown ids are fine."""
+        """End a request within one decode step; its last delta then says `cancelled`. Unknown ids are fine."""
         ...
 
     def is_alive(self) -> bool:

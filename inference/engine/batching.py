@@ -1,10 +1,8 @@
 """The real engine: Gemma 3 on transformers' continuous batching. Requests join and leave at every step."""
 
 import logging
-import queue
 import threading
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from traceback import clear_frames
@@ -13,8 +11,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig
+from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
-from inference.engine.base import Delta, EngineError, EngineRequest
+from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
 from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
 from inference.engine.precision import Precision
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
@@ -51,17 +50,16 @@ class BatchingEngine:
         with ThreadPoolExecutor(1) as loader:
             model = loader.submit(load_language_model, folder, precision).result()
         self._manager = _make_batcher(model, cache_tokens)
-        self._mailboxes: dict[str, queue.SimpleQueue[Any]] = {}
+        self._answers: dict[str, _Answer] = {}
         self._is_closed = False
         self._manager.start()
         self._postman = threading.Thread(target=self._deliver, name="engine-postman", daemon=True)
         self._postman.start()
 
-    def generate(self, request: EngineRequest) -> Iterator[Delta]:
-        """See `Engine.generate`."""
-        mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._mailboxes[request.id] = mailbox
-        has_finished = False
+    def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
+        """See `Engine.write`. `on_delta` gets all but the last delta in the postman's thread."""
+        answer = _Answer(TextAssembler(self._tokenizer, request.stop), on_delta)
+        self._answers[request.id] = answer
         try:
             accepted = self._manager.add_request(
                 list(request.prompt_token_ids),
@@ -73,19 +71,18 @@ class BatchingEngine:
             )
             if accepted is None or not self.is_alive():
                 raise EngineError(ENDED)
-            answer = TextAssembler(self._tokenizer, request.stop)
-            has_finished = yield from self._read(mailbox, answer, request.max_seconds)
+            return answer.wait(request.max_seconds)
         finally:
-            self._mailboxes.pop(request.id, None)
-            if not has_finished:  # or the batcher would cancel, a step later, whoever has this id then
+            self._answers.pop(request.id, None)
+            if not answer.is_computed:  # or the batcher would cancel, a step later, whoever has this id then
                 self._manager.cancel_request(request.id)
 
     def cancel(self, request_id: str) -> None:
         """See `Engine.cancel`."""
-        mailbox = self._mailboxes.get(request_id)
-        if mailbox is not None:
-            self._manager.cancel_request(request_id)  # now, though its reader may be busy elsewhere
-            mailbox.put(None)
+        answer = self._answers.get(request_id)
+        if answer is not None:
+            self._manager.cancel_request(request_id)  # now: its thread may have to wait for a processor
+            answer.wake()
 
     def is_alive(self) -> bool:
         """See `Engine.is_alive`. After a fatal error the library's `add_request` only logs; this tells."""
@@ -105,45 +102,95 @@ class BatchingEngine:
         if error is not None:
             clear_frames(error.__traceback__)  # the frames of the step that failed hold the model too
 
-    def _read(
-        self, mailbox: "queue.SimpleQueue[Any]", answer: TextAssembler, max_seconds: float | None
-    ) -> Generator[Delta, None, bool]:
-        """Turn the batcher's outputs, each with all tokens so far, into deltas. None in the mailbox is Stop.
-
-        Returns whether the batcher has finished the request: no token of it will be computed any more.
-        """
-        deadline = None if max_seconds is None else time.monotonic() + max_seconds
-        while (output := _next(mailbox, deadline)) is not None:
-            text = ""
-            for token_id in output.generated_tokens[answer.completion_tokens :]:
-                if token_id == NO_TOKEN_ID:
-                    raise EngineError("The model computed something that is not a number.")
-                text += answer.push(token_id)
-                if answer.is_stopped:
-                    yield Delta(text, answer.completion_tokens, "stop")
-                    return bool(output.is_finished())
-            if output.error is not None:
-                raise EngineError(_explain(output.error))
-            if output.is_finished():
-                ended = output.generated_tokens[-1:] and output.generated_tokens[-1] in STOP_TOKEN_IDS
-                yield Delta(text + answer.flush(), answer.completion_tokens, "stop" if ended else "length")
-                return True
-            yield Delta(text, answer.completion_tokens)
-        yield Delta(answer.flush(), answer.completion_tokens, "cancelled")
-        return False
-
     def _deliver(self) -> None:
-        """Hand each output to its request until the batching thread ends; then tell those who still wait."""
+        """Give each step's outputs to their answers until the batching thread ends; then tell those who still wait."""
         while True:
-            output = self._manager.get_result(timeout=0.2)
-            if output is not None:
-                mailbox = self._mailboxes.get(output.request_id)
-                if mailbox is not None:
-                    mailbox.put(output)
-            elif not self.is_alive():
+            outputs = self._manager.get_result(timeout=0.2)
+            if outputs is None and not self.is_alive():
                 break
-        for mailbox in list(self._mailboxes.values()):
-            mailbox.put(EngineError(ENDED))
+            for output in outputs or ():
+                if (answer := self._answers.get(output.request_id)) is not None:
+                    answer.take(output)
+        for answer in list(self._answers.values()):
+            answer.fail(EngineError(ENDED))
+
+
+class _Answer:
+    """One answer: the postman's thread adds to it, and the thread that asked for it waits until it has ended."""
+
+    def __init__(self, text: TextAssembler, on_delta: Callable[[Delta], None]) -> None:
+        self.is_computed = False  # by the batcher: no token of it comes any more
+        self._text = text
+        self._on_delta = on_delta
+        self._last: tuple[str, FinishReason] | None = None
+        self._error: Exception | None = None
+        self._adding = threading.Lock()
+        self._has_ended = threading.Event()
+
+    def take(self, output: Any) -> None:
+        """Pass on what is new in an output of the batcher, which has all tokens so far. Raises nothing."""
+        with self._adding:
+            if self._last or self._has_ended.is_set():
+                return
+            try:
+                self._add(output)
+            except Exception as error:  # noqa: BLE001  it is raised where somebody waits for this answer
+                self._error = error
+            self.is_computed = bool(output.is_finished())
+            if self._last or self._error:
+                self._has_ended.set()
+
+    def fail(self, error: EngineError) -> None:
+        """Let `wait` raise this, unless it has ended before."""
+        self._error = self._error or error
+        self._has_ended.set()
+
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._has_ended.set()
+
+    def wait(self, seconds: float | None) -> FinishReason:
+        """Pass on the last delta once it is there, or after `wake` one that says `cancelled`. Raises EngineError."""
+        in_time = self._has_ended.wait(seconds)
+        self._has_ended.set()
+        with self._adding:  # the postman has added its last
+            last, error = self._last, self._error
+        if last is None and error is not None:
+            raise error
+        if not in_time:
+            raise EngineError("It took too long.")
+        text, finish_reason = last or (self._text.flush(), "cancelled")
+        self._on_delta(Delta(text, self._text.completion_tokens, finish_reason))
+        return finish_reason
+
+    def _add(self, output: Any) -> None:
+        text = ""
+        for token_id in output.generated_tokens[self._text.completion_tokens :]:
+            if token_id == NO_TOKEN_ID:
+                raise EngineError("The model computed something that is not a number.")
+            text += self._text.push(token_id)
+            if self._text.is_stopped:
+                self._last = (text, "stop")
+                return
+        if output.error is not None:
+            raise EngineError(_explain(output.error))
+        if output.is_finished():
+            ended = output.generated_tokens[-1:] and output.generated_tokens[-1] in STOP_TOKEN_IDS
+            self._last = (text + self._text.flush(), "stop" if ended else "length")
+        else:
+            self._on_delta(Delta(text, self._text.completion_tokens))
+
+
+class _StepRouter(OutputRouter):  # type: ignore[misc]
+    """Passes on the outputs of a step together, where the library queues each by itself."""
+
+    def deliver(self, output: Any) -> None:
+        """One output, of a request that failed."""
+        self.deliver_batch([output])
+
+    def deliver_batch(self, outputs: list[Any]) -> None:
+        """Those of a step."""
+        self.output_queue.put(outputs)
 
 
 def _make_batcher(model: Any, cache_tokens: int) -> Any:
@@ -152,6 +199,7 @@ def _make_batcher(model: Any, cache_tokens: int) -> Any:
         generation_config=GenerationConfig(do_sample=False, eos_token_id=STOP_TOKEN_IDS),
         continuous_batching_config=batching_options(model.device.type, cache_tokens),
     )
+    manager.output_router = _StepRouter()
     if model.device.type == "cpu":
         use_cpu_attention(model)
     sampler = manager.logit_processor = OnePassSampler()
@@ -172,14 +220,3 @@ def _explain(error: str) -> str:
         return error
     is_out_of_memory = "out of memory" in error or "allocate memory" in error  # CUDA's words, the processor's
     return OUT_OF_MEMORY if is_out_of_memory else ENDED
-
-
-def _next(mailbox: "queue.SimpleQueue[Any]", deadline: float | None) -> Any:
-    """The next output, or None for Stop. Raises EngineError when one came instead, or the deadline passed."""
-    try:
-        output = mailbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise EngineError("It took too long.") from None
-    if isinstance(output, EngineError):
-        raise output
-    return output

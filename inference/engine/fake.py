@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 
-from inference.engine.base import Delta, EngineError, EngineRequest
+from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
 from inference.engine.text import StopCutter
 
 WORDS = ["The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "then", "rests."]
@@ -37,8 +38,17 @@ class FakeEngine:
         self._cancelled: dict[str, threading.Event] = {}
         self._is_closed = False
 
-    def generate(self, request: EngineRequest) -> Iterator[Delta]:
-        """See `Engine.generate`."""
+    def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
+        """See `Engine.write`. All of it happens in the thread that calls."""
+        finish_reason: FinishReason = "length"
+        with closing(self.deltas(request)) as deltas:
+            for delta in deltas:
+                on_delta(delta)
+                finish_reason = delta.finish_reason or finish_reason
+        return finish_reason
+
+    def deltas(self, request: EngineRequest) -> Generator[Delta, None, None]:
+        """The answer, a word a step. Raises EngineError."""
         cancelled = self._cancelled[request.id] = threading.Event()
         cutter = StopCutter(request.stop)
         started = time.monotonic()

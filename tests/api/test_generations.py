@@ -92,8 +92,13 @@ def test_min_p_and_the_penalty_are_kept_told_and_reach_the_engine(alices, worker
     asked = alices.post(URL, BODY | {"min_p": 0.05, "repetition_penalty": 1.2, "seed": 3})
     assert (asked.json()["min_p"], asked.json()["repetition_penalty"]) == (0.05, 1.2)
     seen = []
-    write = FakeEngine.generate
-    monkeypatch.setattr(FakeEngine, "generate", lambda self, request: seen.append(request) or write(self, request))
+    write = FakeEngine.write
+
+    def write_seen(self, request, on_delta):
+        seen.append(request)
+        return write(self, request, on_delta)
+
+    monkeypatch.setattr(FakeEngine, "write", write_seen)
     worker.serve(Generation.objects.get().model_id)
     [request] = seen
     assert (request.sampling.min_p, request.sampling.repetition_penalty, request.sampling.seed) == (0.05, 1.2, 3)

@@ -34,9 +34,9 @@ def counting_engine(worker):
     class Counting(FakeEngine):
         requests = 0
 
-        def generate(self, request):
+        def write(self, request, on_delta):
             self.requests += 1
-            return super().generate(request)
+            return super().write(request, on_delta)
 
     return give_engine(worker, Counting(length=7))
 

@@ -1,10 +1,14 @@
 """Engines for tests: given to a worker, or run inside a real one."""
 
 import os
+import queue
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from inference.catalogue import DEMO_KEY
+from inference.engine.base import Delta, EngineRequest
 from inference.engine.fake import FakeEngine
 from inference.manager import ModelSource
 
@@ -13,6 +17,37 @@ def give_engine(worker: Any, engine: Any, key: str = DEMO_KEY) -> Any:
     """Let the worker answer with this engine as if it had loaded it."""
     worker.models.adopt(ModelSource(key, key), engine)
     return engine
+
+
+def write(engine: Any, request: EngineRequest) -> list[Delta]:
+    """All deltas of an answer. Raises what the engine raises."""
+    deltas: list[Delta] = []
+    finish_reason = engine.write(request, deltas.append)
+    assert finish_reason == deltas[-1].finish_reason
+    return deltas
+
+
+def begin(engine: Any, request: EngineRequest) -> Iterator[Delta]:
+    """An answer that has begun, for a test that does something in between. Raises what the engine raises."""
+    came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            engine.write(request, came.put)
+        except Exception as error:  # noqa: BLE001  it is raised where the test reads
+            came.put(error)
+        came.put(None)
+
+    def rest() -> Iterator[Delta]:
+        yield first
+        while (delta := came.get(timeout=60)) is not None:
+            if isinstance(delta, Exception):
+                raise delta
+            yield delta
+
+    threading.Thread(target=run, daemon=True).start()
+    first = came.get(timeout=60)
+    return rest()
 
 
 class SlowEngine(FakeEngine):

@@ -8,6 +8,7 @@ import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.fake import FakeEngine
+from tests.inference.engines import begin, write
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -50,7 +51,7 @@ def ask_at_once(engine, requests):
 
     def run(request):
         try:
-            return list(engine.generate(request))
+            return write(engine, request)
         except EngineError as error:
             return error
 
@@ -60,7 +61,7 @@ def ask_at_once(engine, requests):
 
 def ask(engine, name, max_tokens=12, sampling=GREEDY, stop=()):
     request = EngineRequest(name, [2, 105, 2364, 107, 9259, 106, 107], max_tokens, sampling, stop)
-    return list(engine.generate(request))
+    return write(engine, request)
 
 
 def wait_until(condition, seconds=30):
@@ -103,7 +104,7 @@ def test_a_seed_draws_the_same_whoever_shares_the_batch(engine):
         prompt = [2, 105, 2364, 107, *range(500, 500 + 3 * number + 1), 106, 107]
         return EngineRequest(f"shared-{number}-{seed}", prompt, 24, Sampling(seed=seed))
 
-    alone = text_of(list(engine.generate(request(4, 11))))
+    alone = text_of(write(engine, request(4, 11)))
     together = ask_at_once(engine, [request(number, 11 if number == 4 else 50 + number) for number in range(9)])
     assert text_of(together[4]) == alone
 
@@ -112,7 +113,7 @@ def test_a_request_past_its_time_ends_with_an_error_and_frees_the_slot(engine):
     request = EngineRequest("late", [2, 9259], 50_000, GREEDY, max_seconds=0.2)
     started = time.monotonic()
     with pytest.raises(EngineError, match="too long"):
-        list(engine.generate(request))
+        write(engine, request)
     assert time.monotonic() - started < 10
     assert ask(engine, "after-late")[-1].completion_tokens > 0
 
@@ -134,11 +135,14 @@ def test_a_stop_string_is_cut_and_ends_the_answer(engine):
 
 def test_cancel_ends_within_a_step_and_frees_the_slot(engine):
     deltas = []
-    request = EngineRequest("cancelled", [2, 9259], 4000, GREEDY)
-    for delta in engine.generate(request):
+
+    def cancel_at_the_third(delta):
         deltas.append(delta)
         if len(deltas) == 3:
             engine.cancel("cancelled")
+
+    request = EngineRequest("cancelled", [2, 9259], 4000, GREEDY)
+    assert engine.write(request, cancel_at_the_third) == "cancelled"
     assert deltas[-1].finish_reason == "cancelled"
     assert deltas[-1].completion_tokens < 1000
     assert ask(engine, "next")[-1].completion_tokens > 0
@@ -152,16 +156,27 @@ def test_an_id_that_has_ended_can_be_used_again(engine):
     """A cancellation after the end would hit whoever has the id next, who would wait for ever."""
 
     def again():
-        return list(engine.generate(EngineRequest("again", [2, 9259], 2, GREEDY, max_seconds=20)))
+        return write(engine, EngineRequest("again", [2, 9259], 2, GREEDY, max_seconds=20))
 
     assert {again()[-1].finish_reason for _ in range(20)} <= {"length", "stop"}
 
 
-def test_closing_the_iterator_frees_the_slot(engine):
-    deltas = engine.generate(EngineRequest("left", [2, 9259], 4000, GREEDY))
-    next(deltas)
-    deltas.close()
+@pytest.mark.parametrize("at", [2, 5])
+def test_an_error_of_who_gets_the_text_is_theirs_alone_and_frees_the_slot(engine, at):
+    came = []
+
+    def fail(delta):
+        came.append(delta)
+        if len(came) == at or delta.finish_reason:
+            raise ValueError("the reader is gone")
+
+    company = begin(engine, EngineRequest("company", [2, 9259], 200, GREEDY))
+    with pytest.raises(ValueError, match="the reader is gone"):
+        engine.write(EngineRequest("left", [2, 9259], 5, GREEDY), fail)
+    assert len(came) <= at
     assert ask(engine, "after")[-1].completion_tokens > 0
+    engine.cancel("company")
+    assert list(company)[-1].finish_reason in ("cancelled", "length", "stop")
 
 
 def test_many_at_once_each_get_their_own(engine):
@@ -182,7 +197,7 @@ def test_many_at_once_each_get_their_own(engine):
 @pytest.mark.slow
 def test_stop_frees_the_slot_within_one_step_and_it_serves_the_next(own_engine):
     batcher, steps = own_engine._manager, []
-    own_engine.generate(EngineRequest("warm", [2], 1, GREEDY)).__next__()
+    write(own_engine, EngineRequest("warm", [2], 1, GREEDY))
     step = batcher._generation_step
 
     def record():
@@ -193,24 +208,23 @@ def test_stop_frees_the_slot_within_one_step_and_it_serves_the_next(own_engine):
 
     batcher._generation_step = record
     full = [EngineRequest(f"full-{number}", [2, 9259], 5000, GREEDY) for number in range(31)]
-    unread = own_engine.generate(EngineRequest("unread", [2, 9259], 5000, GREEDY))
     with ThreadPoolExecutor(32) as pool:
-        running = [pool.submit(list, own_engine.generate(request)) for request in full]
-        next(unread)  # its reader is busy elsewhere from now on
+        running = [pool.submit(write, own_engine, request) for request in full]
+        stopped = begin(own_engine, EngineRequest("stopped", [2, 9259], 5000, GREEDY))
         wait_until(lambda: steps and len(steps[-1]) == 32)
         waiting = pool.submit(ask, own_engine, "next", 3)
         time.sleep(0.2)
         assert not any("next" in ids for ids in steps)
         stopped_at = len(steps)
-        own_engine.cancel("unread")
+        own_engine.cancel("stopped")
         try:
             assert waiting.result(timeout=20)[-1].completion_tokens == 3
         finally:
             for request in full:
                 own_engine.cancel(request.id)
         assert {job.result(timeout=60)[-1].finish_reason for job in running} == {"cancelled"}
-    assert list(unread)[-1].finish_reason == "cancelled"
-    last = max(number for number, ids in enumerate(steps) if "unread" in ids)
+    assert list(stopped)[-1].finish_reason == "cancelled"
+    last = max(number for number, ids in enumerate(steps) if "stopped" in ids)
     first = min(number for number, ids in enumerate(steps) if "next" in ids)
     assert last <= stopped_at + 1  # the step that ran, and at most one that was already put together
     assert first <= last + 2
@@ -228,7 +242,7 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(own_engine):
     hook = head.register_forward_hook(spoil)
     requests = [EngineRequest(f"nan-{number}", [2, 500 + number], 3000, GREEDY, max_seconds=20) for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(list, own_engine.generate(request)) for request in requests]
+        jobs = [pool.submit(write, own_engine, request) for request in requests]
         wait_until(lambda: any(job.done() for job in jobs))
         hook.remove()
         for request in requests:
@@ -247,8 +261,7 @@ def test_a_failing_step_fails_all_who_wait_and_is_seen(own_engine, tiny_models, 
     def fail(*_args, **_kwargs):
         raise error
 
-    deltas = own_engine.generate(EngineRequest("running", [2, 9259], 4000, GREEDY))
-    next(deltas)
+    deltas = begin(own_engine, EngineRequest("running", [2, 9259], 4000, GREEDY))
     own_engine._manager.model.lm_head.forward = fail
     with pytest.raises(EngineError):
         list(deltas)
@@ -262,8 +275,7 @@ def test_a_failing_step_fails_all_who_wait_and_is_seen(own_engine, tiny_models, 
 
 @pytest.mark.slow
 def test_a_dead_batching_thread_fails_the_waiting_and_is_seen(own_engine):
-    deltas = own_engine.generate(EngineRequest("waiting", [2, 9259], 4000, GREEDY))
-    next(deltas)
+    deltas = begin(own_engine, EngineRequest("waiting", [2, 9259], 4000, GREEDY))
     own_engine._manager.stop(block=True, hard_stop=True)
     with pytest.raises(EngineError):
         list(deltas)
@@ -274,7 +286,7 @@ def test_a_dead_batching_thread_fails_the_waiting_and_is_seen(own_engine):
 
 def test_a_failing_engine_raises_what_it_promised():
     engine = FakeEngine(fails_at=3)
-    deltas = engine.generate(EngineRequest("fails", [2], 10, GREEDY))
+    deltas = begin(engine, EngineRequest("fails", [2], 10, GREEDY))
     assert next(deltas).completion_tokens == 1
     with pytest.raises(EngineError):
         list(deltas)

@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
+from tests.inference.engines import begin, write
 from tests.inference.test_engine_contract import ask_at_once, text_of, wait_until
 
 pytestmark = pytest.mark.slow
@@ -47,10 +48,6 @@ def request(number, prompt_tokens, max_tokens, sampling=GREEDY, stop=()):
     return EngineRequest(f"request-{number}-{max_tokens}", prompt, max_tokens, sampling, stop, max_seconds=60)
 
 
-def write(engine, asked):
-    return list(engine.generate(asked))
-
-
 def count_set_backs(engine):
     """Let every request that the library sets back leave a mark in the list that is returned."""
     write(engine, request(99, 3, 1))  # the scheduler is there now
@@ -80,7 +77,7 @@ def test_a_full_cache_sets_requests_back_and_changes_neither_text_nor_count(smal
         assert counts == sorted(counts)
 
 
-@pytest.mark.parametrize("how", ["cancelled", "closed by its reader", "cut by a stop string"])
+@pytest.mark.parametrize("how", ["cancelled", "cut by a stop string"])
 def test_who_was_set_back_goes_on_when_the_other_is_gone_without_finishing(small_engine, how):
     """The library admits nobody until a request finishes, and one that is cancelled does not count as finished."""
     long = request(1, 5, 110, Sampling(seed=1, temperature=2.0))
@@ -91,26 +88,20 @@ def test_who_was_set_back_goes_on_when_the_other_is_gone_without_finishing(small
         long = replace(long, id="cut", stop=(stop,))
     set_back = count_set_backs(small_engine)
     with ThreadPoolExecutor(2) as pool:
-        deltas = small_engine.generate(long)
-        next(deltas)
+        deltas = begin(small_engine, long)
         waiting = pool.submit(write, small_engine, request(2, PAGE - 4, 40))
         wait_until(lambda: set_back, 60)
         assert set_back == [request(2, PAGE - 4, 40).id]
         late = pool.submit(write, small_engine, request(3, 5, 4))
         if how == "cancelled":
             small_engine.cancel(long.id)
-        if how == "closed by its reader":
-            deltas.close()
-        assert [delta.finish_reason for delta in deltas][-1:] == {"cancelled": ["cancelled"]}.get(
-            how, [] if how == "closed by its reader" else ["stop"]
-        )
+        assert list(deltas)[-1].finish_reason == {"cancelled": "cancelled"}.get(how, "stop")
         assert waiting.result(timeout=30)[-1].completion_tokens == 40
         assert late.result(timeout=30)[-1].completion_tokens == 4
 
 
 def test_a_prompt_larger_than_the_cache_fails_alone(small_engine):
-    deltas = small_engine.generate(request(1, 5, 60))
-    next(deltas)
+    deltas = begin(small_engine, request(1, 5, 60))
     with pytest.raises(EngineError, match=r"needs more memory than the model has here\. Shorten it"):
         write(small_engine, request(2, 200, 5))
     with pytest.raises(EngineError, match="needs more memory"):

@@ -170,10 +170,10 @@ def test_a_failing_engine_costs_nothing_and_keeps_the_text(alice, catalogue, wor
 
 
 def test_an_unexpected_error_costs_nothing_and_tells_no_internals(alice, catalogue, worker, engine, monkeypatch):
-    def explode(_request):
+    def explode(_request, _on_delta):
         raise RuntimeError("secret path")
 
-    monkeypatch.setattr(engine, "generate", explode)
+    monkeypatch.setattr(engine, "write", explode)
     generation = ask(alice, catalogue)
     worker.serve(generation.model_id)
     generation.refresh_from_db()

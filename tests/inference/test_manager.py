@@ -19,6 +19,7 @@ from inference.manager import (
     NoRoom,
 )
 from tests.cast import at_once
+from tests.inference.engines import write
 
 SMALL, OTHER, THIRD = (ModelSource(key, key) for key in ("small", "other", "third"))
 GB = 10**9
@@ -100,7 +101,7 @@ def answer(manager, model, tokens=5, **options):
     """Ask once and return how many tokens came."""
     with manager.lease(model, **options) as engine:
         request = EngineRequest(f"{threading.get_ident()}-{time.monotonic()}", [2], tokens, Sampling())
-        return list(engine.generate(request))[-1].completion_tokens
+        return write(engine, request)[-1].completion_tokens
 
 
 def wait_for(condition, seconds=5):

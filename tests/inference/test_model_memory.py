@@ -52,7 +52,7 @@ def test_the_cache_is_as_large_as_the_one_that_the_batcher_allocates(demo_folder
     from inference.engine.batching import BatchingEngine
 
     engine = BatchingEngine(demo_folder, precision="float32", cache_tokens=16_384)
-    list(engine.generate(EngineRequest("one", [2, 9259], 1, Sampling())))
+    engine.write(EngineRequest("one", [2, 9259], 1, Sampling()), lambda delta: None)
     cache = engine._manager.batch_processor.cache
     allocated = cache.num_sectors * cache.bytes_per_sector
     engine.close()

@@ -11,6 +11,7 @@ from inference.engine import int8, kernels, loading, precision
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.int8 import HEAD_ROWS, LARGEST, Int8Linear, largest_activation
 from inference.engine.precision import can_int8, choose_precision
+from tests.inference.engines import begin, write
 
 pytestmark = pytest.mark.slow
 needs_int8 = pytest.mark.skipif(not can_int8(), reason="this processor has no AVX2")
@@ -142,9 +143,9 @@ def test_attention_of_each_request_alone_agrees_with_the_librarys(both_ways, pro
     wanted = model.generate(
         torch.tensor([prompt]), max_new_tokens=40, do_sample=False, eos_token_id=[1, 105, 106], pad_token_id=0
     )[0, len(prompt) :].tolist()
-    company = engine.generate(EngineRequest(f"company-{prompt_tokens}", [2, 600, 601], 4000, Sampling(seed=1)))
-    next(company)
+    company = EngineRequest(f"company-{prompt_tokens}", [2, 600, 601], 4000, Sampling(seed=1))
+    begin(engine, company)
     request = EngineRequest(f"asks-{prompt_tokens}", prompt, 40, Sampling(temperature=0.0))
-    text = "".join(delta.text for delta in engine.generate(request))
-    company.close()
+    text = "".join(delta.text for delta in write(engine, request))
+    engine.cancel(company.id)
     assert text == engine._tokenizer.decode(wanted, skip_special_tokens=True)

@@ -282,7 +282,7 @@ manager = ModelManager(loader=loader, limits=loader.limits(), listener=Nobody())
 sizes = []
 for number in range(int(sys.argv[2])):
     with manager.lease(ModelSource("tiny", "x")) as engine:
-        list(engine.generate(EngineRequest(str(number), [2, 92], 3, Sampling())))
+        engine.write(EngineRequest(str(number), [2, 92], 3, Sampling()), lambda delta: None)
     del engine
     time.sleep(0.01)
     manager.unload_idle()
