@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from inference.engine import batching
-from inference.engine.base import Delta, EngineRequest, FinishReason
+from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
 from inference.engine.fake import FakeEngine
 from inference.engine.precision import Precision
 
@@ -23,65 +25,67 @@ class ThirtyTokensASecond(FakeEngine):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._paced: dict[str, _Paced] = {}
+        self._running: set[_Paced] = set()
         self._changed = threading.Condition()
-        threading.Thread(target=self._go_on, name="engine-steps", daemon=True).start()
+        threading.Thread(target=self._step_until_closed, name="engine-steps", daemon=True).start()
 
     def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
         """See `Engine.write`."""
         paced = _Paced(self.deltas(request), on_delta)
         with self._changed:
-            self._paced[request.id] = paced
+            if not self.is_alive():
+                raise EngineError("the engine is closed")
+            self._running.add(paced)
             self._changed.notify()
-        return paced.wait()
+        return paced.end.result()
 
-    def _go_on(self) -> None:
+    def close(self) -> None:
+        """See `Engine.close`."""
+        super().close()
+        with self._changed:
+            self._changed.notify()
+
+    def _step_until_closed(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._paced)
-                running = list(self._paced.items())
+                self._changed.wait_for(lambda: self._running or not self.is_alive())
+                running = list(self._running)
+            if not running:
+                return
             next_at = time.monotonic() + 1 / TOKENS_A_SECOND
-            for name, paced in running:
-                if paced.go_on():
-                    del self._paced[name]
+            for paced in running:
+                paced.write_what_is_due()
+                if paced.end.done():
+                    self._running.discard(paced)
             time.sleep(max(0.0, next_at - time.monotonic()))
 
 
 class _Paced:
-    """One answer of ThirtyTokensASecond."""
+    """One answer of ThirtyTokensASecond; `end` is why it ended, or the error that ended it."""
 
     def __init__(self, deltas: Generator[Delta, None, None], on_delta: Callable[[Delta], None]) -> None:
+        self.end: Future[FinishReason] = Future()
         self._deltas = deltas
         self._on_delta = on_delta
         self._started = time.monotonic()
         self._written = 0
-        self._finish_reason: FinishReason | None = None
-        self._error: Exception | None = None
-        self._has_ended = threading.Event()
 
-    def go_on(self) -> bool:
-        """Write the tokens that are due; True at the end."""
+    def write_what_is_due(self) -> None:
+        """The tokens of the time since the last step, in one delta."""
         due = int((time.monotonic() - self._started) * TOKENS_A_SECOND) - self._written
+        self._written += due
         try:
             new = list(islice(self._deltas, due))
+            finish_reason = new[-1].finish_reason if new else None
             if new:
-                self._written += due
-                self._finish_reason = new[-1].finish_reason
-                text = "".join(delta.text for delta in new)
-                self._on_delta(Delta(text, new[-1].completion_tokens, self._finish_reason))
+                self._on_delta(replace(new[-1], text="".join(delta.text for delta in new)))
         except Exception as error:  # noqa: BLE001  it is raised where somebody waits for this answer
-            self._error = error
-        if self._finish_reason or self._error:
             self._deltas.close()
-            self._has_ended.set()
-        return self._has_ended.is_set()
-
-    def wait(self) -> FinishReason:
-        """Returns at the end why it came."""
-        self._has_ended.wait()
-        if self._finish_reason is None:
-            raise self._error or AssertionError("an answer ended without a reason")
-        return self._finish_reason
+            self.end.set_exception(error)
+        else:
+            if finish_reason:
+                self._deltas.close()  # before somebody uses the id again
+                self.end.set_result(finish_reason)
 
 
 class EndlessEngine(batching.BatchingEngine):

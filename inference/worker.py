@@ -1,8 +1,9 @@
 """What runs in a GPU worker process: answers written by the pool's threads with the engines of one model manager.
 
-A thread claims the row, takes a lease on the model's engine, streams its text to the relay, and settles. A few more
-threads serve all of them: one tells the database every two seconds that the running answers are alive, one listens
-for Stop, one says in Redis what is loaded, one unloads what is idle and tries again what did not load.
+A thread claims the row, takes a lease on the model's engine, waits while the engine puts its text into the relay, and
+settles. A few more threads serve all of them: one tells the database every two seconds that the running answers are
+alive, one listens for Stop, one says in Redis what is loaded, one unloads what is idle and tries again what did not
+load.
 """
 
 import logging

@@ -70,7 +70,7 @@ class BatchingEngine:
                 draw=Draw(request.sampling),
             )
             if accepted is None or not self.is_alive():
-                raise EngineError(ENDED)
+                answer.fail(EngineError(ENDED))
             return answer.wait(request.max_seconds)
         finally:
             self._answers.pop(request.id, None)

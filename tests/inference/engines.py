@@ -27,13 +27,25 @@ def write(engine: Any, request: EngineRequest) -> list[Delta]:
     return deltas
 
 
-def begin(engine: Any, request: EngineRequest) -> Iterator[Delta]:
-    """An answer that has begun, for a test that does something in between. Raises what the engine raises."""
+class ReaderLeft(Exception):
+    """What `on_delta` of `begin` raises."""
+
+
+def begin(engine: Any, request: EngineRequest, left: threading.Event | None = None) -> Iterator[Delta]:
+    """An answer that has begun, for a test that does something in between. Raises what the engine raises.
+
+    Once `left` is set, the next delta meets an error of who gets it.
+    """
     came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def take(delta: Delta) -> None:
+        if left is not None and left.is_set():
+            raise ReaderLeft
+        came.put(delta)
 
     def run() -> None:
         try:
-            engine.write(request, came.put)
+            engine.write(request, take)
         except Exception as error:  # noqa: BLE001  it is raised where the test reads
             came.put(error)
         came.put(None)

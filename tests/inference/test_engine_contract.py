@@ -1,4 +1,4 @@
-"""Every engine keeps the contract of `inference.engine.base`: the fake one, the real one, both architectures."""
+"""Every engine keeps the contract of `inference.engine.base`: the fake ones, the real one, both architectures."""
 
 import threading
 import time
@@ -17,13 +17,21 @@ GREEDY = Sampling(temperature=0.0)
     scope="module",
     params=[
         "fake",
+        "paced",
         pytest.param(("Gemma3ForCausalLM", "int8"), marks=pytest.mark.slow),
         pytest.param(("Gemma3ForConditionalGeneration", "float32"), marks=pytest.mark.slow),
     ],
     ids=str,
 )
 def engine(request, tiny_models):
-    engine = FakeEngine(step_seconds=0.002) if request.param == "fake" else make_engine(tiny_models, *request.param)
+    if request.param == "fake":
+        engine = FakeEngine(step_seconds=0.002)
+    elif request.param == "paced":
+        from benchmarks.engines import ThirtyTokensASecond  # imports torch
+
+        engine = ThirtyTokensASecond()
+    else:
+        engine = make_engine(tiny_models, *request.param)
     yield engine
     engine.close()
     assert not engine.is_alive()

@@ -1,6 +1,7 @@
 """What goes wrong inside the real engine: a full cache, too large a request, no memory; and who was waiting."""
 
 import gc
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +10,7 @@ from itertools import count
 import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
-from tests.inference.engines import begin, write
+from tests.inference.engines import ReaderLeft, begin, write
 from tests.inference.test_engine_contract import ask_at_once, text_of, wait_until
 
 pytestmark = pytest.mark.slow
@@ -77,7 +78,7 @@ def test_a_full_cache_sets_requests_back_and_changes_neither_text_nor_count(smal
         assert counts == sorted(counts)
 
 
-@pytest.mark.parametrize("how", ["cancelled", "cut by a stop string"])
+@pytest.mark.parametrize("how", ["cancelled", "left by its reader", "cut by a stop string"])
 def test_who_was_set_back_goes_on_when_the_other_is_gone_without_finishing(small_engine, how):
     """The library admits nobody until a request finishes, and one that is cancelled does not count as finished."""
     long = request(1, 5, 110, Sampling(seed=1, temperature=2.0))
@@ -86,16 +87,21 @@ def test_who_was_set_back_goes_on_when_the_other_is_gone_without_finishing(small
         stop = whole[-8:-2]
         assert whole.index(stop) > len(whole) // 2
         long = replace(long, id="cut", stop=(stop,))
-    set_back = count_set_backs(small_engine)
+    set_back, left = count_set_backs(small_engine), threading.Event()
     with ThreadPoolExecutor(2) as pool:
-        deltas = begin(small_engine, long)
+        deltas = begin(small_engine, long, left)
         waiting = pool.submit(write, small_engine, request(2, PAGE - 4, 40))
         wait_until(lambda: set_back, 60)
         assert set_back == [request(2, PAGE - 4, 40).id]
         late = pool.submit(write, small_engine, request(3, 5, 4))
         if how == "cancelled":
             small_engine.cancel(long.id)
-        assert list(deltas)[-1].finish_reason == {"cancelled": "cancelled"}.get(how, "stop")
+        if how == "left by its reader":
+            left.set()
+            with pytest.raises(ReaderLeft):
+                list(deltas)
+        else:
+            assert list(deltas)[-1].finish_reason == ("cancelled" if how == "cancelled" else "stop")
         assert waiting.result(timeout=30)[-1].completion_tokens == 40
         assert late.result(timeout=30)[-1].completion_tokens == 4
 
