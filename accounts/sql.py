@@ -42,3 +42,11 @@ def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
     return row
+
+
+def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """All rows of a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from accounts import sql
 from billing.models import Hold, HoldState, LedgerEntry, Wallet
 from billing.prices import PriceTag
 
@@ -178,10 +179,7 @@ def insert_entry(entry: LedgerEntry) -> None:
 
 def spendable_grants(wallet_id: int) -> list[tuple[int, int]]:
     """The wallet's unspent grants as (id, microcredits left), in the order of `GrantQuerySet.in_spending_order`."""
-    with connection.cursor() as cursor:
-        cursor.execute(SPENDABLE_GRANTS, [wallet_id])
-        rows: list[tuple[int, int]] = cursor.fetchall()
-    return rows
+    return [(grant_id, left) for grant_id, left in sql.fetch_all(SPENDABLE_GRANTS, [wallet_id])]
 
 
 def insert_uses(entry_id: int, parts: list[tuple[int, int]]) -> None:

@@ -4,7 +4,7 @@ As in `billing.hot_path` (docs/adr/0010): composing each of these costs the ORM 
 run it. All else about generations goes through the ORM.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -26,18 +26,26 @@ INSERT INTO inference_generation ({columns}) SELECT {values}
 WHERE NOT EXISTS (SELECT FROM inference_generation WHERE user_id = %s AND idempotency_key = %s)
   AND (SELECT COUNT(*) FROM inference_generation WHERE user_id = %s AND state = ANY(%s)) < %s"""
 
-# The customer with the fewest answers running in this worker is next, then whoever asked first. Rows that another
-# worker is about to claim are passed over.
+# As if claimed one after the other: the customer with the fewest answers running in this worker is next, then whoever
+# asked first. `place` is how many the customer has with this one. Rows that another worker is about to claim are passed
+# over.
 CLAIM_NEXT = """
+WITH waiting AS (
+    SELECT g.id, g.created_at, COALESCE(busy.running, 0)
+        + ROW_NUMBER() OVER (PARTITION BY g.user_id ORDER BY g.created_at, g.id) AS place
+    FROM inference_generation g
+    LEFT JOIN unnest(%s::bigint[], %s::int[]) AS busy (user_id, running) ON busy.user_id = g.user_id
+    WHERE g.model_id = %s AND g.state = %s AND g.follows IS NULL
+), next AS MATERIALIZED (
+    SELECT g.id, w.place FROM inference_generation g JOIN waiting w ON w.id = g.id
+    WHERE g.state = %s AND w.place <= %s
+    ORDER BY w.place, w.created_at
+    LIMIT %s FOR UPDATE OF g SKIP LOCKED
+)
 UPDATE inference_generation g SET state = %s, started_at = %s, heartbeat_at = %s
-FROM inference_cataloguemodel m
-WHERE m.key = g.model_id AND g.id = (
-    SELECT q.id FROM inference_generation q
-    LEFT JOIN unnest(%s::bigint[], %s::int[]) AS busy (user_id, running) ON busy.user_id = q.user_id
-    WHERE q.model_id = %s AND q.state = %s AND q.follows IS NULL AND COALESCE(busy.running, 0) < %s
-    ORDER BY COALESCE(busy.running, 0), q.created_at
-    LIMIT 1 FOR UPDATE OF q SKIP LOCKED)
-RETURNING {generation}, {model}"""
+FROM next, inference_cataloguemodel m
+WHERE g.id = next.id AND m.key = g.model_id
+RETURNING next.place, {generation}, {model}"""
 
 END_GENERATION = """
 UPDATE inference_generation g SET state = %s, text = %s, completion_tokens = LEAST(%s, g.max_completion_tokens),
@@ -79,21 +87,20 @@ def insert_generation(generation: Generation, most_live: int) -> bool:
         return bool(cursor.rowcount)
 
 
-def claim_next(model_key: str, running: Mapping[int, int], most_of_user: int) -> Generation | None:
-    """Move the next fair row of this model from queued to running; None when there is none for this worker.
+def claim_next(model_key: str, running: Mapping[int, int], most_of_user: int, count: int = 1) -> list[Generation]:
+    """Move up to `count` next fair rows of this model from queued to running; none when there are none for this worker.
 
-    `running` counts by user id what this worker is answering; users who have `most_of_user` are passed over. The
-    generation comes with its model.
+    `running` counts by user id what this worker is answering; nobody gets more than `most_of_user` with those. The
+    generations come with their model, in the order in which they are to begin.
     """
     now = timezone.now()
     statement = CLAIM_NEXT.format(generation=sql.columns(Generation, "g"), model=sql.columns(CatalogueModel, "m"))
-    of_claim = [GenerationState.RUNNING, now, now, list(running), list(running.values())]
-    row = sql.fetch_one(statement, [*of_claim, model_key, GenerationState.QUEUED, most_of_user])
-    if row is None:
-        return None
-    generation = sql.instance(Generation, row[: sql.width(Generation)])
-    generation.model = sql.instance(CatalogueModel, row[sql.width(Generation) :])
-    return generation
+    of_waiting = [list(running), list(running.values()), model_key, GenerationState.QUEUED]
+    of_next = [GenerationState.QUEUED, most_of_user, count]
+    rows = sql.fetch_all(statement, [*of_waiting, *of_next, GenerationState.RUNNING, now, now])
+    claimed = [(row[0], _claimed(row[1:])) for row in rows]
+    claimed.sort(key=lambda place_and_row: (place_and_row[0], place_and_row[1].created_at))
+    return [generation for _place, generation in claimed]
 
 
 def end_generation(
@@ -111,6 +118,12 @@ def end_generation(
     statement = END_GENERATION.format(generation=sql.columns(Generation, "g"))
     row = sql.fetch_one(statement, [*values, generation_id, list(states)])
     return None if row is None else sql.instance(Generation, row)
+
+
+def _claimed(row: Sequence[Any]) -> Generation:
+    generation = sql.instance(Generation, row[: sql.width(Generation)])
+    generation.model = sql.instance(CatalogueModel, row[sql.width(Generation) :])
+    return generation
 
 
 @cache

@@ -116,7 +116,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.followers().filter(follows=leader_id).order_by("created_at", "pk")
 
     def unclaimed(self, model_key: str) -> "GenerationQuerySet":
-        """Queued rows of this model that no worker has taken for QUEUE_LOOK_SECONDS, whatever became of their tasks."""
+        """Queued rows of this model that no worker has taken for QUEUE_LOOK_SECONDS: their ticket may be lost."""
         limit = timezone.now() - timedelta(seconds=settings.QUEUE_LOOK_SECONDS)
         return self.claimable().filter(model_id=model_key, enqueued_at__lt=limit)
 

@@ -5,12 +5,11 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
@@ -27,8 +26,9 @@ from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.hot_path import end_generation, insert_generation
-from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState, queue_of
+from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 from inference.prompts import InvalidPrompt, Prompt, completion_room, encode_prompt
+from inference.tickets import send_ticket
 
 logger = logging.getLogger(__name__)
 
@@ -237,11 +237,10 @@ def hand_back_generation(*, generation_id: UUID, state: GenerationState) -> bool
     return True
 
 
-def call_worker(*, model_key: str, times: int = 1) -> None:
+def call_worker(*, model_key: str) -> None:
     """Have a worker look for queued rows of this model. With the broker away, a worker finds them by itself."""
     try:
-        for _time in range(times):
-            _enqueue(model_key)
+        send_ticket(model_key)
     except OperationalError:
         logger.warning("queued answers of %s wait for the broker", model_key)
 
@@ -311,7 +310,7 @@ def fail_generation(
 
 
 def sweep_generations() -> int:
-    """End what nobody works on any more, send again what the queue may have lost; return how many were ended."""
+    """End what nobody works on any more; return how many that were."""
     now = timezone.now()
     limit = now - timedelta(seconds=settings.QUEUE_WAIT_SECONDS)
     # Who waits for an identical answer may wait as long as that one waits and takes.
@@ -326,7 +325,6 @@ def sweep_generations() -> int:
         else:
             error = _("The machine that was answering stopped.")
         ended += _fail_from_relay(generation.pk, error)
-    _resend_lost(now - timedelta(seconds=settings.QUEUE_RESEND_SECONDS))
     return ended
 
 
@@ -355,31 +353,13 @@ def _way_of_paying(answer: Generation | None, requested_tokens: int) -> "partial
 
 
 def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:
-    """Publish the task. With the broker down, free the hold and the key at once and say so."""
+    """Call a worker. With the broker down, free the hold and the key at once and say so."""
     try:
-        _enqueue(model_key, generation_id)
+        send_ticket(model_key)
     except OperationalError as error:
         fail_generation(generation_id=generation_id, error=_("The queue could not be reached."))
         Generation.objects.filter(pk=generation_id).update(idempotency_key=f"unqueued:{generation_id}")
         raise QueueUnavailable(generation_id) from error
-
-
-def _enqueue(model_key: str, generation_id: UUID | None = None) -> None:
-    """One task lets a worker answer one row, which need not be this one: workers take the next fair one."""
-    kwargs = {"model_key": model_key, "generation_id": str(generation_id or "")}
-    current_app.send_task("inference.generate", kwargs=kwargs, queue=queue_of(model_key))
-
-
-def _resend_lost(limit: datetime) -> None:
-    """Publish again what has waited since before `limit`: a worker that died may have taken the task with it."""
-    waiting = Generation.objects.claimable().filter(enqueued_at__lt=limit)
-    for generation in waiting.order_by("created_at")[:500]:
-        try:
-            _enqueue(generation.model_id, generation.pk)
-        except OperationalError:
-            logger.warning("sweep: the broker is away, queued generations wait")
-            return
-        Generation.objects.filter(pk=generation.pk).update(enqueued_at=timezone.now())
 
 
 def _fail_from_relay(generation_id: UUID, error: str) -> bool:

@@ -1,4 +1,4 @@
-"""Celery tasks: one a generation on `generate.<model key>`; the sweeper and what follows an end on `default`."""
+"""Celery tasks: tickets on `generate.<model key>`; the sweeper and what follows an end on `default`."""
 
 from uuid import UUID
 
@@ -6,12 +6,13 @@ from celery import shared_task
 
 from inference import single_flight
 from inference.services import sweep_generations as sweep
+from inference.tickets import TASK
 from inference.worker import current_worker
 
 
-@shared_task(name="inference.generate", ignore_result=True)
-def generate(*, model_key: str, generation_id: str) -> None:  # noqa: ARG001  the id is for who watches the queue
-    """Answer the next fair row of this model. Delivered twice, the second finds none and ends."""
+@shared_task(name=TASK, ignore_result=True)
+def generate(*, model_key: str) -> None:
+    """Answer the rows of this model that wait. Delivered twice, the second finds none and ends."""
     current_worker().serve(model_key)
 
 

@@ -1,9 +1,9 @@
-"""What runs in a GPU worker process: answers written by the pool's threads with the engines of one model manager.
+"""What runs in a GPU worker process: answers written by its threads with the engines of one model manager.
 
-A thread claims the row, takes a lease on the model's engine, waits while the engine puts its text into the relay, and
-settles. A few more threads serve all of them: one tells the database every two seconds that the running answers are
-alive, one listens for Stop, one says in Redis what is loaded, one unloads what is idle and tries again what did not
-load.
+A ticket has it claim the rows that wait, as many as it has places. A thread for each takes a lease on the model's
+engine, waits while the engine puts its text into the relay, and settles. A few more threads serve all of them: one
+tells the database every two seconds that the running answers are alive, one listens for Stop, one says in Redis what is
+loaded, one unloads what is idle, tries again what did not load, and looks for rows without a ticket.
 """
 
 import logging
@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,7 @@ import redis
 from celery import current_app
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -42,11 +43,13 @@ from inference.services import (
     hand_back_generation,
     settle_generation,
 )
+from inference.tickets import open_ticket
 
 logger = logging.getLogger(__name__)
 
 QUEUE_PREFIX = "generate."
-MOST_CALLS = 8  # at a time, for rows that wait without a task: each thread goes on with the next one by itself
+DEFAULT_PLACES = 64  # answers at a time; in a Celery worker it is the size of its pool
+MOST_THREADS = 10_000  # more than there are places: what is claimed is written at once
 PASSED_OVER_TRIES, PASSED_OVER_SECONDS = 10, 0.02  # a change of a queued row takes milliseconds
 RESTARTED = "The service was restarted."
 
@@ -57,12 +60,15 @@ class Worker:
     def __init__(self) -> None:
         loader = CatalogueLoader()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.threads = 1  # of the Celery pool
+        self.places = DEFAULT_PLACES
         self.limits = loader.limits()
         self.models = ModelManager(loader=loader, limits=self.limits, listener=self)
         self._device = loader.device.kind
         self._jobs: dict[UUID, Job] = {}
         self._claiming = threading.Lock()
+        self._left: dict[str, None] = {}  # models with rows that found no place, or whose customers had enough
+        # A place has a thread: there are never more than places. The threads of Celery's pool wait for them.
+        self._threads = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="answer")
         self._early_stops: deque[UUID] = deque(maxlen=1000)  # ids that were stopped before they were jobs here
         self._is_stopping = False
         self._stopping = threading.Lock()
@@ -72,42 +78,69 @@ class Worker:
             threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
 
     def serve(self, model_key: str) -> None:
-        """Answer the next fair row of this model, and go on while there are any and they can be answered here.
+        """Answer the rows of this model that wait, those that there are places for; returns when they are written.
 
-        Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends, and its thread goes on here.
+        Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends.
         """
+        open_ticket(model_key)
         if self._is_stopping:
             call_worker(model_key=model_key)
-        generation = self._claim(model_key) or self._claim_passed_over(model_key)
-        while generation is not None:
-            goes_on = self._answer(generation, self._jobs[generation.pk])
-            generation = self._claim(model_key) if goes_on else None
+        answers: deque[Future[None]] = deque()
+        self._begin(self._claim(model_key) or self._claim_passed_over(model_key), answers)
+        while answers:
+            answers.popleft().result()
 
-    def _claim(self, model_key: str) -> Generation | None:
-        """Take the next row and note it as a job, one thread at a time, so that each sees what the others have."""
+    def _claim(self, model_key: str) -> list[Generation]:
+        """Take rows for the places that are free, one thread at a time, so that each sees what the others have."""
         with self._claiming:
-            if self._is_stopping:
-                return None
-            try:
-                generation = claim_next(model_key, self._running_by_user(model_key), settings.MAX_RUNNING_OF_USER)
-            finally:
-                connection.close()  # back to the pool: the engine may take minutes
-            if generation is not None:
-                job = self._jobs[generation.pk] = Job(generation.pk, model_key, generation.user_id)
-                if generation.pk in self._early_stops:
-                    job.stop()
-            return generation
+            return self._take(model_key)
 
-    def _claim_passed_over(self, model_key: str) -> Generation | None:
-        """Claim the row that a task came for and a claim passed over, since somebody was just changing it."""
+    def _claim_left(self) -> list[Generation]:
+        """As `_claim`, of all models with rows that could not be taken before."""
+        with self._claiming:
+            return [generation for model_key in list(self._left) for generation in self._take(model_key)]
+
+    def _take(self, model_key: str) -> list[Generation]:
+        """Claim rows and note them as jobs, and whether some may be left. One thread at a time."""
+        places = self.places - len(self._jobs)
+        if self._is_stopping:
+            return []
+        most = settings.MAX_RUNNING_OF_USER
+        try:
+            taken = claim_next(model_key, self._running_by_user(model_key), most, places) if places > 0 else []
+        finally:
+            connection.close()  # back to the pool: the engine may take minutes
+        for generation in taken:
+            job = self._jobs[generation.pk] = Job(generation.pk, model_key, generation.user_id)
+            if generation.pk in self._early_stops:
+                job.stop()
+        self._left.pop(model_key, None)
+        if len(taken) >= places or max(self._running_by_user(model_key).values(), default=0) >= most:
+            self._left[model_key] = None
+        return taken
+
+    def _begin(self, generations: list[Generation], answers: "deque[Future[None]]") -> None:
+        """Give each row to a thread, and note it among the answers that a task waits for."""
+        answers.extend(self._threads.submit(self._answer_and_go_on, each, answers) for each in generations)
+
+    def _answer_and_go_on(self, generation: Generation, answers: "deque[Future[None]]") -> None:
+        """Write one answer, then begin what was left for want of a place."""
+        if self._answer(generation, self._jobs[generation.pk]):
+            try:
+                self._begin(self._claim_left(), answers)
+            except DatabaseError as error:
+                logger.warning("what waits is looked for a little later: %s", error)
+
+    def _claim_passed_over(self, model_key: str) -> list[Generation]:
+        """Claim what a ticket came for and a claim passed over, since somebody was just changing it."""
         for _try in range(PASSED_OVER_TRIES):
-            if not self._is_one_claimable(model_key):
-                return None
+            if model_key in self._left or not self._is_one_claimable(model_key):
+                return []
             time.sleep(PASSED_OVER_SECONDS)
-            generation = self._claim(model_key)
-            if generation is not None:
-                return generation
-        return None
+            taken = self._claim(model_key)
+            if taken:
+                return taken
+        return []
 
     def _is_one_claimable(self, model_key: str) -> bool:
         rows = Generation.objects.claimable().filter(model_id=model_key)
@@ -184,11 +217,11 @@ class Worker:
                 self._try_loading(model)
 
     def _look_for_work(self, keys: Sequence[str]) -> None:
-        """Call workers for rows that wait though no task is left for them: it was lost, or came while all were busy."""
+        """Call a worker for rows that wait without a ticket: it was lost, or came to a worker without a place."""
         for key in keys:
             waiting = self._without_the_busy(Generation.objects.unclaimed(key), key)
-            room = min(self.threads - len(self._jobs), MOST_CALLS)
-            call_worker(model_key=key, times=waiting[: max(0, room)].count())
+            if len(self._jobs) < self.places and waiting.exists():
+                call_worker(model_key=key)
 
     def _without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
         """The rows of users who may have another answer in this worker."""
@@ -313,7 +346,10 @@ class Worker:
 
     def _beat_once(self, jobs: dict[UUID, Job]) -> None:
         rows = Generation.objects.filter(pk__in=jobs)
-        rows.filter(state=GenerationState.RUNNING).update(heartbeat_at=timezone.now())
+        with transaction.atomic():
+            # An answer that is just ending has its row locked: who waits for it here makes all others wait.
+            running = rows.filter(state=GenerationState.RUNNING).select_for_update(skip_locked=True)
+            Generation.objects.filter(pk__in=running.values("pk")).update(heartbeat_at=timezone.now())
         for generation_id, state, stop_requested_at in rows.values_list("pk", "state", "stop_requested_at"):
             job = jobs[generation_id]
             if state not in (GenerationState.RUNNING, GenerationState.QUEUED):
@@ -406,7 +442,7 @@ def look_after_models(sender: Any, **_kwargs: object) -> None:
     """Begin to report; and import torch (8 s) while a GPU worker without a model waits for its first question."""
     keys = _served_models()
     if keys:
-        current_worker().threads = sender.controller.concurrency
+        current_worker().places = sender.controller.concurrency
         current_worker().look_after(keys)
         threading.Thread(target=import_engine, daemon=True).start()
 

@@ -102,4 +102,4 @@ def begin(generation: Any) -> bool:
     from inference.hot_path import claim_next
 
     claimed = claim_next(generation.model_id, {}, most_of_user=1000)
-    return claimed is not None and claimed.pk == generation.pk
+    return [row.pk for row in claimed] == [generation.pk]

@@ -1,15 +1,25 @@
-"""The default queue as the tests see it: what was really sent to the broker, run here and now."""
+"""The queues as the tests see them: what was really sent to the broker, forgotten, or run here and now."""
 
 from queue import Empty
 from typing import Any
 
 from celery import current_app
 
+from inference import relay
+from inference.models import CatalogueModel
+from inference.tickets import open_ticket
+
 
 def clear_queue() -> None:
     """Forget what earlier tests sent."""
     with current_app.connection_for_write() as connection:
         connection.SimpleQueue("default").clear()
+
+
+def forget_tickets(model: CatalogueModel) -> None:
+    """As if no worker had been called for what waits for this model."""
+    relay.connection().delete(model.queue)
+    open_ticket(model.key)
 
 
 def take_tasks() -> list[tuple[str, dict[str, Any]]]:

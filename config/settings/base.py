@@ -311,8 +311,7 @@ ANSWER_CACHE_ENTRIES = env.int("ANSWER_CACHE_ENTRIES", default=100_000)  # about
 HEARTBEAT_SECONDS = 2.0
 WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)
-QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then workers with room look for a lost task's row
-QUEUE_RESEND_SECONDS = env.int("QUEUE_RESEND_SECONDS", default=20)
+QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then workers look for rows without a ticket
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
 RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream, at least

@@ -129,10 +129,10 @@ def test_too_many_answers_at_once_are_refused(ai, engine, settings, faults):
 
 
 def test_a_queue_that_is_down_costs_nothing(ai, monkeypatch, faults):
-    def refuse(_generation_id, _queue):
+    def refuse(_model_key):
         raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(services, "_enqueue", refuse)
+    monkeypatch.setattr(services, "send_ticket", refuse)
     with pytest.raises(openai.InternalServerError) as raised:
         ask(ai)
     assert (raised.value.status_code, raised.value.code) == (503, "service_unavailable")

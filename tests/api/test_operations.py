@@ -12,6 +12,7 @@ from inference import answer_cache, relay
 from inference.models import CatalogueModel, Generation
 from monitoring import machine
 from tests.billing.test_ledger import open_hold
+from tests.queue import forget_tickets
 
 
 def queue_generation(user, model):
@@ -57,13 +58,13 @@ def test_models_say_what_waits(login, staff, alice, catalogue, django_assert_num
 
 def test_queues_count_what_lies_in_the_broker(login, staff, catalogue):
     client = login(staff)
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     for _ in range(3):
         current_app.send_task("inference.generate", kwargs={"generation_id": "x"}, queue=catalogue.queue)
     queues = {row["name"]: row["tasks"] for row in client.get("/api/v1/ops/queues").json()["queues"]}
     assert queues[catalogue.queue] == 3
     assert "default" in queues
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
 
 
 def test_the_answer_cache_says_how_often_it_helped(login, staff, settings):

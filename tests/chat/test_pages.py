@@ -156,13 +156,13 @@ def test_a_model_nobody_has_priced_cannot_be_asked(client, alice, send):
 def test_a_queue_that_is_down_costs_nothing_keeps_the_draft_and_leaves_no_message(
     client, alice, conversation, send, monkeypatch, faults
 ):
-    def refuse(_generation_id, _queue):
+    def refuse(_model_key):
         raise OperationalError("Connection refused")
 
     balance = Wallet.objects.get(user=alice).balance_microcredits
     key = uuid4()
     with monkeypatch.context() as broken:
-        broken.setattr(services, "_enqueue", refuse)
+        broken.setattr(services, "send_ticket", refuse)
         for to in (None, conversation, conversation):
             response = send("Are you there?", to=to, key=key if to else None)
             assert response.status_code == 503

@@ -16,6 +16,7 @@ from inference.models import CatalogueModel, Generation, GenerationState
 from inference.services import stop_generation
 from inference.worker import RESTARTED
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
+from tests.queue import forget_tickets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ class WorkerProcess:
 @pytest.fixture
 def start(tmp_path, catalogue):
     """Call it with a name for a worker process; those that still run are killed afterwards."""
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     workers = []
 
     def begin(name, **environment):
@@ -79,7 +80,7 @@ def start(tmp_path, catalogue):
         if worker.process.poll() is None:
             worker.process.kill()
             worker.process.wait(10)
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
 
 
 def wait_for(condition, seconds):

@@ -22,10 +22,8 @@ def test_what_runs_is_free_and_what_waits_is_answered_by_the_next_worker(
     catalogue,
     start,  # noqa: F811
     faults,
-    settings,
     how,
 ):
-    settings.QUEUE_RESEND_SECONDS = 2
     first = start("first", STEP_SECONDS="0.05", SHUTDOWN_GRACE_SECONDS="1").wait_ready()
     running = [ask((alice, charlie)[number % 2], catalogue, max_tokens=2000) for number in range(THREADS)]
     wait_for(lambda: all(tokens_of(generation) > 2 for generation in running), 30)

@@ -4,7 +4,6 @@ from uuid import uuid4
 
 import pytest
 
-from inference import relay
 from inference.answer_cache import CacheUse
 from inference.engine.fake import FakeEngine
 from inference.models import GenerationState
@@ -16,7 +15,7 @@ from inference.services import (
 )
 from inference.worker import Worker
 from tests.inference.engines import give_engine
-from tests.queue import clear_queue
+from tests.queue import clear_queue, forget_tickets
 
 PROMPT, COMPLETION = 20, 40
 CACHED_PROMPT, CACHED_COMPLETION = 2, 4
@@ -46,7 +45,7 @@ def empty_queues(catalogue):
     clear_queue()
     yield
     clear_queue()
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
 
 
 def ask(user, model, text="Tell me a story.", key=None, cache=CacheUse.PRIVATE, inputs_hash="test", **parameters):

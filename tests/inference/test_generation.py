@@ -358,7 +358,7 @@ def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monke
     from config import celery_app
 
     with celery_app.connection("redis://127.0.0.1:1/0") as nowhere:
-        monkeypatch.setattr(services, "_enqueue", lambda model_key, _id: publish_to(nowhere, model_key))
+        monkeypatch.setattr(services, "send_ticket", lambda model_key: publish_to(nowhere, model_key))
         with pytest.raises(services.QueueUnavailable, match="Nothing was charged"):
             ask(alice, catalogue)
     generation = Generation.objects.get()
@@ -370,7 +370,7 @@ def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monke
 def publish_to(connection, model_key):
     from celery import current_app
 
-    kwargs = {"model_key": model_key, "generation_id": ""}
+    kwargs = {"model_key": model_key}
     current_app.send_task("inference.generate", kwargs=kwargs, queue=queue_of(model_key), connection=connection)
 
 
@@ -411,16 +411,3 @@ def test_the_sweeper_ends_what_waited_too_long(alice, catalogue, faults):
     generation.refresh_from_db()
     assert (generation.state, generation.error) == (GenerationState.FAILED, "The queue was too long.")
     assert charge(alice) == (0, 0)
-
-
-def test_the_sweeper_sends_again_what_the_queue_may_have_lost(alice, catalogue):
-    generation = ask(alice, catalogue)
-    queue = catalogue.queue
-    relay.connection().delete(queue)
-    Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(minutes=1))
-    sweep_generations()
-    assert relay.connection().llen(queue) == 1
-    sweep_generations()
-    assert relay.connection().llen(queue) == 1
-    relay.connection().delete(queue)
-    assert generation.state == GenerationState.QUEUED

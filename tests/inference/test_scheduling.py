@@ -3,21 +3,27 @@
 import threading
 import time
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
-from django.db import transaction
+import redis
+from django.db import connection, transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
 
 from inference import relay
 from inference.engine.fake import FakeEngine
 from inference.hot_path import claim_next
-from inference.models import Generation, GenerationState
+from inference.jobs import Job
+from inference.models import CatalogueModel, Generation, GenerationState
 from inference.queueing import QueuePlace, find_place
 from inference.services import TooManyAnswers, stop_generation
+from inference.tickets import open_ticket, send_ticket
 from inference.worker import Worker
-from tests.cast import begin
+from tests.cast import CREDIT, begin, fund
 from tests.inference.engines import give_engine
-from tests.inference.test_generation import ask, charge, wait_for
+from tests.inference.test_generation import ask, charge, in_thread, wait_for
+from tests.queue import forget_tickets
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,12 +81,125 @@ def test_a_row_that_somebody_is_just_changing_is_claimed_a_moment_later(alice, c
 
 def test_the_customer_with_the_fewest_running_answers_is_next_then_who_asked_first(alice, bob, charlie, catalogue):
     rows = {name: ask(user, catalogue) for name, user in (("first", alice), ("second", alice), ("third", charlie))}
-    assert claim_next(catalogue.pk, {alice.pk: 1}, most_of_user=24).pk == rows["third"].pk
-    assert claim_next(catalogue.pk, {alice.pk: 1, charlie.pk: 1}, most_of_user=24).pk == rows["first"].pk
-    assert claim_next(catalogue.pk, {alice.pk: 2, charlie.pk: 1}, most_of_user=2) is None  # she has enough
-    assert claim_next("gemma-3-1b", {}, most_of_user=24) is None
-    assert claim_next(catalogue.pk, {}, most_of_user=24).pk == rows["second"].pk
-    assert claim_next(catalogue.pk, {}, most_of_user=24) is None
+
+    def claim(running, most_of_user=24, model=catalogue.pk):
+        return [row.pk for row in claim_next(model, running, most_of_user)]
+
+    assert claim({alice.pk: 1}) == [rows["third"].pk]
+    assert claim({alice.pk: 1, charlie.pk: 1}) == [rows["first"].pk]
+    assert claim({alice.pk: 2, charlie.pk: 1}, most_of_user=2) == []  # she has enough
+    assert claim({}, model="gemma-3-1b") == []
+    assert claim({}) == [rows["second"].pk]
+    assert claim({}) == []
+
+
+def test_many_claimed_at_once_are_those_that_would_be_claimed_one_after_the_other(alice, bob, charlie, catalogue):
+    fund(bob, 100 * CREDIT)
+    asked = [ask(user, catalogue) for user in (alice, alice, alice, alice, bob, charlie, bob)]
+    a1, a2, a3, _a4, b1, c1, b2 = [row.pk for row in asked]
+    claimed = claim_next(catalogue.pk, {bob.pk: 1}, 3, count=5)
+    assert [row.pk for row in claimed] == [a1, c1, a2, b1, a3]  # Bob has one already; nobody may have four
+    assert {row.model.pk for row in claimed} == {catalogue.pk}
+    assert [row.pk for row in claim_next(catalogue.pk, {alice.pk: 3, bob.pk: 2, charlie.pk: 1}, 3, count=5)] == [b2]
+
+
+def test_there_are_never_more_answers_than_places_and_each_end_makes_room_for_the_next(
+    alice, charlie, catalogue, worker, monkeypatch, faults
+):
+    claims = []
+
+    def claim(model_key, running, most_of_user, count):
+        claims.append((sum(running.values()), count))
+        return claim_next(model_key, running, most_of_user, count)
+
+    monkeypatch.setattr("inference.worker.claim_next", claim)
+    worker.places = 2
+    give_engine(worker, FakeEngine(length=3, step_seconds=0.02))
+    for user in (alice, alice, charlie, charlie, alice):
+        ask(user, catalogue)
+    worker.serve(catalogue.pk)
+    assert not Generation.objects.live().exists()
+    assert claims[0] == (0, 2)
+    assert all(running + count == 2 for running, count in claims)
+    assert len(claims) <= 6  # the last ones find that nothing is left, and nobody looks again
+    claims.clear()
+    ask(charlie, catalogue)
+    worker.serve(catalogue.pk)
+    assert claims == [(0, 2)]  # there was more room than rows: its end looks for nothing
+    assert faults() == []
+
+
+def test_rows_that_find_no_place_are_begun_when_an_answer_of_another_model_ends(
+    alice, catalogue, worker, settings, demo_folder, tmp_path, faults
+):
+    for key in (catalogue.pk, "gemma-3-1b"):  # both need a tokenizer
+        (tmp_path / key).symlink_to(demo_folder)
+    settings.MODEL_DIR = tmp_path
+    other = CatalogueModel.objects.get(pk="gemma-3-1b")
+    CatalogueModel.objects.filter(pk=other.pk).update(unavailable_reason="")
+    other.refresh_from_db()
+    worker.places = 1
+    give_engine(worker, FakeEngine(step_seconds=0.01))
+    give_engine(worker, FakeEngine(length=3), key=other.pk)
+    long = ask(alice, catalogue, max_tokens=2000)
+    serving = in_thread(worker.serve, catalogue.pk)
+    wait_for(lambda: worker._jobs)
+    waiting = ask(alice, other)
+    worker.serve(other.pk)  # returns: there is no place
+    assert Generation.objects.get(pk=waiting.pk).state == GenerationState.QUEUED
+    stop_generation(generation=long)
+    serving.join(10)
+    assert Generation.objects.get(pk=waiting.pk).state == GenerationState.COMPLETED
+    assert faults() == []
+
+
+def test_one_unopened_ticket_is_enough_for_all_rows_that_wait(alice, charlie, catalogue):
+    queue = relay.connection()
+    forget_tickets(catalogue)
+    for user in (alice, charlie, alice):
+        ask(user, catalogue)
+    assert queue.llen(catalogue.queue) == 1
+    open_ticket(catalogue.pk)
+    ask(charlie, catalogue)
+    assert queue.llen(catalogue.queue) == 2
+    assert 0 < queue.ttl(f"ticket:{catalogue.pk}") <= 2  # a ticket that is lost does not stand in the way for long
+    queue.delete(catalogue.queue)
+
+
+def test_a_ticket_that_could_not_be_sent_stands_in_nobody_s_way(catalogue, monkeypatch):
+    forget_tickets(catalogue)
+    with monkeypatch.context() as broken:
+        broken.setattr("celery.app.base.Celery.send_task", Mock(side_effect=BrokerError("away")))
+        with pytest.raises(BrokerError):
+            send_ticket(catalogue.pk)
+    send_ticket(catalogue.pk)
+    assert relay.connection().llen(catalogue.queue) == 1
+    nowhere = redis.Redis(port=1, socket_connect_timeout=1)
+    monkeypatch.setattr(relay, "connection", lambda: nowhere)
+    open_ticket(catalogue.pk)  # a worker looks all the same
+    with pytest.raises(BrokerError):
+        send_ticket(catalogue.pk)
+
+
+def test_a_heartbeat_does_not_wait_for_an_answer_that_is_just_ending(alice, charlie, catalogue, worker):
+    ending, other = ask(alice, catalogue), ask(charlie, catalogue)
+    assert len(claim_next(catalogue.pk, {}, 24, count=2)) == 2
+    Generation.objects.update(heartbeat_at=None)
+    jobs = {row.pk: Job(row.pk, catalogue.pk, row.user_id) for row in (ending, other)}
+
+    def beat():
+        worker._beat_once(jobs)
+        connection.close()
+
+    with transaction.atomic():
+        Generation.objects.select_for_update().get(pk=ending.pk)
+        beating = in_thread(beat)
+        beating.join(10)
+        assert not beating.is_alive()
+        assert Generation.objects.get(pk=other.pk).heartbeat_at
+        assert not Generation.objects.get(pk=ending.pk).heartbeat_at
+    worker._beat_once(jobs)
+    assert Generation.objects.get(pk=ending.pk).heartbeat_at
 
 
 def test_a_thread_goes_on_with_what_waited_while_its_customer_had_enough(alice, catalogue, worker, settings, faults):
@@ -93,6 +212,7 @@ def test_a_thread_goes_on_with_what_waited_while_its_customer_had_enough(alice, 
 
 
 def test_what_cannot_be_answered_here_is_left_to_other_workers(alice, catalogue, worker):
+    worker.places = 1
     give_engine(worker, FakeEngine(fails_at=1))
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     worker.serve(catalogue.pk)
@@ -112,25 +232,25 @@ def test_a_stop_that_comes_before_the_row_is_a_job_stops_it_all_the_same(alice, 
 
 
 def test_a_row_whose_task_was_lost_is_found_by_a_worker_with_room(alice, charlie, catalogue, worker, settings):
-    worker.threads = 4
+    worker.places = 4
     lost, crowded = ask(alice, catalogue), ask(charlie, catalogue)
     queue = relay.connection()
-    queue.delete(catalogue.queue)
+    forget_tickets(catalogue)
     worker._look_for_work([catalogue.pk])
     assert queue.llen(catalogue.queue) == 0  # they may only just have been sent
     Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(seconds=10))
-    settings.MAX_RUNNING_OF_USER = 0  # everybody has enough
-    worker._running_by_user = lambda _key: {charlie.pk: 1}
+    open_ticket(catalogue.pk)
+    worker.places = 0
     worker._look_for_work([catalogue.pk])
+    worker.places = 4
+    settings.MAX_RUNNING_OF_USER = 1
+    worker._running_by_user = lambda _key: {alice.pk: 1, charlie.pk: 1}  # both have enough
+    worker._look_for_work([catalogue.pk, "gemma-3-1b"])
+    assert queue.llen(catalogue.queue) == 0
+    worker._running_by_user = lambda _key: {alice.pk: 1}
+    worker._look_for_work([catalogue.pk, "gemma-3-1b"])
     assert queue.llen(catalogue.queue) == 1
     queue.delete(catalogue.queue)
-    worker._running_by_user = lambda _key: {}
-    settings.MAX_RUNNING_OF_USER = 24
-    worker._look_for_work([catalogue.pk, "gemma-3-1b"])
-    assert queue.llen(catalogue.queue) == 2
-    queue.delete(catalogue.queue)
-    worker._look_for_work(["gemma-3-1b"])
-    assert queue.llen(catalogue.queue) == 0
     assert {lost.state, crowded.state} == {"queued"}
 
 

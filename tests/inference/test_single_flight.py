@@ -32,7 +32,7 @@ from tests.inference.caching import (  # noqa: F401  fixtures among them
     read,
 )
 from tests.inference.test_generation import charge, in_thread, wait_for
-from tests.queue import clear_queue, run_tasks
+from tests.queue import clear_queue, forget_tickets, run_tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,7 +108,7 @@ def test_when_the_leader_is_stopped_the_next_one_leads(alice, catalogue, worker,
 
 def test_when_the_leader_is_cancelled_in_the_queue_the_next_one_is_queued(alice, catalogue, worker, engine, faults):
     first, second = ask(alice, catalogue), ask(alice, catalogue)
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     stop_generation(generation=first)
     run_tasks()
     assert relay.connection().llen(catalogue.queue) == 1
@@ -170,14 +170,16 @@ def test_when_the_leaders_worker_dies_the_sweeper_lets_the_next_one_lead(alice, 
     assert faults() == []
 
 
-def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_sweeper(alice, catalogue, monkeypatch):
+def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_workers(
+    alice, catalogue, worker, monkeypatch
+):
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     stop_generation(generation=first)
     monkeypatch.setattr(single_flight, "hand_back_generation", lambda **_: None)
     run_tasks()
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(minutes=1))
-    sweep_generations()
+    worker._look_for_work([catalogue.pk])
     assert relay.connection().llen(catalogue.queue) == 1
     assert read(second).follows is None
 
@@ -185,7 +187,7 @@ def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_swee
 def test_a_follower_is_neither_sent_to_a_worker_nor_overdue_while_its_leader_runs(alice, catalogue, settings):
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
     begin(leader)
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     earlier = timezone.now() - timezone.timedelta(seconds=settings.QUEUE_WAIT_SECONDS + 1)
     Generation.objects.filter(pk=follower.pk).update(created_at=earlier, enqueued_at=earlier)
     assert sweep_generations() == single_flight.sweep_followers() == 0

@@ -21,6 +21,7 @@ from inference.worker import Worker
 from tests.cast import at_once, begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
+from tests.queue import forget_tickets
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REAL_ENGINE = "inference.engine.batching.BatchingEngine"
@@ -138,6 +139,7 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
     manager_status.write_worker(there.status())
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     here = work(MODEL_DIR=tmp_path)
+    here.places = 1
     here.serve(first.model_id)
     first.refresh_from_db()
     second.refresh_from_db()
@@ -340,7 +342,7 @@ def test_loading_and_unloading_again_and_again_does_not_grow_the_process(quick_m
 
 def test_handing_back_queues_it_again_and_only_for_who_claimed_it(alice, catalogue, faults):
     generation = ask(alice, catalogue)
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     take = {"generation_id": generation.pk, "state": GenerationState.RUNNING}
     assert not hand_back_generation(**take)  # nobody has claimed it
     assert begin(generation)
@@ -352,5 +354,5 @@ def test_handing_back_queues_it_again_and_only_for_who_claimed_it(alice, catalog
     assert (generation.state, generation.started_at, generation.hold.state) == ("queued", None, "active")
     Generation.objects.filter(pk=generation.pk).update(state=GenerationState.RUNNING, stop_requested_at=timezone.now())
     assert not hand_back_generation(**take)  # Stop was first
-    relay.connection().delete(catalogue.queue)
+    forget_tickets(catalogue)
     assert faults() == []
