@@ -364,6 +364,7 @@ def _replay_script(users: list[int]) -> str:
     reference, later = "'bench:' || :number::text", "now() + interval '1 hour'"
     model, prices = f"'{MODEL}'", (prompt_price, completion_price)
     wallet = ":w_id::bigint"
+    grant = f"(SELECT MAX(id) FROM billing_grant WHERE wallet_id = {wallet})"  # each wallet here has one
     hold = ("gen_random_uuid()", wallet, reference, "'active'", model, *prices, "false", str(PROMPT), str(MOST), worst)
     unusual = (reference, wallet, wallet, "now()")
     usage = (
@@ -388,8 +389,7 @@ def _replay_script(users: list[int]) -> str:
         fill(hot_path.LOCK_HOLD, ":h_id::uuid") + " \\gset l_",
         fill(hot_path.SETTLE_HOLD, "'settled'", str(PRODUCED), charge, "now()", ":h_id::uuid", "'active'") + ";",
         fill(hot_path.INSERT_ENTRY, *usage, "now()") + " \\gset e_",
-        fill(hot_path.SPENDABLE_GRANTS, wallet) + " \\gset g_",
-        fill(hot_path.INSERT_USE, ":g_id", ":e_id", f"-({charge})") + ";",
+        fill(hot_path.INSERT_USE, grant, ":e_id", f"-({charge})") + ";",
         "COMMIT;",
     ]
     return "\n".join(lines) + "\n"

@@ -49,10 +49,12 @@ def move(
     expires_at: datetime | None = None,
     from_grant: Grant | None = None,
     is_first: bool = False,
+    spendable: list[hot_path.Part] | None = None,
 ) -> LedgerEntry:
     """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote.
 
-    With `is_first` the caller knows that the key is new, and no one looks.
+    With `is_first` the caller knows that the key is new, and no one looks. `spendable` are the grants that the caller
+    has read under the lock, in the order in which they are spent.
     """
     repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
     if repeat is not None:
@@ -84,14 +86,14 @@ def move(
             expires_at=expires_at,
         )
     else:
-        _use_grants(entry, _parts_of(entry, from_grant, topup))
+        _use_grants(entry, _parts_of(entry, from_grant, topup) if spendable is None else spendable)
     if amount_microcredits > 0:
         pay_debts(wallet)
         arm(wallet)
     return entry
 
 
-def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[tuple[int, int]]:
+def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[hot_path.Part]:
     """The grants that an entry may use, in order, each with the most it may take or get back."""
     if entry.kind == EntryKind.REFUND:
         return _charged_parts(entry)
@@ -105,7 +107,7 @@ def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None)
     return list(in_order.order_by(is_own, *in_order.query.order_by).values_list("pk", "remaining_microcredits"))
 
 
-def _use_grants(entry: LedgerEntry, parts: list[tuple[int, int]]) -> None:
+def _use_grants(entry: LedgerEntry, parts: list[hot_path.Part]) -> None:
     """Divide the entry among grants, in order, each up to its part."""
     sign = 1 if entry.amount_microcredits > 0 else -1
     left, uses = abs(entry.amount_microcredits), []
@@ -120,7 +122,7 @@ def _use_grants(entry: LedgerEntry, parts: list[tuple[int, int]]) -> None:
     hot_path.insert_uses(entry.pk, uses)
 
 
-def _charged_parts(refund_entry: LedgerEntry) -> list[tuple[int, int]]:
+def _charged_parts(refund_entry: LedgerEntry) -> list[hot_path.Part]:
     """What each grant paid for the refunded charge and has not got back, the last used first."""
     uses = GrantUse.objects.filter(entry__hold=refund_entry.hold_id)
     paid = uses.values("grant").annotate(

@@ -1,4 +1,4 @@
-"""The statements that every paid answer runs, written out in SQL: two for a hold, five for its settlement.
+"""The statements that every paid answer runs, written out in SQL: two for a hold, four for its settlement.
 
 Composing one of these costs the ORM several times what PostgreSQL needs to run it (docs/adr/0010), and every answer
 waits for it. All else in billing goes through the ORM. Each function is one statement of the caller's transaction;
@@ -15,6 +15,7 @@ from billing.models import Hold, HoldState, LedgerEntry, Wallet
 from billing.prices import PriceTag
 
 _Value = str | int | datetime | UUID | None
+Part = tuple[int, int]  # the id of a grant, and microcredits of it
 
 LOCK_WALLET = """
 SELECT w.id, w.user_id, w.balance_microcredits, w.held_microcredits, w.monthly_cap_microcredits,
@@ -67,22 +68,28 @@ _HOLD_FIELDS = (
     "expires_at",
 )
 
-SETTLE_HOLD = """
+_SPENDABLE = """
+FROM billing_grant g JOIN billing_ledgerentry e ON e.id = g.entry_id
+WHERE g.wallet_id = {wallet} AND g.remaining_microcredits > 0
+ORDER BY g.expires_at ASC NULLS LAST, e.kind = 'top_up', g.id"""
+
+SPENDABLE_GRANTS = "SELECT g.id, g.remaining_microcredits" + _SPENDABLE.format(wallet="%s")
+
+SETTLE_HOLD = (
+    """
 UPDATE billing_hold SET state = %s, completion_tokens = %s, charged_microcredits = %s, closed_at = %s
 WHERE id = %s AND state = %s
 RETURNING (SELECT COALESCE(SUM(d.remaining_microcredits), 0)::bigint FROM billing_debt d
-           WHERE d.wallet_id = billing_hold.wallet_id AND d.remaining_microcredits > 0)"""
+           WHERE d.wallet_id = billing_hold.wallet_id AND d.remaining_microcredits > 0),
+    ARRAY(SELECT ARRAY[g.id, g.remaining_microcredits]"""  # noqa: S608  all of it is ours
+    + _SPENDABLE.format(wallet="billing_hold.wallet_id")
+    + ")"
+)
 
 INSERT_ENTRY = """
 INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits, idempotency_key,
     inputs_hash, hold_id, reason, created_by_id, created_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"""
-
-SPENDABLE_GRANTS = """
-SELECT g.id, g.remaining_microcredits
-FROM billing_grant g JOIN billing_ledgerentry e ON e.id = g.entry_id
-WHERE g.wallet_id = %s AND g.remaining_microcredits > 0
-ORDER BY g.expires_at ASC NULLS LAST, e.kind = 'top_up', g.id"""
 
 # One row; `insert_uses` appends the others.
 INSERT_USE = "INSERT INTO billing_grantuse (grant_id, entry_id, amount_microcredits) VALUES (%s, %s, %s)"
@@ -146,16 +153,17 @@ def lock_wallet_and_read_hold(hold_id: UUID) -> Hold:
     return Hold(**dict(zip(_HOLD_FIELDS, of_hold, strict=True)), wallet=wallet)
 
 
-def settle_hold(hold: Hold) -> int | None:
-    """Close an active hold with its charge, and return what its wallet owes, in microcredits.
+def settle_hold(hold: Hold) -> tuple[int, list[Part]] | None:
+    """Close an active hold with its charge; what its wallet owes, in microcredits, and `spendable_grants` of it.
 
     Returns None, and changes nothing, when the hold is not active any more.
     """
     values: list[_Value] = [HoldState.SETTLED, hold.completion_tokens, hold.charged_microcredits, hold.closed_at]
-    with connection.cursor() as cursor:
-        cursor.execute(SETTLE_HOLD, [*values, hold.pk, HoldState.ACTIVE])
-        row = cursor.fetchone()
-    return None if row is None else row[0]
+    row = sql.fetch_one(SETTLE_HOLD, [*values, hold.pk, HoldState.ACTIVE])
+    if row is None:
+        return None
+    owed, grants = row
+    return owed, [(grant_id, left) for grant_id, left in grants]
 
 
 def insert_entry(entry: LedgerEntry) -> None:
@@ -177,12 +185,12 @@ def insert_entry(entry: LedgerEntry) -> None:
         entry.pk = cursor.fetchone()[0]
 
 
-def spendable_grants(wallet_id: int) -> list[tuple[int, int]]:
+def spendable_grants(wallet_id: int) -> list[Part]:
     """The wallet's unspent grants as (id, microcredits left), in the order of `GrantQuerySet.in_spending_order`."""
     return [(grant_id, left) for grant_id, left in sql.fetch_all(SPENDABLE_GRANTS, [wallet_id])]
 
 
-def insert_uses(entry_id: int, parts: list[tuple[int, int]]) -> None:
+def insert_uses(entry_id: int, parts: list[Part]) -> None:
     """Note which grants stand behind an entry, as (id, signed microcredits)."""
     values = [value for grant_id, amount in parts for value in (grant_id, entry_id, amount)]
     with connection.cursor() as cursor:

@@ -194,8 +194,7 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
     )
 
 
-@transaction.atomic
-def hold(
+def hold_within(
     *,
     user: User,
     model_key: str,
@@ -206,6 +205,8 @@ def hold(
     is_from_cache: bool = False,
 ) -> Hold:
     """Set the worst case of an answer aside at the current prices, once for each reference.
+
+    Within the caller's transaction, which must not go on after an error; `hold` has one of its own.
 
     When the wallet affords the prompt but not all of `max_completion_tokens`, the hold covers the tokens it does
     afford: read `max_completion_tokens` of the result. So it does under a monthly cap, the customer's or that of the
@@ -253,12 +254,15 @@ def hold(
     return draft
 
 
-@transaction.atomic
-def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
+hold = transaction.atomic(hold_within)
+
+
+def settle_within(*, hold_id: UUID, completion_tokens: int) -> Hold:
     """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold.
 
     Settling again with the same count changes nothing. Raises ValueError for a count outside the hold and
-    HoldClosed when the hold was closed in any other way.
+    HoldClosed when the hold was closed in any other way. Within the caller's transaction, which must not go on after an
+    error; `settle` has one of its own.
     """
     open_hold = hot_path.lock_wallet_and_read_hold(hold_id)
     if not 0 <= completion_tokens <= open_hold.max_completion_tokens:
@@ -267,9 +271,10 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
     open_hold.completion_tokens = completion_tokens
     open_hold.charged_microcredits = open_hold.prompt_cost_microcredits + open_hold.completion_cost_microcredits
     open_hold.closed_at = timezone.now()
-    owed = hot_path.settle_hold(open_hold)
-    if owed is None:
+    closed = hot_path.settle_hold(open_hold)
+    if closed is None:
         return _settled_before(hold_id, completion_tokens)
+    owed_microcredits, spendable = closed
     open_hold.wallet.held_microcredits -= open_hold.amount_microcredits  # as the database just did
     move(
         open_hold.wallet,
@@ -279,11 +284,15 @@ def settle(*, hold_id: UUID, completion_tokens: int) -> Hold:
         reason=open_hold.reference,
         hold=open_hold,
         is_first=True,  # a hold is closed once
+        spendable=spendable,
     )
-    if owed:
+    if owed_microcredits:
         pay_debts(open_hold.wallet)
     call_if_low(open_hold.wallet)
     return open_hold
+
+
+settle = transaction.atomic(settle_within)
 
 
 @transaction.atomic
@@ -300,7 +309,7 @@ def charge_from_cache(
 
     Returns the settled hold. Raises as `hold` does, InsufficientCredits (or a cap) when all of it cannot be paid.
     """
-    exact = hold(
+    exact = hold_within(
         user=user,
         model_key=model_key,
         prompt_tokens=prompt_tokens,
@@ -309,7 +318,7 @@ def charge_from_cache(
         api_key=api_key,
         is_from_cache=True,
     )
-    return settle(hold_id=exact.pk, completion_tokens=completion_tokens)
+    return settle_within(hold_id=exact.pk, completion_tokens=completion_tokens)
 
 
 @transaction.atomic

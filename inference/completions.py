@@ -19,10 +19,8 @@ from uuid import UUID, uuid4
 from django.utils import timezone
 
 from accounts.models import User
-from billing.charges import Charge, read_charge
 from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
-from inference.hot_path import read_generation
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import Prompt
 from inference.services import (
@@ -94,12 +92,6 @@ def give_up(*, generation_id: UUID, attempt: int | None) -> None:
     if attempt is not None and not left.filter(client_attempt=attempt).update(client_attempt=None):
         return
     stop_generation(generation=left.get())
-
-
-def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
-    """The generation as it stands, and what it has cost."""
-    generation = read_generation(generation_id)
-    return generation, read_charge(hold_id=generation.hold_id)
 
 
 def _free_unpaid(user: User, key: str) -> None:

@@ -23,7 +23,7 @@ WAIT_SECONDS = 2.0  # how often a silent answer is looked up in the database
 T = TypeVar("T")
 
 # Our own threads: those of asgiref end with the request, and what follows a client that left must still run.
-_threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="api")
+_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="api")
 _afterwards: set[asyncio.Task[Any]] = set()
 
 

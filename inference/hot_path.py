@@ -14,11 +14,13 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import sql
+from billing.charges import Charge, charge_of
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 
 OFFERED_MODEL = "SELECT {model} FROM inference_cataloguemodel m WHERE m.key = %s AND m.is_active"
 
-READ_GENERATION = "SELECT {generation} FROM inference_generation g WHERE g.id = %s"
+READ_ANSWER = """
+SELECT {generation}, charge.* FROM inference_generation g CROSS JOIN LATERAL ({charge}) charge WHERE g.id = %s"""
 
 # Nothing is inserted when this key has made a generation before, or this user has `most` of them queued or running.
 INSERT_GENERATION = """
@@ -59,12 +61,14 @@ def read_offered_model(key: str) -> CatalogueModel | None:
     return None if row is None else sql.instance(CatalogueModel, row)
 
 
-def read_generation(generation_id: UUID) -> Generation:
-    """The row as it stands. Raises Generation.DoesNotExist."""
-    row = sql.fetch_one(READ_GENERATION.format(generation=sql.columns(Generation, "g")), [generation_id])
+def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
+    """The row as it stands, and what it has cost. Raises Generation.DoesNotExist."""
+    statement = READ_ANSWER.format(generation=sql.columns(Generation, "g"), charge=charge_of("g.hold_id"))
+    row = sql.fetch_one(statement, [generation_id])
     if row is None:
         raise Generation.DoesNotExist(f"there is no generation {generation_id}")
-    return sql.instance(Generation, row)
+    width = sql.width(Generation)
+    return sql.instance(Generation, row[:width]), Charge(*row[width:])
 
 
 def insert_generation(generation: Generation, most_live: int) -> bool:

@@ -17,8 +17,9 @@ from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
 from billing.charges import Charge
 from inference.api_access import admit
-from inference.completions import Question, begin_answer, give_up, hand_over, read_answer
+from inference.completions import Question, begin_answer, give_up, hand_over
 from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
+from inference.hot_path import read_answer
 from inference.models import Generation
 from inference.openai_errors import demand_answer, from_service
 from inference.openai_format import DONE, Shape, event

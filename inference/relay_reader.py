@@ -8,18 +8,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
-from uuid import UUID
+from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
 from django.conf import settings
 
+from inference import relay
 from inference.relay import Chunk, read_chunk, stream_key
 
 logger = logging.getLogger(__name__)
 
-BLOCK_MILLISECONDS = 25  # how long Redis keeps a read that finds nothing; so late a new watcher joins at most
+BLOCK_MILLISECONDS = 1000  # how long Redis keeps a read that finds nothing
+RING_AFTER_SECONDS = 0.005  # so long a new watcher waits for the read that is under way to end by itself
+BELL_LIFETIME_SECONDS = 60
 ANSWER_SECONDS = 5.0  # then Redis is away
 ENTRIES_A_READ = 500  # of one stream
 AWAY_SECONDS = 1.0  # between two tries while Redis is away
@@ -82,12 +85,21 @@ class _Reader:
     def __init__(self) -> None:
         self._followers: dict[str, set[_Follower]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._bell = f"relay-bell:{uuid4()}"  # a stream that is read with the others, to end a read early
+        self._rung = relay.BEGINNING
+        self._ringing: asyncio.Task[None] | None = None
+        self._client: redis.asyncio.Redis | None = None  # while a read is under way
+        self._has_new = False  # followers that are not read for yet
 
     def add(self, follower: _Follower) -> None:
-        """Read for this one too, from the next round trip on."""
+        """Read for this one too, from the next round trip on, which comes soon."""
         self._followers.setdefault(follower.key, set()).add(follower)
+        self._has_new = True
+        loop = asyncio.get_running_loop()
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._read_for_ever())
+            self._task = loop.create_task(self._read_for_ever())
+        elif self._ringing is None or self._ringing.done():
+            self._ringing = loop.create_task(self._ring())
 
     def remove(self, follower: _Follower) -> None:
         """Read no more for this one."""
@@ -95,6 +107,17 @@ class _Reader:
         followers.discard(follower)
         if not followers:
             del self._followers[follower.key]
+
+    async def _ring(self) -> None:
+        """End the read that is under way for the sake of who has come. Should that fail, it ends by itself."""
+        await asyncio.sleep(RING_AFTER_SECONDS)
+        if self._client is None or not self._has_new:
+            return
+        with contextlib.suppress(redis.RedisError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS), self._client.pipeline(transaction=False) as pipeline:
+                pipeline.xadd(self._bell, {"rung": 1}, maxlen=1, approximate=False)
+                pipeline.expire(self._bell, BELL_LIFETIME_SECONDS)
+                await pipeline.execute()
 
     async def _read_for_ever(self) -> None:
         while self._followers:  # who comes while the connection is closed is read for with the next one
@@ -119,9 +142,17 @@ class _Reader:
         # Who comes during the read begins with the next one: this one may not reach back to where they are.
         asked = {key: list(followers) for key, followers in self._followers.items()}
         streams = {key: _id_of(min(each.after for each in followers)) for key, followers in asked.items()}
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await client.xread(streams, count=ENTRIES_A_READ, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        streams[self._bell] = self._rung
+        self._client, self._has_new = client, False
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await client.xread(streams, count=ENTRIES_A_READ, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        finally:
+            self._client = None
         for key, entries in answer:
+            if key == self._bell:
+                self._rung = entries[-1][0]
+                continue
             for entry_id, fields in entries:
                 chunk = read_chunk(entry_id, fields)
                 for follower in asked[key]:

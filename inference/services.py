@@ -259,7 +259,7 @@ def settle_generation(
         finish_reason=finish_reason,
     )
     if generation is not None:
-        ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)
+        ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)
         _tell(generation)
     return generation
 
@@ -349,7 +349,7 @@ def _way_of_paying(answer: Generation | None, requested_tokens: int) -> "partial
     """Charge what the cache has, exactly; hold the worst case of everything else. Both give a hold."""
     if answer is not None:
         return partial(ledger.charge_from_cache, completion_tokens=answer.completion_tokens)
-    return partial(ledger.hold, max_completion_tokens=requested_tokens)
+    return partial(ledger.hold_within, max_completion_tokens=requested_tokens)
 
 
 def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:

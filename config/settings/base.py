@@ -84,9 +84,8 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         **env.db_url("DATABASE_URL"),
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "config.postgresql",  # after a restart of PostgreSQL its pool gives no dead connection out
         "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,  # after a restart of PostgreSQL the pool gives no dead connection out
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10},
             "server_side_binding": True,  # with the values beside it, a statement keeps its plan (docs/adr/0022)

@@ -250,8 +250,8 @@ def test_the_hot_path_spends_in_the_order_that_pages_show(alice):
     assert hot_path.spendable_grants(alice.wallet.pk) == expected
 
 
-def test_a_hold_and_its_settlement_are_seven_statements(alice, django_assert_num_queries):
+def test_a_hold_and_its_settlement_are_six_statements(alice, django_assert_num_queries):
     with django_assert_num_queries(2 + 2):  # and the savepoint of the transaction that a test runs in
         hold = open_hold(alice, 10, 100)
-    with django_assert_num_queries(5 + 2):
+    with django_assert_num_queries(4 + 2):
         ledger.settle(hold_id=hold.pk, completion_tokens=50)

@@ -107,6 +107,14 @@ API = [
         "stands_in_nobody",
     ),
     Guard(
+        "a dead connection given out",
+        "config/postgresql/base.py",
+        "while not is_alive(connection):",
+        "while False:",
+        "tests/config/test_pool.py",
+        "ended_is_replaced or ended_are_replaced",
+    ),
+    Guard(
         "a heartbeat that waits",
         "inference/worker.py",
         "select_for_update(skip_locked=True)",
@@ -125,8 +133,8 @@ API = [
     Guard(
         "stop that overtakes the claim",
         "inference/worker.py",
-        "                if generation.pk in self._early_stops:",
-        "                if False:",
+        "            if generation.pk in self._early_stops:",
+        "            if False:",
         SCHEDULING,
         "a_stop_that_comes_before",
     ),

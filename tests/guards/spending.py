@@ -97,7 +97,7 @@ SPENDING = [
     Guard(
         "abort billed zero",
         "inference/services.py",
-        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
         "    ledger.release(hold_id=generation.hold_id)",
         ANSWERS,
         "stop_costs_the_prompt_and_the_tokens_produced",
@@ -105,8 +105,8 @@ SPENDING = [
     Guard(
         "abort billed in full",
         "inference/services.py",
-        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
-        "    ledger.settle(hold_id=generation.hold_id, completion_tokens=generation.max_completion_tokens)",
+        "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
+        "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=generation.max_completion_tokens)",
         ANSWERS,
         "stop_costs_the_prompt_and_the_tokens_produced",
     ),

@@ -5,6 +5,8 @@ import time
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from billing import ledger
@@ -13,7 +15,13 @@ from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
 from inference.models import CatalogueModel, Generation, GenerationState, queue_of
 from inference.prompts import InvalidPrompt, Turn
-from inference.services import Parameters, request_generation, stop_generation, sweep_generations
+from inference.services import (
+    Parameters,
+    request_generation,
+    settle_generation,
+    stop_generation,
+    sweep_generations,
+)
 from inference.worker import Worker
 from tests.cast import CREDIT, at_once, begin, fund
 from tests.inference.engines import give_engine
@@ -352,6 +360,19 @@ def test_an_unavailable_model_says_why_and_costs_nothing(alice, catalogue):
 def test_parameters_out_of_range_are_refused(values):
     with pytest.raises(InvalidPrompt):
         Parameters(**values)
+
+
+def test_what_an_answer_asks_of_the_database(alice, catalogue, worker, engine):
+    engine.length = 7
+    with CaptureQueriesContext(connection) as asked:
+        generation = ask(alice, catalogue)
+    assert begin(generation)
+    with CaptureQueriesContext(connection) as ended:
+        settle_generation(generation_id=generation.pk, text="Hello", completion_tokens=7, finish_reason="stop")
+    first_words = [[query["sql"].split()[0] for query in each] for each in (asked, ended)]
+    assert first_words[0] == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
+    # The row, the wallet, the hold, the entry, its part of a grant, and the message of a chat.
+    assert first_words[1] == ["BEGIN", "UPDATE", "SELECT", "UPDATE", "INSERT", "INSERT", "UPDATE", "COMMIT"]
 
 
 def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monkeypatch, faults):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from inference import relay
+from inference import relay, relay_reader
 from inference.relay import BEGINNING, RelayWriter, read_text
 from inference.relay_reader import follow
 from tests.inference.test_generation import wait_for
@@ -150,6 +150,23 @@ async def first_chunks(generation_id, count):
             if len(chunks) >= count:
                 break
     return chunks
+
+
+async def test_who_joins_while_the_others_are_silent_is_read_for_now(monkeypatch):
+    monkeypatch.setattr(relay_reader, "BLOCK_MILLISECONDS", 0)  # a read that nobody ends never ends
+    silent, ended = uuid4(), uuid4()
+    for generation_id in (silent, ended):
+        RelayWriter(generation_id).write("Hello", 1)
+    RelayWriter(ended).end("completed")
+    async with aclosing(follow(silent, BEGINNING, 5)) as batches:
+        assert [chunk.text for chunk in await anext(batches)] == ["Hello"]
+        for _again in range(3):
+            await asyncio.sleep(0.1)  # the next read is under way
+            async with asyncio.timeout(3):
+                assert (await read_to_end(ended))[-1].state == "completed"
+    bells = list(relay.connection().scan_iter("relay-bell:*"))
+    assert bells
+    assert all(0 < relay.connection().ttl(key) <= 60 and relay.connection().xlen(key) == 1 for key in bells)
 
 
 async def test_a_hundred_streams_at_once_arrive_whole_and_in_order():

@@ -1,0 +1,1 @@
+"""The database backend: see `base`, where Django looks for it."""
