@@ -6,15 +6,14 @@ API stays open (what costs credits is limited by credits) and the doors stay shu
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
-from django_redis import get_redis_connection
 from rest_framework import exceptions
 
 from accounts.api_problems import BY_STATUS, Problem
@@ -94,14 +93,20 @@ def _count_in_minute(names: list[str], amount: int, now: int) -> list[int] | Non
     Every request of the API waits for it: django-ratelimit, which counts at the doors below, takes two a counter.
     """
     try:
-        with get_redis_connection().pipeline(transaction=False) as pipeline:
+        with _counters().pipeline(transaction=False) as pipeline:
             for name in names:
-                counter = cache.make_key(f"{name}:{now // 60}")
+                counter = f"minute:{now // 60}:{name}"
                 pipeline.incrby(counter, amount)
                 pipeline.expire(counter, 120)
             return [int(count) for count in pipeline.execute()[::2]]
     except redis.RedisError:
         return None
+
+
+@cache
+def _counters() -> redis.Redis:
+    """One for the process: that of Django's cache is made anew for each request."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,12 +131,12 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]", ca
                 yield event(shape.piece(generation, text) | more)
         ended, charge = await read_patiently(partial(read_answer, generation.pk))
         demand_answer(ended)
+        last = [shape.closing(ended) | more]
         if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
-            yield event(shape.piece(generation, ended.text[len(sent) :]) | more)
-        yield event(shape.closing(ended) | more)
+            last.insert(0, shape.piece(generation, ended.text[len(sent) :]) | more)
         if visit.includes_usage:
-            yield event(shape.usage(ended, charge))
-        yield DONE
+            last.append(shape.usage(ended, charge))
+        yield b"".join([*map(event, last), DONE])
     except (asyncio.CancelledError, GeneratorExit):
         _leave(begun, came_at)
         raise

@@ -15,7 +15,7 @@ from inference.catalogue import ModelUnavailable, find_weights
 from inference.models import CatalogueModel
 
 BOS, START_OF_TURN, END_OF_TURN = 2, 105, 106  # Gemma 3's control tokens
-_tokenizers: dict[Path, Tokenizer] = {}
+_tokenizers: dict[tuple[Path, str, str], Tokenizer] = {}  # by where the weights were looked for
 _loading = threading.Lock()
 
 
@@ -143,10 +143,11 @@ def warm_up() -> None:
 
 
 def _tokenizer_of(model: CatalogueModel) -> Tokenizer:
-    file = find_weights(key=model.key, source=model.source) / "tokenizer.json"
+    place = (settings.MODEL_DIR, model.key, model.source)
     with _loading:
-        if file not in _tokenizers:
-            tokenizer = Tokenizer.from_file(str(file))
+        if place not in _tokenizers:
+            folder = find_weights(key=model.key, source=model.source)
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             tokenizer.encode_special_tokens = True  # text that looks like a control token stays text
-            _tokenizers[file] = tokenizer
-        return _tokenizers[file]
+            _tokenizers[place] = tokenizer
+        return _tokenizers[place]

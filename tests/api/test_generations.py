@@ -278,5 +278,5 @@ def test_with_the_counter_away_tokens_are_not_limited(alices, settings, monkeypa
     settings.API_USER_TOKENS_PER_MINUTE = 1
 
     dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
-    monkeypatch.setattr("accounts.api_limits.get_redis_connection", lambda: dead)
+    monkeypatch.setattr("accounts.api_limits._counters", lambda: dead)
     assert [alices.post(URL, BODY).status_code for _ in range(2)] == [201, 201]
