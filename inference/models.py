@@ -136,8 +136,11 @@ class Generation(models.Model):
     """One paid answer. Its prices are those of its hold."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations")
-    model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="generations")
+    # Every index is written three times for an answer: these two have none of their own, those below begin with them.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations", db_index=False
+    )
+    model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="generations", db_index=False)
     hold = models.OneToOneField("billing.Hold", on_delete=models.PROTECT, related_name="generation")
     idempotency_key = models.CharField(max_length=100)
     inputs_hash = models.CharField(max_length=64)

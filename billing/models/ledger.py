@@ -122,12 +122,12 @@ class Hold(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
-    reference = models.CharField(max_length=100, unique=True)
+    reference = models.CharField(max_length=100)
     api_key = models.ForeignKey(
         "accounts.ApiKey", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
     )
     state = models.CharField(max_length=10, choices=HoldState.choices, default=HoldState.ACTIVE)
-    model_key = models.SlugField(max_length=64)
+    model_key = models.SlugField(max_length=64, db_index=False)
     prompt_microcredits_per_token = models.BigIntegerField()
     completion_microcredits_per_token = models.BigIntegerField()
     is_from_cache = models.BooleanField(default=False)
@@ -150,6 +150,7 @@ class Hold(models.Model):
             ),
         ]
         constraints = [
+            models.UniqueConstraint(name="billing_hold_one_a_reference", fields=["reference"]),
             models.CheckConstraint(
                 name="billing_hold_amount_is_the_worst_case",
                 condition=Q(
@@ -230,24 +231,30 @@ DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
 class LedgerEntry(models.Model):
     """One movement of credits. Never changed, never deleted; `balance_after` is filled by the database."""
 
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries")
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
     kind = models.CharField(max_length=12, choices=EntryKind.choices)
     amount_microcredits = models.BigIntegerField()
     balance_after_microcredits = models.BigIntegerField(default=0, editable=False)
-    idempotency_key = models.CharField(max_length=200, unique=True)
+    idempotency_key = models.CharField(max_length=200)
     inputs_hash = models.CharField(max_length=64)
     hold = models.ForeignKey(Hold, on_delete=models.PROTECT, null=True, blank=True, related_name="entries")
     reason = models.CharField(max_length=200, blank=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = _("ledger entry")
         verbose_name_plural = _("ledger entries")
-        indexes = [models.Index(name="billing_entry_of_a_wallet", fields=["wallet", "-id"])]
+        indexes = [
+            models.Index(name="billing_entry_of_a_wallet", fields=["wallet", "-id"]),
+            models.Index(
+                name="billing_entry_by_somebody", fields=["created_by"], condition=Q(created_by__isnull=False)
+            ),
+        ]
         constraints = [
+            models.UniqueConstraint(name="billing_entry_one_a_key", fields=["idempotency_key"]),
             models.CheckConstraint(
                 name="billing_entry_amount_has_the_sign_of_its_kind",
                 condition=Q(kind__in=CREDIT_KINDS, amount_microcredits__gt=0)
