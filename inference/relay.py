@@ -165,7 +165,8 @@ class _Outbox:
                 break
             next_at = min((writer.due_at for writer in self._waiting), default=None)
             self.changed.wait(None if next_at is None else next_at - now)
-        pause = max(settings.RELAY_COALESCE_SECONDS, len(self.writers) / settings.RELAY_ENTRIES_PER_SECOND)
+        shared = min(len(self.writers) / settings.RELAY_ENTRIES_PER_SECOND, settings.RELAY_LONGEST_PAUSE_SECONDS)
+        pause = max(settings.RELAY_COALESCE_SECONDS, shared)
         for writer in due:
             del self._waiting[writer]
             writer.due_at = now + pause

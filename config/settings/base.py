@@ -1,5 +1,6 @@
 """Settings that hold everywhere. What differs is in local, production and test."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -314,7 +315,9 @@ QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then worker
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
 RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream, at least
-RELAY_ENTRIES_PER_SECOND = 1000  # of all streams of a worker together: with many, each waits longer
+# Of all streams of a worker together: with many, each waits longer, up to a limit (docs/adr/0017).
+RELAY_ENTRIES_PER_SECOND = 150 * (os.cpu_count() or 1)
+RELAY_LONGEST_PAUSE_SECONDS = 0.5
 RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
 RELAY_READ_PAUSE_SECONDS = 0.01  # at least
 RELAY_READS_PER_SECOND = 2000  # of streams in a web process, all rounds together

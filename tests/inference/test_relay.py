@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import aclosing
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -47,6 +47,7 @@ def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
 
 def test_with_many_streams_each_has_entries_less_often_and_its_end_at_once(settings):
     settings.RELAY_ENTRIES_PER_SECOND = 10
+    settings.RELAY_LONGEST_PAUSE_SECONDS = 5
     others = [RelayWriter(uuid4()) for _ in range(20)]
     generation_id = uuid4()
     writer = RelayWriter(generation_id)
@@ -56,6 +57,12 @@ def test_with_many_streams_each_has_entries_less_often_and_its_end_at_once(setti
     assert [entry["text"] for entry in entries_of(generation_id)] == ["word "]
     writer.end("completed")
     assert [entry["tokens"] for entry in entries_of(generation_id)] == ["1", "8"]
+    settings.RELAY_LONGEST_PAUSE_SECONDS = 0.05
+    patient = RelayWriter(uuid4())
+    patient.write("one ", 1)
+    time.sleep(0.03)
+    patient.write("two ", 2)
+    wait_for(lambda: read_text(UUID(patient.key.partition(":")[2])) == ("one two ", 2), 1)
     assert len(others) == 20
 
 
