@@ -16,7 +16,7 @@ from config.postgresql.base import DatabaseWrapper, is_alive
 def pooled(db):
     """The test database behind a pool of its own; the others have none in tests."""
     settings = deepcopy(connection.settings_dict)
-    settings["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 4, "timeout": 5}
+    settings["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeout": 5}
     wrapper = DatabaseWrapper(settings, alias="pooled")
     wrapper.inc_thread_sharing()
     yield wrapper
@@ -58,6 +58,7 @@ def test_a_connection_that_was_ended_is_replaced(pooled):
 
 def test_all_that_were_ended_are_replaced(pooled):
     pool = pooled.pool
+    pool.resize(1, 4)
     pool.open()
     borrowed = [pool.getconn() for _ in range(4)]
     for each in borrowed:
