@@ -16,10 +16,9 @@ SAVE_TEXT = "UPDATE chat_message SET text = %s WHERE generation_id = %s"
 
 @receiver(generation_ended, dispatch_uid="chat.save_answer")
 def save_answer(generation: Generation, **_kwargs: Any) -> None:
-    """Put the final text into the message, in the transaction that settles it.
-
-    In SQL, since it runs for every answer of the API too, which has none (docs/adr/0010).
-    """
+    """Put the final text into the message, in the transaction that settles it. In SQL (docs/adr/0010)."""
+    if generation.is_for_a_program:
+        return
     with connection.cursor() as cursor:
         cursor.execute(SAVE_TEXT, [generation.text, generation.pk])
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
-from inference.models import CatalogueModel, Generation, GenerationState
+from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState
 from inference.prompts import Prompt
 from inference.services import (
     AlreadyRequested,
@@ -54,10 +54,10 @@ def begin_answer(*, user: User, question: Question) -> Generation:
     Raises what `request_generation` raises, IdempotencyConflict for a key that asked something else among them. If
     the process dies before the commit, nothing was held; after it, the retry finds the generation.
     """
-    key = f"api:{uuid4()}"
+    key = f"{PROGRAM_KEY}{uuid4()}"
     try:
         if question.idempotency_key:
-            key = f"api:{hashlib.sha256(question.idempotency_key.encode()).hexdigest()}"
+            key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()
             _free_unpaid(user, key)
             refuse_repeat(user=user, idempotency_key=key, inputs_hash=question.inputs_hash)
         elif question.caller.attempt:

@@ -82,6 +82,8 @@ class GenerationState(models.TextChoices):
 
 LIVE_STATES = (GenerationState.QUEUED, GenerationState.RUNNING)
 
+PROGRAM_KEY = "api:"  # the idempotency keys of answers that a program asked for begin so; no chat's do
+
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
     """Reads, and the two conditional updates that workers race with."""
@@ -256,6 +258,11 @@ class Generation(models.Model):
     def is_live(self) -> bool:
         """Queued or running."""
         return self.state in LIVE_STATES
+
+    @property
+    def is_for_a_program(self) -> bool:
+        """Whether a client of OpenAI's API asked for it: then no chat has a message that keeps its text."""
+        return self.idempotency_key.startswith(PROGRAM_KEY)
 
     @property
     def is_limited_by_balance(self) -> bool:

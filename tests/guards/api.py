@@ -157,7 +157,7 @@ API = [
     Guard(
         "retry charged twice",
         "inference/completions.py",
-        'key = f"api:{hashlib.sha256(question.idempotency_key.encode()).hexdigest()}"',
+        "key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()",
         "pass",
         RETRIES,
         "a_retry_with_the_same_key",

@@ -13,7 +13,7 @@ from billing import ledger
 from inference import relay, services
 from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
-from inference.models import CatalogueModel, Generation, GenerationState, queue_of
+from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState, queue_of
 from inference.prompts import InvalidPrompt, Turn
 from inference.services import (
     Parameters,
@@ -362,17 +362,17 @@ def test_parameters_out_of_range_are_refused(values):
         Parameters(**values)
 
 
-def test_what_an_answer_asks_of_the_database(alice, catalogue, worker, engine):
-    engine.length = 7
+@pytest.mark.parametrize(("key", "message"), [("a form's", ["UPDATE"]), (f"{PROGRAM_KEY}1", [])])
+def test_what_an_answer_asks_of_the_database(alice, catalogue, key, message):
     with CaptureQueriesContext(connection) as asked:
-        generation = ask(alice, catalogue)
+        generation = ask(alice, catalogue, key=key)
     assert begin(generation)
     with CaptureQueriesContext(connection) as ended:
         settle_generation(generation_id=generation.pk, text="Hello", completion_tokens=7, finish_reason="stop")
     first_words = [[query["sql"].split()[0] for query in each] for each in (asked, ended)]
     assert first_words[0] == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
-    # The row, the wallet, the hold, the entry, its part of a grant, and the message of a chat.
-    assert first_words[1] == ["BEGIN", "UPDATE", "SELECT", "UPDATE", "INSERT", "INSERT", "UPDATE", "COMMIT"]
+    # The row, the wallet, the hold, the entry, its part of a grant, and the message in a chat.
+    assert first_words[1] == ["BEGIN", "UPDATE", "SELECT", "UPDATE", "INSERT", "INSERT", *message, "COMMIT"]
 
 
 def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monkeypatch, faults):
