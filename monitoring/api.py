@@ -123,7 +123,10 @@ class Queues(OperatorView):
         errors=(503,),
     )
     def get(self, _request: Request) -> Response:
-        """How many tasks lie in each queue that no worker has taken yet."""
+        """How many tasks lie in each queue that no worker has taken yet.
+
+        A model's queue has one for all answers that wait; the models say how many these are.
+        """
         return Response(QueuesOut({"queues": machine.read_queues()}).data)
 
 
