@@ -155,12 +155,13 @@ def _pair(user: Any) -> None:
 
 def _count_statements(user_id: int) -> Counter[str]:
     """SELECT, UPDATE and INSERT statements of one pair, as Django sends them."""
-    from django.db import connection
+    from django.db import connection, reset_queries
     from django.test.utils import CaptureQueriesContext
 
     from accounts.models import User
 
     user = User.objects.get(pk=user_id)
+    reset_queries()  # with DEBUG on, Django's list is full by now, and takes nothing more
     with CaptureQueriesContext(connection) as captured:
         _pair(user)
     words = [query["sql"].split()[0].upper() for query in captured.captured_queries]
