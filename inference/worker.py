@@ -95,10 +95,10 @@ class Worker:
         with self._claiming:
             return self._take(model_key)
 
-    def _claim_left(self) -> list[Generation]:
-        """As `_claim`, of all models with rows that could not be taken before."""
+    def _models_left(self) -> list[str]:
+        """Those with rows that could not be taken before, once whoever is claiming has said what is left."""
         with self._claiming:
-            return [generation for model_key in list(self._left) for generation in self._take(model_key)]
+            return list(self._left)
 
     def _take(self, model_key: str) -> list[Generation]:
         """Claim rows and note them as jobs, and whether some may be left. One thread at a time."""
@@ -124,12 +124,13 @@ class Worker:
         answers.extend(self._threads.submit(self._answer_and_go_on, each, answers) for each in generations)
 
     def _answer_and_go_on(self, generation: Generation, answers: "deque[Future[None]]") -> None:
-        """Write one answer, then begin what was left for want of a place."""
-        if self._answer(generation, self._jobs[generation.pk]):
-            try:
-                self._begin(self._claim_left(), answers)
-            except DatabaseError as error:
-                logger.warning("what waits is looked for a little later: %s", error)
+        """Write one answer, then begin what was left for want of a place: each claim before the next one may fail."""
+        try:
+            if self._answer(generation, self._jobs[generation.pk]):
+                for model_key in self._models_left():
+                    self._begin(self._claim(model_key), answers)
+        except DatabaseError as error:
+            logger.warning("the database is away, what waits is seen to a little later: %s", error)
 
     def _claim_passed_over(self, model_key: str) -> list[Generation]:
         """Claim what a ticket came for and a claim passed over, since somebody was just changing it."""

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 import redis
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -150,6 +150,30 @@ def test_rows_that_find_no_place_are_begun_when_an_answer_of_another_model_ends(
     stop_generation(generation=long)
     serving.join(10)
     assert Generation.objects.get(pk=waiting.pk).state == GenerationState.COMPLETED
+    assert faults() == []
+
+
+def test_what_was_claimed_is_answered_though_the_next_claim_fails(
+    alice, charlie, catalogue, worker, monkeypatch, faults
+):
+    def claim(model_key, *arguments):
+        if model_key != catalogue.pk:
+            raise OperationalError("the database is away")
+        return claim_next(model_key, *arguments)
+
+    monkeypatch.setattr("inference.worker.claim_next", claim)
+    give_engine(worker, FakeEngine(length=20, step_seconds=0.02))
+    worker.places = 1
+    first = ask(alice, catalogue)
+    serving = in_thread(worker.serve, catalogue.pk)
+    wait_for(lambda: worker._jobs)
+    second = ask(charlie, catalogue)
+    worker.serve(catalogue.pk)  # returns: there is no place
+    worker._left["gemma-3-1b"] = None
+    worker.places = 3
+    serving.join(10)
+    assert not worker._jobs
+    assert {Generation.objects.get(pk=each.pk).state for each in (first, second)} == {GenerationState.COMPLETED}
     assert faults() == []
 
 
