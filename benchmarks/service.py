@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,37 +269,70 @@ async def _ask_once(url: str, keys: list[str], *, tokens: int, times: int = 1) -
 
 
 def measure_engine(rounds: int) -> dict[str, Any]:
-    """The demo model behind the service and bare, in turn; medians of the rounds."""
+    """The demo model behind the service and bare, in turn; medians of the rounds, and of their ratios."""
     found: dict[str, list[float]] = {"service": [], "engine": [], "service_first": [], "engine_first": []}
-    with running(INFERENCE_ENGINE="benchmarks.engines.EndlessEngine", PRELOAD_MODELS=MODEL) as stack:
+    with (
+        running(INFERENCE_ENGINE="benchmarks.engines.EndlessEngine", PRELOAD_MODELS=MODEL) as stack,
+        BareEngine() as bare,
+    ):
         keys = stack.make_customers(CLIENTS)
         url = stack.runtime["web_url"]
-        asyncio.run(_ask_once(url, keys[:4], tokens=8))
-        for _round in range(rounds):
+        asyncio.run(_ask_once(url, keys, tokens=8, times=3))  # plans, connections, caches
+
+        def ask_service() -> None:
             began = time.perf_counter()
             answers = asyncio.run(_ask_once(url, keys, tokens=NEW_TOKENS, times=ASKED_EACH))
             tokens = sum(read(answer)[1]["completion_tokens"] for answer in answers)
             found["service"].append(tokens / (time.perf_counter() - began))
             firsts = asyncio.run(_ask_once(url, keys[:1], tokens=8, times=FIRSTS))
             found["service_first"].append(statistics.median(answer.first_seconds for answer in firsts))
-            code = "from benchmarks import service; service.measure_bare_engine()"
-            bare = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT).splitlines()[-1])
-            found["engine"].append(bare["rate"])
-            found["engine_first"].append(bare["first_seconds"])
-            print(found, flush=True)
+
+        def ask_engine() -> None:
+            rate, first_seconds = bare.measure()
+            found["engine"].append(rate)
+            found["engine_first"].append(first_seconds)
+
+        for number in range(rounds):  # who is first changes: the machine itself grows faster and slower by minutes
+            for ask in (ask_service, ask_engine) if number % 2 else (ask_engine, ask_service):
+                ask()
+            print(f"  {found['service'][-1]:.0f} of {found['engine'][-1]:.0f} tokens/s", flush=True)
     middle = {name: statistics.median(values) for name, values in found.items()}
+    ratios = [ours / alone for ours, alone in zip(found["service"], found["engine"], strict=True)]
     return {
         "service_tokens_per_second_32": middle["service"],
         "engine_tokens_per_second_32": middle["engine"],
-        "service_vs_engine_32": middle["service"] / middle["engine"],
+        "service_vs_engine_32": statistics.median(ratios),
+        "service_vs_engine_32_rounds": ratios,
         "ttft_service_ms_p50": middle["service_first"] * 1000,
         "ttft_engine_ms_p50": middle["engine_first"] * 1000,
         "ttft_added_ms_p50": (middle["service_first"] - middle["engine_first"]) * 1000,
     }
 
 
-def measure_bare_engine() -> None:
-    """Print what the engine alone does with the same questions: 32 threads, then one."""
+class BareEngine:
+    """The engine alone in a process of its own, which waits while the service is measured."""
+
+    def __enter__(self) -> Self:
+        code = "from benchmarks import service; service.serve_bare_engine()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.communicate()  # the end of its input is its end
+
+    def measure(self) -> tuple[float, float]:
+        """Tokens a second of all clients, and seconds until one client's first text."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print("go", file=self._process.stdin, flush=True)
+        rate, first_seconds = json.loads(self._process.stdout.readline())
+        return rate, first_seconds
+
+
+def serve_bare_engine() -> None:
+    """For each line that comes, print what the engine alone does with the same questions: 32 threads, then one."""
     from concurrent.futures import ThreadPoolExecutor
 
     from benchmarks.engines import EndlessEngine
@@ -324,13 +357,13 @@ def measure_bare_engine() -> None:
             ask(f"{client}-{number}", NEW_TOKENS)
 
     ask("warm-up", 8)
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(ask_in_a_row, range(CLIENTS)))
-    rate = CLIENTS * ASKED_EACH * NEW_TOKENS / (time.perf_counter() - began)
-    first = statistics.median(ask(f"first-{number}", 8) for number in range(FIRSTS))
+    for _line in sys.stdin:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(ask_in_a_row, range(CLIENTS)))
+        rate = CLIENTS * ASKED_EACH * NEW_TOKENS / (time.perf_counter() - began)
+        print(json.dumps([rate, statistics.median(ask(f"first-{number}", 8) for number in range(FIRSTS))]), flush=True)
     engine.close()
-    print(json.dumps({"rate": rate, "first_seconds": first}))
 
 
 def _is_whole(answer: Answer) -> bool:
@@ -377,7 +410,7 @@ def main() -> None:
     if "streams" in asked:
         results |= measure_streams(150 if arguments.quick else 600)
     if "engine" in asked:
-        results |= measure_engine(1 if arguments.quick else 3)
+        results |= measure_engine(2 if arguments.quick else 7)
     for name, value in results.items():
         print(f"{name:28} {value if not isinstance(value, float) else round(value, 3)}")
     if arguments.json:

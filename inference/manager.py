@@ -275,7 +275,7 @@ class ModelManager:
     # Loading, in a thread of its own.
 
     def _load(self, slot: _Slot) -> None:
-        started = time.monotonic()
+        started, reason = time.monotonic(), ""
         try:
             self._make_room(slot, self._loader.measure(slot.model))
             engine = self._loader.load(slot.model)
@@ -284,10 +284,12 @@ class ModelManager:
         except LeftWhileWaiting:
             self._end_waiting(slot, None)  # whoever came at the last moment begins anew
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
-            self._fail(slot, _reason_of(error, slot.model.key))
+            reason = _reason_of(error, slot.model.key)
         else:
             logger.info("loaded %s in %.1f s", slot.model.key, time.monotonic() - started)
             self._open(slot, engine)
+        if reason:  # not earlier: the error holds on to what was loaded
+            self._fail(slot, reason)
 
     def _open(self, slot: _Slot, engine: Engine) -> None:
         """Let those who wait in. Loaded too late for a worker that closes, it is closed at once."""
@@ -302,7 +304,8 @@ class ModelManager:
             self._close(slot)
 
     def _fail(self, slot: _Slot, reason: str) -> None:
-        self._loader.reclaim()
+        if slot.state == State.LOADING:  # not for missing files: it stops all threads for a quarter of a second
+            self._loader.reclaim()
         with self._changed:
             earlier = self._failures.get(slot.model.key)
             count = earlier.count + 1 if earlier else 1

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 STOP_CHANNEL = "generation-stops"
 BEGINNING = "0-0"
 Entry = dict[str, str | int]
+STREAMS_A_ROUND = 64
 END_SECONDS = 10.0  # how long `end` waits for its entry: longer than the time-outs of a Redis that is away
 
 
@@ -130,6 +131,7 @@ class _Outbox:
         self.writers: WeakSet[RelayWriter] = WeakSet()  # of all answers that are being written
         self._waiting: dict[RelayWriter, None] = {}  # in the order they came
         self._thread: threading.Thread | None = None
+        self._round_began = 0.0
 
     def put(self, writer: RelayWriter) -> None:
         """Have a writer's entry sent when it is due. The outbox is locked."""
@@ -158,19 +160,34 @@ class _Outbox:
 
     def _take_due(self) -> "list[tuple[RelayWriter, Entry]]":
         """Wait until something is due, and take all that is. The outbox is locked."""
-        while True:
-            now = time.monotonic()
-            due = [writer for writer in self._waiting if writer.due_at <= now]
-            if due:
-                break
+        while not (due := self._due()):
             next_at = min((writer.due_at for writer in self._waiting), default=None)
-            self.changed.wait(None if next_at is None else next_at - now)
-        shared = min(len(self.writers) / settings.RELAY_ENTRIES_PER_SECOND, settings.RELAY_LONGEST_PAUSE_SECONDS)
-        pause = max(settings.RELAY_COALESCE_SECONDS, shared)
+            self.changed.wait(None if next_at is None else max(0.0, next_at - time.monotonic()))
+        if all(writer.due_at for writer in due):  # the texts of a step come one by one: let them go out together
+            self.changed.wait(settings.RELAY_PAUSE_SECONDS)
+            due = self._due()
+        due_at = self._next_due_at()
         for writer in due:
             del self._waiting[writer]
-            writer.due_at = now + pause
+            writer.due_at = due_at
         return [(writer, writer.take()) for writer in due]
+
+    def _due(self) -> "list[RelayWriter]":
+        now = time.monotonic()
+        return [writer for writer in self._waiting if writer.due_at <= now]
+
+    def _next_due_at(self) -> float:
+        """When streams that have an entry now have the next: those of a round together, so that readers wake up once.
+
+        With many streams there are several rounds, or the entries of a round would keep readers from all else.
+        """
+        now, streams = time.monotonic(), len(self.writers)
+        shared = min(streams / settings.RELAY_ENTRIES_PER_SECOND, settings.RELAY_LONGEST_PAUSE_SECONDS)
+        pause = max(settings.RELAY_COALESCE_SECONDS, shared)
+        rounds = 1 + streams // STREAMS_A_ROUND
+        if now >= self._round_began + pause / rounds:
+            self._round_began = now
+        return self._round_began + pause
 
     def _keep(self, entries: "list[tuple[RelayWriter, Entry]]") -> None:
         """Try again later, but not for an answer that has ended: its readers find it in the database."""
@@ -185,7 +202,8 @@ _outbox = _Outbox()
 
 
 def _send(entries: "list[tuple[RelayWriter, Entry]]") -> None:
-    with connection().pipeline(transaction=False) as pipeline:
+    # In one transaction: else Redis would wake a reader with the first entry, who would come again for the rest.
+    with connection().pipeline(transaction=True) as pipeline:
         for writer, entry in entries:
             pipeline.xadd(writer.key, entry)  # type: ignore[arg-type]
             if writer.is_new or "state" in entry:

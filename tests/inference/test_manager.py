@@ -36,8 +36,12 @@ class Loader:
         self.gate = threading.Event()
         self.gate.set()
         self.problem = None
+        self.is_missing = False
+        self.reclaims = 0
 
     def measure(self, model):
+        if self.is_missing:
+            raise LoadFailed("Its files are missing.")
         return self.sizes.get(model.key, 4 * GB)
 
     def load(self, model):
@@ -53,7 +57,7 @@ class Loader:
         return self.free
 
     def reclaim(self):
-        pass
+        self.reclaims += 1
 
     def alive(self):
         return [key for key, engine in self.engines if engine.is_alive()]
@@ -250,6 +254,19 @@ def test_a_failed_loading_fails_all_who_wait_and_is_not_tried_again_at_once(mana
     wait_for(lambda: manager.is_due("small"))
     assert answer(manager, SMALL) == 5
     assert (manager.failures(), listener.heard[-1]) == ({}, ("small", ""))
+
+
+def test_memory_is_reclaimed_after_a_loading_that_failed_not_after_one_that_could_not_begin(manage, loader):
+    # Reclaiming stops every thread of the process: a model that is not there must not stall the others' answers.
+    manager = manage(retry_seconds=0)
+    loader.is_missing = True
+    with pytest.raises(LoadFailed):
+        answer(manager, SMALL)
+    assert loader.reclaims == 0
+    loader.is_missing, loader.problem = False, RuntimeError("corrupt")
+    with pytest.raises(LoadFailed):
+        answer(manager, SMALL)
+    assert loader.reclaims == 1
 
 
 def test_the_pause_doubles_with_each_failure(manage, loader):
