@@ -275,7 +275,8 @@ class ModelManager:
     # Loading, in a thread of its own.
 
     def _load(self, slot: _Slot) -> None:
-        started, reason = time.monotonic(), ""
+        started = time.monotonic()
+        reason: str | None = None
         try:
             self._make_room(slot, self._loader.measure(slot.model))
             engine = self._loader.load(slot.model)
@@ -288,7 +289,7 @@ class ModelManager:
         else:
             logger.info("loaded %s in %.1f s", slot.model.key, time.monotonic() - started)
             self._open(slot, engine)
-        if reason:  # not earlier: the error holds on to what was loaded
+        if reason is not None:  # not earlier: the error holds on to what was loaded
             self._fail(slot, reason)
 
     def _open(self, slot: _Slot, engine: Engine) -> None:
