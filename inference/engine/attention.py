@@ -24,11 +24,13 @@ CPU_ATTENTION = "tally_cpu_paged"
 
 @dataclass(slots=True)
 class Reach:
-    """One request's share of a step: which rows of the packed queries are its, and where its cached keys lie."""
+    """One request's share of a step: which rows of the packed queries are its, where its cached keys lie, and which
+    keys each of its tokens sees."""
 
     start: int
     end: int
     slots: torch.Tensor
+    mask: torch.Tensor
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ def attend_rows(
     plan = _plans.get(allocator)
     if plan is None or plan.made_for is not read_index:  # the list of indices is new in every step
         known = cu_seq_lens_k[allocator.layer_type]
-        plan = _make_plan(read_index[allocator.index], write, cu_seq_lens_q, known, queries.dtype)
+        window = module.sliding_window
+        plan = _make_plan(read_index[allocator.index], write, cu_seq_lens_q, known, window, queries.dtype)
         plan.made_for = read_index
         _plans[allocator] = plan
     keys, values = allocator._kv_token_views[module.layer_idx]  # noqa: SLF001  the library has no public view
@@ -98,7 +101,7 @@ def attend_rows(
             if len(reach.slots):
                 own_keys = torch.cat((keys[reach.slots], own_keys))
                 own_values = torch.cat((values[reach.slots], own_values))
-            result[rows] = _read_prompt(queries[rows], own_keys, own_values, scaling, module.sliding_window)
+            result[rows] = _read_prompt(queries[rows], own_keys, own_values, scaling, reach.mask)
         keys.index_copy_(0, write, new_keys)
         values.index_copy_(0, write, new_values)
     if len(plan.rows):
@@ -122,6 +125,7 @@ def _make_plan(
     write: torch.Tensor,
     cu_seq_lens_q: torch.Tensor,
     cu_seq_lens_k: torch.Tensor,
+    window: int | None,
     dtype: torch.dtype,
 ) -> Plan:
     """`read` are the slots of cached keys, request after request; it is empty where nobody has any."""
@@ -135,22 +139,24 @@ def _make_plan(
             bounds.append(bounds[-1] + len(past) + 1)
             slots += [past, write[start:end]]
         else:
-            plan.prompts.append(Reach(start, end, past))
+            plan.prompts.append(Reach(start, end, past, _mask(end - start, len(past), window)))
     if rows:
         plan.rows, plan.bounds, plan.slots = np.array(rows), np.array(bounds), torch.cat(slots).numpy()
     return plan
 
 
-def _read_prompt(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, window: int | None
-) -> torch.Tensor:
-    """Tokens of a prompt against those before them, within the window where the layer has one."""
-    new, known = len(query), len(keys)
-    position = torch.arange(known - new, known).unsqueeze(1)
-    other = torch.arange(known).unsqueeze(0)
+def _mask(new: int, past: int, window: int | None) -> torch.Tensor:
+    """Whether each of the `new` last tokens sees each token so far: the last `window` of them if there is one."""
+    position = torch.arange(past, past + new).unsqueeze(1)
+    other = torch.arange(past + new).unsqueeze(0)
     mask = other <= position
-    if window is not None:
-        mask &= other > position - window
+    return mask if window is None else mask & (other > position - window)
+
+
+def _read_prompt(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, mask: torch.Tensor
+) -> torch.Tensor:
+    """Tokens of a prompt against those that each of them sees."""
     groups = query.size(1) // keys.size(1)
     found = scaled_dot_product_attention(
         query.transpose(0, 1).unsqueeze(0),

@@ -84,6 +84,25 @@ def test_the_gate_is_gelu_in_its_tanh_form_also_for_very_large_numbers():
     assert torch.allclose(new_steps, wanted_steps, rtol=1e-5)
 
 
+def test_a_gate_that_is_no_number_stays_in_its_row():
+    products, steps = random(4, 512), torch.ones(4)
+    products[0, 3], products[1, 100], products[2, 300] = float("nan"), float("inf"), float("nan")
+    scaled, new_steps = torch.empty(4, 256), torch.empty(4)
+    call(kernels.gate_and_scale, products, steps, 128, LIMIT, scaled, new_steps)
+    assert new_steps.isfinite().tolist() == [False, False, False, True]
+    assert scaled[3].isfinite().all()
+
+
+def test_the_exponential_is_close_and_ends_at_its_farthest():
+    powers = np.linspace(-24, 24, 4801, dtype=np.float32)
+    seen = np.array([kernels.exponential(power) for power in powers])
+    assert np.allclose(seen, np.exp(powers.astype(np.float64)), rtol=3e-5, atol=0)
+    near = np.abs(powers) < 12
+    assert np.allclose(seen[near], np.exp(powers[near].astype(np.float64)), rtol=1e-5, atol=0)
+    assert kernels.exponential(np.float32(-1e30)) == kernels.exponential(np.float32(-24)) < 1e-10
+    assert np.isnan(kernels.exponential(np.float32("nan")))
+
+
 def test_heads_are_normalised_and_turned_as_the_library_does():
     tokens, size = 5, 16
     products, steps = random(tokens, (4 + 2 + 2) * size), random(tokens, seed=1).abs()
