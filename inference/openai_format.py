@@ -13,6 +13,7 @@ from billing.charges import Charge
 from inference.models import CatalogueModel, Generation
 
 DONE = b"data: [DONE]\n\n"
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # json.dumps would make one for each call
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ CHAT, TEXT = Shape(is_chat=True), Shape(is_chat=False)
 
 def event(content: dict[str, Any]) -> bytes:
     """One server-sent event as OpenAI writes it."""
-    return f"data: {json.dumps(content, separators=(',', ':'), ensure_ascii=False)}\n\n".encode()
+    return f"data: {_encode(content)}\n\n".encode()
 
 
 def describe_model(model: CatalogueModel) -> dict[str, Any]:

@@ -71,9 +71,11 @@ class _Follower:
     async def take(self, wait_seconds: float) -> list[Chunk]:
         """What came since the last call, or within `wait_seconds`."""
         if not self._chunks:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_seconds):
-                    await self._came.wait()
+            alarm = asyncio.get_running_loop().call_later(wait_seconds, self._came.set)
+            try:
+                await self._came.wait()
+            finally:
+                alarm.cancel()
         self._came.clear()
         chunks, self._chunks = self._chunks, []
         return chunks

@@ -316,7 +316,7 @@ GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
 RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream, at least
 # Of all streams of a worker together: with many, each waits longer, up to a limit (docs/adr/0017).
-RELAY_ENTRIES_PER_SECOND = 100 * (os.cpu_count() or 1)
+RELAY_ENTRIES_PER_SECOND = 60 * (os.cpu_count() or 1)
 RELAY_LONGEST_PAUSE_SECONDS = 0.5
 RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
 RELAY_READ_PAUSE_SECONDS = 0.01  # at least
