@@ -8,12 +8,12 @@ import json
 from datetime import datetime
 
 from django.db.models import Case, Max, Q, QuerySet, Sum, When
-from django.utils import timezone
 
 from accounts.models import User
-from billing import hot_path
 from billing.models import DebtPayment, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
 from billing.watch import arm
+
+Part = tuple[int, int]  # the id of a grant, and microcredits of it
 
 
 class LedgerError(Exception):
@@ -48,15 +48,9 @@ def move(
     topup: TopUp | None = None,
     expires_at: datetime | None = None,
     from_grant: Grant | None = None,
-    is_first: bool = False,
-    spendable: list[hot_path.Part] | None = None,
 ) -> LedgerEntry:
-    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote.
-
-    With `is_first` the caller knows that the key is new, and no one looks. `spendable` are the grants that the caller
-    has read under the lock, in the order in which they are spent.
-    """
-    repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
+    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote."""
+    repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
     if repeat is not None:
         return repeat
     if hold is None and -amount_microcredits > wallet.available_microcredits:
@@ -64,7 +58,7 @@ def move(
             available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
         )
     wallet.balance_microcredits += amount_microcredits  # the database does it; this keeps our copy in step
-    entry = LedgerEntry(
+    entry = LedgerEntry.objects.create(
         wallet=wallet,
         kind=kind,
         amount_microcredits=amount_microcredits,
@@ -74,9 +68,7 @@ def move(
         hold=hold,
         reason=reason,
         created_by=by,
-        created_at=timezone.now(),
     )
-    hot_path.insert_entry(entry)
     if amount_microcredits > 0 and kind != EntryKind.REFUND:
         Grant.objects.create(
             wallet=wallet,
@@ -86,28 +78,27 @@ def move(
             expires_at=expires_at,
         )
     else:
-        _use_grants(entry, _parts_of(entry, from_grant, topup) if spendable is None else spendable)
+        _use_grants(entry, _parts_of(entry, from_grant, topup))
     if amount_microcredits > 0:
         pay_debts(wallet)
         arm(wallet)
     return entry
 
 
-def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[hot_path.Part]:
+def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[Part]:
     """The grants that an entry may use, in order, each with the most it may take or get back."""
     if entry.kind == EntryKind.REFUND:
         return _charged_parts(entry)
     if from_grant is not None:
         return [(from_grant.pk, from_grant.remaining_microcredits)]
-    if topup is None:
-        return hot_path.spendable_grants(entry.wallet_id)
-    # A payment takes its own credits back before it touches others.
     in_order = entry.wallet.grants.unspent().in_spending_order()
-    is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
-    return list(in_order.order_by(is_own, *in_order.query.order_by).values_list("pk", "remaining_microcredits"))
+    if topup is not None:  # a payment takes its own credits back before it touches others
+        is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
+        in_order = in_order.order_by(is_own, *in_order.query.order_by)
+    return list(in_order.values_list("pk", "remaining_microcredits"))
 
 
-def _use_grants(entry: LedgerEntry, parts: list[hot_path.Part]) -> None:
+def _use_grants(entry: LedgerEntry, parts: list[Part]) -> None:
     """Divide the entry among grants, in order, each up to its part."""
     sign = 1 if entry.amount_microcredits > 0 else -1
     left, uses = abs(entry.amount_microcredits), []
@@ -115,14 +106,14 @@ def _use_grants(entry: LedgerEntry, parts: list[hot_path.Part]) -> None:
         if left == 0:
             break
         part = min(left, most)
-        uses.append((grant_id, sign * part))
+        uses.append(GrantUse(grant_id=grant_id, entry=entry, amount_microcredits=sign * part))
         left -= part
     if left:
         raise LedgerError(f"the grants of wallet {entry.wallet_id} do not cover entry {entry.pk}: {left} are missing")
-    hot_path.insert_uses(entry.pk, uses)
+    GrantUse.objects.bulk_create(uses)
 
 
-def _charged_parts(refund_entry: LedgerEntry) -> list[hot_path.Part]:
+def _charged_parts(refund_entry: LedgerEntry) -> list[Part]:
     """What each grant paid for the refunded charge and has not got back, the last used first."""
     uses = GrantUse.objects.filter(entry__hold=refund_entry.hold_id)
     paid = uses.values("grant").annotate(

@@ -38,6 +38,7 @@ from billing.models import (
     TopUp,
     Wallet,
 )
+from billing.prices import PriceTag, current_price_tags
 from billing.watch import call_if_low
 
 # From `entries` and `caps`, for those who call us.
@@ -218,40 +219,22 @@ def hold_within(
     if prompt_tokens < 1 or max_completion_tokens < 1:
         raise ValueError("a hold needs at least one token each way")
     now = timezone.now()
-    wallet, price = hot_path.lock_wallet_and_read_price(user.pk, model_key, now)
-    if price is None:
-        raise NoPrice(f"{model_key} has no price")
-    if is_from_cache:
-        price = price.from_cache()
     draft = Hold(
-        wallet=wallet,
         reference=reference,
         api_key=api_key,
         model_key=model_key,
-        prompt_microcredits_per_token=price.prompt_microcredits_per_token,
-        completion_microcredits_per_token=price.completion_microcredits_per_token,
         is_from_cache=is_from_cache,
         prompt_tokens=prompt_tokens,
+        max_completion_tokens=max_completion_tokens,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.HOLD_LIFETIME_SECONDS),
     )
-    cap_room, key_room = cap_room_microcredits(wallet), key_cap_room_microcredits(api_key)
-    least_room = min((room for room in (cap_room, key_room) if room is not None), default=None)
-    if _fit(draft, max_completion_tokens, least_room) and hot_path.insert_hold(draft):
-        return draft
-    _refuse_debtor(wallet)
-    expire_due_grants(wallet)
-    if Hold.objects.filter(reference=reference).exists():
-        raise IdempotencyConflict(f"{reference} already has a hold")
-    if not _fit(draft, max_completion_tokens, least_room):
-        needed_microcredits = price.cost_microcredits(prompt_tokens, _least_tokens(draft, max_completion_tokens))
-        refuse_over_cap(wallet, cap_room, needed_microcredits)
-        refuse_over_key_cap(key_room, needed_microcredits)
-        raise InsufficientCredits(
-            available_microcredits=wallet.available_microcredits, needed_microcredits=needed_microcredits
-        )
-    draft.save(force_insert=True)
-    return draft
+    is_key_capped = api_key is not None and api_key.monthly_cap_microcredits is not None
+    if not is_from_cache and not is_key_capped:
+        placed = hot_path.place_hold(user.pk, draft)
+        if placed is not None:
+            return placed
+    return _hold_under_lock(user, draft)
 
 
 hold = transaction.atomic(hold_within)
@@ -264,32 +247,11 @@ def settle_within(*, hold_id: UUID, completion_tokens: int) -> Hold:
     HoldClosed when the hold was closed in any other way. Within the caller's transaction, which must not go on after an
     error; `settle` has one of its own.
     """
-    open_hold = hot_path.lock_wallet_and_read_hold(hold_id)
-    if not 0 <= completion_tokens <= open_hold.max_completion_tokens:
-        raise ValueError(f"{completion_tokens} tokens, the hold covers {open_hold.max_completion_tokens}")
-    open_hold.state = HoldState.SETTLED
-    open_hold.completion_tokens = completion_tokens
-    open_hold.charged_microcredits = open_hold.prompt_cost_microcredits + open_hold.completion_cost_microcredits
-    open_hold.closed_at = timezone.now()
-    closed = hot_path.settle_hold(open_hold)
-    if closed is None:
-        return _settled_before(hold_id, completion_tokens)
-    owed_microcredits, spendable = closed
-    open_hold.wallet.held_microcredits -= open_hold.amount_microcredits  # as the database just did
-    move(
-        open_hold.wallet,
-        kind=EntryKind.USAGE,
-        amount_microcredits=-open_hold.charged_microcredits,
-        idempotency_key=f"usage:{hold_id}",
-        reason=open_hold.reference,
-        hold=open_hold,
-        is_first=True,  # a hold is closed once
-        spendable=spendable,
-    )
-    if owed_microcredits:
-        pay_debts(open_hold.wallet)
-    call_if_low(open_hold.wallet)
-    return open_hold
+    settled = hot_path.settle_hold(hold_id, completion_tokens, timezone.now())
+    if settled is None:
+        settled = _settle_under_lock(hold_id, completion_tokens)
+    call_if_low(settled.wallet)
+    return settled
 
 
 settle = transaction.atomic(settle_within)
@@ -401,6 +363,68 @@ def lock_wallet(*, user: User) -> Wallet:
     return Wallet.objects.select_for_update().get(user=user)
 
 
+def _hold_under_lock(user: User, draft: Hold) -> Hold:
+    """The hold of any wallet, or why there is none; as many completion tokens as it and the caps afford."""
+    wallet = draft.wallet = lock_wallet(user=user)
+    cap_room, key_room = cap_room_microcredits(wallet), key_cap_room_microcredits(draft.api_key)
+    least_room = min((room for room in (cap_room, key_room) if room is not None), default=None)
+    if least_room is not None and not draft.is_from_cache:
+        placed = hot_path.place_hold(user.pk, draft, least_room)
+        if placed is not None:
+            return placed
+    tag = _price_tag_of(draft)
+    draft.prompt_microcredits_per_token = tag.prompt_microcredits_per_token
+    draft.completion_microcredits_per_token = tag.completion_microcredits_per_token
+    _refuse_debtor(wallet)
+    expire_due_grants(wallet)
+    if Hold.objects.filter(reference=draft.reference).exists():
+        raise IdempotencyConflict(f"{draft.reference} already has a hold")
+    most_tokens = draft.max_completion_tokens
+    if not _fit(draft, most_tokens, least_room):
+        needed_microcredits = tag.cost_microcredits(draft.prompt_tokens, _least_tokens(draft, most_tokens))
+        refuse_over_cap(wallet, cap_room, needed_microcredits)
+        refuse_over_key_cap(key_room, needed_microcredits)
+        raise InsufficientCredits(
+            available_microcredits=wallet.available_microcredits, needed_microcredits=needed_microcredits
+        )
+    draft.save(force_insert=True)
+    return draft
+
+
+def _price_tag_of(draft: Hold) -> PriceTag:
+    tag = current_price_tags([draft.model_key]).get(draft.model_key)
+    if tag is None:
+        raise NoPrice(f"{draft.model_key} has no price")
+    return tag.from_cache() if draft.is_from_cache else tag
+
+
+def _settle_under_lock(hold_id: UUID, completion_tokens: int) -> Hold:
+    """The settlement of any hold, or why it cannot be."""
+    settled = _lock_hold(hold_id)
+    if not 0 <= completion_tokens <= settled.max_completion_tokens:
+        raise ValueError(f"{completion_tokens} tokens, the hold covers {settled.max_completion_tokens}")
+    if settled.state != HoldState.ACTIVE:
+        if settled.state == HoldState.SETTLED and settled.completion_tokens == completion_tokens:
+            return settled
+        raise HoldClosed(f"hold {hold_id} is {settled.state}")
+    settled.state = HoldState.SETTLED
+    settled.completion_tokens = completion_tokens
+    settled.charged_microcredits = settled.prompt_cost_microcredits + settled.completion_cost_microcredits
+    settled.closed_at = timezone.now()
+    settled.save(update_fields=["state", "completion_tokens", "charged_microcredits", "closed_at"])
+    settled.wallet.held_microcredits -= settled.amount_microcredits  # as the database just did
+    move(
+        settled.wallet,
+        kind=EntryKind.USAGE,
+        amount_microcredits=-settled.charged_microcredits,
+        idempotency_key=f"usage:{hold_id}",
+        reason=settled.reference,
+        hold=settled,
+    )
+    pay_debts(settled.wallet)
+    return settled
+
+
 def _refuse_debtor(wallet: Wallet) -> None:
     owed = owed_microcredits(wallet=wallet)
     if owed:
@@ -426,14 +450,6 @@ def _fit(draft: Hold, most_tokens: int, cap_room_microcredits: int | None) -> bo
 def _least_tokens(draft: Hold, most_tokens: int) -> int:
     """How short an answer may become before it is refused; one that is written already is not shortened."""
     return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
-
-
-def _settled_before(hold_id: UUID, completion_tokens: int) -> Hold:
-    """The hold, if it was closed with this very count. The wallet is locked, so what is read now stays."""
-    closed = Hold.objects.select_related("wallet").get(pk=hold_id)
-    if closed.state == HoldState.SETTLED and closed.completion_tokens == completion_tokens:
-        return closed
-    raise HoldClosed(f"hold {hold_id} is {closed.state}")
 
 
 def _lock_hold(hold_id: UUID) -> Hold:

@@ -1,7 +1,7 @@
 """The statements that every answer runs outside billing, written out in SQL: insert, claim, end, read.
 
-As in `billing.hot_path` (docs/adr/0010): composing each of these costs the ORM several times what PostgreSQL needs to
-run it. All else about generations goes through the ORM.
+Composing each of these costs the ORM several times what PostgreSQL needs to run it (docs/adr/0010). All else about
+generations goes through the ORM.
 """
 
 from collections.abc import Mapping, Sequence

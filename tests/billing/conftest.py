@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import stripe as stripe_library
 
+from billing import hot_path
 from tests.stripe_server import SECRET, StripeServer
 
 
@@ -33,3 +34,16 @@ def _sound(request: Any) -> Iterator[None]:
     faults = request.getfixturevalue("faults")
     yield
     assert faults() == []
+
+
+@pytest.fixture(params=["in one call", "under the lock"])
+def each_way(request: Any, monkeypatch: Any) -> None:
+    """Holds and settlements are written twice (docs/adr/0024): what both must do is tested with each."""
+    if request.param == "under the lock":
+        hold_under_the_lock(monkeypatch)
+
+
+def hold_under_the_lock(monkeypatch: Any) -> None:
+    """No wallet is ordinary from now on."""
+    monkeypatch.setattr(hot_path, "place_hold", lambda *_arguments: None)
+    monkeypatch.setattr(hot_path, "settle_hold", lambda *_arguments: None)

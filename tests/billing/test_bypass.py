@@ -11,6 +11,8 @@ from billing.models import EntryKind, Grant, GrantUse, Hold, HoldState, LedgerEn
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.cast import CREDIT, at_once, fund
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 @pytest.fixture
 def hold(alice):

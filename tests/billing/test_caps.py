@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import pytest
-from django.db import Error, connection, transaction
-from django.test.utils import CaptureQueriesContext
+from django.db import Error, transaction
 from django.utils import timezone
 
 from billing import caps, ledger
 from billing.models import Hold, SpendingPreferences, Wallet
 from tests.billing.test_ledger import COMPLETION_PRICE, PROMPT_PRICE, open_hold
 from tests.cast import CREDIT, at_once, fund
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 PROMPT = 10 * PROMPT_PRICE
 ANSWER = PROMPT + 100 * COMPLETION_PRICE  # what `open_hold` holds and `answer` charges
@@ -129,21 +130,6 @@ def test_lifting_the_cap_lifts_it_and_raising_it_leaves_more(alice):
     cap(alice, None)
     open_hold(alice)
     assert room(alice) is None
-
-
-def statements_of_a_hold(user):
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
-        open_hold(user)
-    return [query["sql"] for query in captured.captured_queries]
-
-
-def test_without_a_cap_a_hold_asks_nothing_more(alice):
-    plain = statements_of_a_hold(alice)
-    assert not any("billing_spendingpreferences" in statement for statement in plain)
-    cap(alice, 100 * ANSWER)
-    assert len(statements_of_a_hold(alice)) == len(plain) + 2
 
 
 def test_the_count_is_kept_so_that_no_hold_adds_up_the_whole_month(alice, staff, monkeypatch, faults):

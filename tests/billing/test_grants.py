@@ -6,10 +6,12 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from billing import hot_path, ledger
+from billing import ledger
 from billing.models import EntryKind, Grant, LedgerEntry, Wallet
 from tests.billing.test_ledger import open_hold
 from tests.cast import at_once
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 DAY = timedelta(days=1)
 
@@ -237,21 +239,3 @@ def test_a_movement_sent_twice_at_once_takes_effect_once(bob, staff, faults, ope
     moved = Wallet.objects.get(user=bob).balance_microcredits - before
     assert moved == {"refund": 100, "adjust": -50, "expire": -300}[operation]
     assert faults() == []
-
-
-def test_the_hot_path_spends_in_the_order_that_pages_show(alice):
-    """The order is written twice (docs/adr/0010)."""
-    for number in range(12):
-        kind = [EntryKind.TOP_UP, EntryKind.BONUS, EntryKind.PROMOTION][number % 3]
-        give(alice, number + 1, kind=kind, expires_in=[None, DAY, 2 * DAY, DAY][number % 4])
-    in_order = alice.wallet.grants.unspent().in_spending_order()
-    expected = list(in_order.values_list("pk", "remaining_microcredits"))
-    assert len(expected) == 13  # and what alice was funded with
-    assert hot_path.spendable_grants(alice.wallet.pk) == expected
-
-
-def test_a_hold_and_its_settlement_are_six_statements(alice, django_assert_num_queries):
-    with django_assert_num_queries(2 + 2):  # and the savepoint of the transaction that a test runs in
-        hold = open_hold(alice, 10, 100)
-    with django_assert_num_queries(4 + 2):
-        ledger.settle(hold_id=hold.pk, completion_tokens=50)

@@ -13,6 +13,8 @@ from billing.models import Hold
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 def make_key(user, **options):
     return create_key(user=user, name="test", scopes=["chat"], **options)[0]

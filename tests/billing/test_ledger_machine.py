@@ -5,6 +5,7 @@ the suite, 5,000 with `pytest -m thorough` (`-n 2 --dist load` shares them betwe
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from billing import ledger
+from billing import hot_path, ledger
 from billing.entries import expire_due_grants
 from billing.models import Debt, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
 from billing.topups import StaleReading, complete_topup, set_disputed, set_refunded
@@ -38,6 +39,7 @@ numbers = count()
 amounts = st.one_of(st.integers(1, 300), st.integers(1, 20_000))
 tokens = st.integers(1, 60)
 wallets = st.integers(0, 1)
+one_call = st.booleans()  # a hold and a settlement are written twice: in one call, and under the lock
 # Of each wallet: balance, held, owed, and what is left of its grants. One statement, since it runs after every step.
 FIGURES = """
 SELECT balance_microcredits, held_microcredits,
@@ -45,6 +47,13 @@ SELECT balance_microcredits, held_microcredits,
     ARRAY(SELECT remaining_microcredits FROM billing_grant WHERE wallet_id = w.id ORDER BY id)
 FROM billing_wallet w WHERE user_id = ANY(%s) ORDER BY user_id"""
 MOVED = (Wallet, LedgerEntry, Hold, Grant, GrantUse, TopUp, Debt)
+
+
+def way(in_one_call):
+    """Take the ordinary way where it can be taken, or the other one always."""
+    if in_one_call:
+        return nullcontext()
+    return patch.multiple(hot_path, place_hold=lambda *_: None, settle_hold=lambda *_: None)
 
 
 @dataclass
@@ -211,8 +220,8 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             model.spend(-amount)
 
-    @rule(target=holds, wallet=wallets, prompt=tokens, most=st.one_of(tokens, st.just(10**6)))
-    def hold(self, wallet, prompt, most):
+    @rule(target=holds, wallet=wallets, prompt=tokens, most=st.one_of(tokens, st.just(10**6)), in_one_call=one_call)
+    def hold(self, wallet, prompt, most, in_one_call):
         owes = self.model[wallet].owed > 0
         if not owes:
             self.expire_in_model(wallet)
@@ -220,13 +229,14 @@ class LedgerMachine(RuleBasedStateMachine):
         reference = f"machine-{next(numbers)}"
 
         def work():
-            return ledger.hold(
-                user=self.users[wallet],
-                model_key="gemma-3-270m",
-                prompt_tokens=prompt,
-                max_completion_tokens=most,
-                reference=reference,
-            )
+            with way(in_one_call):
+                return ledger.hold(
+                    user=self.users[wallet],
+                    model_key="gemma-3-270m",
+                    prompt_tokens=prompt,
+                    max_completion_tokens=most,
+                    reference=reference,
+                )
 
         if owes:
             with pytest.raises(ledger.CreditsOwed):
@@ -276,11 +286,15 @@ class LedgerMachine(RuleBasedStateMachine):
             work()
         return made.pk
 
-    @rule(hold_id=holds, produced=st.integers(0, 70))
-    def settle(self, hold_id, produced):
+    @rule(hold_id=holds, produced=st.integers(0, 70), in_one_call=one_call)
+    def settle(self, hold_id, produced, in_one_call):
         hold = self.model_holds.get(hold_id)
         if hold is None:
             return
+        with way(in_one_call):
+            self.settle_one_way(hold_id, hold, produced)
+
+    def settle_one_way(self, hold_id, hold, produced):
         if produced > hold.most:
             with pytest.raises(ValueError, match="the hold covers"):
                 ledger.settle(hold_id=hold_id, completion_tokens=produced)

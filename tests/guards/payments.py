@@ -107,7 +107,7 @@ PAYMENTS = [
     Guard(
         "credited twice",
         "billing/entries.py",
-        "    repeat = None if is_first else find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)",
+        "    repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)",
         "    repeat = None",
         LEDGER,
         "grant_with_the_same_key_grants_once",

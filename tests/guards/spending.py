@@ -3,6 +3,7 @@
 from tests.guards.guard import Guard
 
 LEDGER = "tests/billing/test_ledger.py"
+HOT_PATH = "tests/billing/test_hot_path.py"
 BYPASS = "tests/billing/test_bypass.py"
 GRANTS = "tests/billing/test_grants.py"
 TOPUPS = "tests/billing/test_topups.py"
@@ -12,9 +13,9 @@ SPENDING = [
     # Check-then-spend overdraft.
     Guard(
         "overdraft",
-        "billing/hot_path.py",
-        "WHERE w.user_id = %s FOR UPDATE OF w",
-        "WHERE w.user_id = %s",
+        "billing/migrations/0015_hold_and_settle.py",
+        "WHERE user_id = p_user FOR UPDATE;",
+        "WHERE user_id = p_user;",
         BYPASS,
         "twenty_threads_for_the_last_credit",
     ),
@@ -63,8 +64,8 @@ SPENDING = [
     Guard(
         "trusted user",
         "billing/ledger.py",
-        "if not _fit(draft, max_completion_tokens, least_room):",
-        "if not user.is_superuser and not _fit(draft, max_completion_tokens, least_room):",
+        "if not _fit(draft, most_tokens, least_room):",
+        "if not user.is_superuser and not _fit(draft, most_tokens, least_room):",
         ANSWERS,
         "nobody_is_trusted",
     ),
@@ -122,10 +123,18 @@ SPENDING = [
     Guard(
         "overrun",
         "billing/ledger.py",
-        "if not 0 <= completion_tokens <= open_hold.max_completion_tokens:",
+        "if not 0 <= completion_tokens <= settled.max_completion_tokens:",
         "if False:",
         LEDGER,
         "settle_refuses_more_than_was_held",
+    ),
+    Guard(
+        "overrun",
+        "billing/migrations/0015_hold_and_settle.py",
+        " AND p_completion_tokens BETWEEN 0 AND h.max_completion_tokens",
+        "",
+        HOT_PATH,
+        "a_count_outside_the_hold",
     ),
     Guard(
         "floored at zero",
@@ -154,9 +163,9 @@ SPENDING = [
     # Usage counted twice.
     Guard(
         "usage twice",
-        "billing/hot_path.py",
-        "WHERE id = %s AND state = %s\nRETURNING",
-        "WHERE id = %s AND state <> 'none' || %s\nRETURNING",
+        "billing/migrations/0015_hold_and_settle.py",
+        "WHERE h.id = p_hold AND h.state = 'active' AND",
+        "WHERE h.id = p_hold AND",
         LEDGER,
         "settle_twice_charges_once",
     ),
