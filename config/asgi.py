@@ -14,7 +14,8 @@ warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronou
 
 django.setup(set_prefix=False)
 
-from config.handlers import Dispatcher  # noqa: E402  wants the settings
+from config.garbage import look_for_garbage_less_often  # noqa: E402  the next wants the settings
+from config.handlers import Dispatcher  # noqa: E402
 
 application = Dispatcher()
 
@@ -31,6 +32,7 @@ def _warm_up() -> None:
         logging.getLogger(__name__).warning("tokenizers load with the first prompt instead: %s", error)
     finally:
         connection.close()
+    look_for_garbage_less_often()
 
 
 threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()

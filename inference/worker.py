@@ -27,6 +27,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from config.garbage import look_for_garbage_less_often
 from inference import manager_status, relay
 from inference.availability import mark_available, mark_unavailable
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason, Sampling
@@ -445,7 +446,12 @@ def look_after_models(sender: Any, **_kwargs: object) -> None:
     if keys:
         current_worker().places = sender.controller.concurrency
         current_worker().look_after(keys)
-        threading.Thread(target=import_engine, daemon=True).start()
+        threading.Thread(target=_finish_loading, daemon=True).start()
+
+
+def _finish_loading() -> None:
+    import_engine()
+    look_for_garbage_less_often()
 
 
 @worker_shutting_down.connect
