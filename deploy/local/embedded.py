@@ -26,6 +26,7 @@ from deploy.local.runtime import open_log, private_directory, read_object, write
 READY_SECONDS = 60.0  # crash recovery can take a while
 START_ATTEMPTS = 20
 ATTEMPT_PAUSE_SECONDS = 0.3
+EXIT_SECONDS = 5.0
 
 # What a server says when something of its killed predecessor, or a stranger's socket, is still there.
 _PASSING = ("still in use", "ddress already in use", "could not create any TCP/IP sockets")
@@ -146,7 +147,8 @@ class EmbeddedServer(ABC):
         """Stop it the gentle way, then the hard way; returns when it is gone."""
         if (record := self.record()) is not None:
             processes.stop([record], self.reap)
-        self.reap()
+        # It gives its name up a moment before it can be reaped.
+        processes.wait_until(lambda: not self.is_alive(), EXIT_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL, as a crash would; returns when it is dead. `start` then brings it back as it was."""
