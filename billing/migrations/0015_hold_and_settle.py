@@ -47,17 +47,21 @@ CREATE FUNCTION billing_settle_hold(p_hold uuid, p_completion_tokens bigint, p_n
     RETURNS TABLE (hold billing_hold, wallet billing_wallet) LANGUAGE plpgsql AS $$
 DECLARE
     of_wallet bigint;
+    most_tokens bigint;
     usage_entry bigint;
     unpaid bigint;
     part bigint;
     spendable record;
 BEGIN
-    SELECT w.id INTO of_wallet FROM billing_wallet w JOIN billing_hold h ON h.wallet_id = w.id
-        WHERE h.id = p_hold FOR UPDATE OF w;
+    SELECT w.id, h.max_completion_tokens INTO of_wallet, most_tokens
+        FROM billing_wallet w JOIN billing_hold h ON h.wallet_id = w.id WHERE h.id = p_hold FOR UPDATE OF w;
+    IF p_completion_tokens NOT BETWEEN 0 AND most_tokens THEN  -- here: the plan of the next may already convert it
+        RETURN;
+    END IF;
     UPDATE billing_hold h SET state = 'settled', completion_tokens = p_completion_tokens, closed_at = p_now,
         charged_microcredits = h.prompt_tokens * h.prompt_microcredits_per_token
             + p_completion_tokens * h.completion_microcredits_per_token
-        WHERE h.id = p_hold AND h.state = 'active' AND p_completion_tokens BETWEEN 0 AND h.max_completion_tokens
+        WHERE h.id = p_hold AND h.state = 'active'
             AND NOT EXISTS (SELECT FROM billing_debt d WHERE d.wallet_id = of_wallet AND d.remaining_microcredits > 0)
         RETURNING h.* INTO hold;
     IF NOT FOUND THEN

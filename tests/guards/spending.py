@@ -131,8 +131,8 @@ SPENDING = [
     Guard(
         "overrun",
         "billing/migrations/0015_hold_and_settle.py",
-        " AND p_completion_tokens BETWEEN 0 AND h.max_completion_tokens",
-        "",
+        "IF p_completion_tokens NOT BETWEEN 0 AND most_tokens THEN",
+        "IF FALSE THEN",
         HOT_PATH,
         "a_count_outside_the_hold",
     ),
@@ -164,8 +164,8 @@ SPENDING = [
     Guard(
         "usage twice",
         "billing/migrations/0015_hold_and_settle.py",
-        "WHERE h.id = p_hold AND h.state = 'active' AND",
-        "WHERE h.id = p_hold AND",
+        "WHERE h.id = p_hold AND h.state = 'active'",
+        "WHERE h.id = p_hold",
         LEDGER,
         "settle_twice_charges_once",
     ),
