@@ -99,7 +99,7 @@ def describe_machine() -> dict[str, Any]:
             if name in _read("/proc/cpuinfo")
         ],
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "memory_read_gb_per_second": round(_memory_speed(), 1),
+        "memory_read_gb_per_second": round(_in_a_thread_that_ends(_memory_speed), 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -128,24 +128,32 @@ def draw(results: dict[str, Any], file: Path) -> None:
 
 
 def _take_turns(folder: Path, rounds: int) -> dict[str, float | None]:
-    """The best rate of each contender over `rounds`."""
+    """The best rate of each contender over `rounds`, each with two turns of the engine and of llama.cpp.
+
+    A contender has the memory to itself: the plain models are gone before the engine is loaded.
+    """
     best: dict[str, float | None] = {}
-    plain = {name: load_language_model(folder, name) for name in ("float32", "bfloat16")}
     with _llama() as llama:
         for _ in range(rounds):
-            rates: dict[str, float | None] = {}
-            for name, model in plain.items():  # in a thread that ends, as the engine's does: see BatchingEngine
-                with ThreadPoolExecutor(1) as pool:
-                    rates[f"generate_{name}_1"] = pool.submit(_generate_one, model).result()
+            turns: list[dict[str, float | None]] = [
+                {f"generate_{name}_1": _generate_rate(folder, name) for name in ("float32", "bfloat16")}
+            ]
             with _engine(folder) as engine:
-                rates["engine_1"] = _answer(engine, 1, SAMPLED)
-                rates["engine_32"] = _answer(engine, BATCH, SAMPLED)
-                rates["engine_greedy_32"] = _answer(engine, BATCH, GREEDY)
-            rates["llama_cpp_1"], rates["llama_cpp_32"] = llama()
-            for name, rate in rates.items():
-                best[name] = rate if rate is None else max(rate, best.get(name) or 0.0)
-            print({name: rate and round(rate, 1) for name, rate in rates.items()}, flush=True)
+                turns += [_engine_rates(engine) for _ in range(2)]
+            turns += [dict(zip(("llama_cpp_1", "llama_cpp_32"), llama(), strict=True)) for _ in range(2)]
+            for rates in turns:
+                for name, rate in rates.items():
+                    best[name] = rate if rate is None else max(rate, best.get(name) or 0.0)
+                print({name: rate and round(rate, 1) for name, rate in rates.items()}, flush=True)
     return best
+
+
+def _engine_rates(engine: BatchingEngine) -> dict[str, float | None]:
+    return {
+        "engine_1": _answer(engine, 1, SAMPLED),
+        "engine_32": _answer(engine, BATCH, SAMPLED),
+        "engine_greedy_32": _answer(engine, BATCH, GREEDY),
+    }
 
 
 @contextmanager
@@ -185,6 +193,16 @@ def _answer(engine: BatchingEngine, requests: int, sampling: Sampling) -> float:
     with ThreadPoolExecutor(requests) as pool:
         tokens = sum(pool.map(run, range(requests)))
     return tokens / (time.perf_counter() - started)
+
+
+def _generate_rate(folder: Path, precision: Precision) -> float:
+    return _in_a_thread_that_ends(lambda: _generate_one(load_language_model(folder, precision)))
+
+
+def _in_a_thread_that_ends(compute: Callable[[], float]) -> float:
+    """What else computes here may leave no team of threads behind, or the engine's sleeps: see BatchingEngine."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(compute).result()
 
 
 def _generate_one(model: Any) -> float:
