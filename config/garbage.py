@@ -1,4 +1,4 @@
-"""How often a long-lived process looks for cycles of garbage (docs/adr/0024 has what it saves)."""
+"""How often a long-lived process looks for cycles of garbage (docs/adr/0025 has what it saves)."""
 
 import gc
 
