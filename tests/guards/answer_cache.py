@@ -99,9 +99,9 @@ ANSWER_CACHE = [
     ),
     Guard(
         "generated twice",
-        "inference/models.py",
-        "return self.filter(state=GenerationState.QUEUED, follows=None)",
-        "return self.filter(state=GenerationState.QUEUED)",
+        "inference/hot_path.py",
+        "AND g.state = %s AND g.follows IS NULL",
+        "AND g.state = %s",
         CACHE,
         "ten_at_once or neither_sent_to_a_worker",
     ),
