@@ -114,10 +114,11 @@ class RelayWriter:
         return entry
 
     def give_back(self, entry: Entry) -> None:
-        """Keep text that may not have gone out for a later entry. The outbox is locked."""
+        """Keep what may not have gone out for a later entry. The outbox is locked."""
         text = str(entry.get("text", ""))
         self._text = text + self._text
         self._at -= len(text)
+        self._notice = self._notice or str(entry.get("notice", ""))
 
 
 class _Outbox:
@@ -149,8 +150,10 @@ class _Outbox:
                 entries = self._take_due()
             try:
                 _send(entries)
-            except redis.RedisError as error:
-                logger.warning("relay: Redis is away (%s), the answers go on", type(error).__name__)
+            except Exception as error:  # all streams of this process hang on this thread
+                is_away = isinstance(error, redis.RedisError)
+                level = logging.WARNING if is_away else logging.ERROR
+                logger.log(level, "relay: nothing is sent (%s), the answers go on", error, exc_info=not is_away)
                 with self.changed:
                     self._keep(entries)
             for writer, entry in entries:
@@ -170,7 +173,7 @@ class _Outbox:
         for writer in due:
             del self._waiting[writer]
             writer.due_at = due_at
-        return [(writer, writer.take()) for writer in due]
+        return [(writer, entry) for writer in due if (entry := writer.take())]
 
     def _due(self) -> "list[RelayWriter]":
         now = time.monotonic()
@@ -202,6 +205,8 @@ _outbox = _Outbox()
 
 
 def _send(entries: "list[tuple[RelayWriter, Entry]]") -> None:
+    if not entries:
+        return
     # In one transaction: else Redis would wake a reader with the first entry, who would come again for the rest.
     with connection().pipeline(transaction=True) as pipeline:
         for writer, entry in entries:
