@@ -25,7 +25,7 @@ def set_alert(*, user: User, below_microcredits: int | None) -> None:
     chosen: dict[str, bool | int] = {"is_alert_on": below_microcredits is not None}
     if below_microcredits is not None:
         chosen |= {"alert_below_microcredits": below_microcredits}
-    SpendingPreferences.objects.update_or_create(wallet=wallet, defaults=chosen)
+    SpendingPreferences.objects.change(wallet, **chosen)
     is_above = below_microcredits is not None and wallet.available_microcredits >= below_microcredits
     wallet.armed_alert_microcredits = below_microcredits if is_above else None
     save_armed(wallet)
@@ -42,11 +42,16 @@ def tell_if_low(*, wallet_id: int) -> bool:
     if not fell.update(armed_alert_microcredits=None):
         return False
     wallet = Wallet.objects.get(pk=wallet_id)
+    below = alert_threshold(wallet)
+    if below is None or wallet.available_microcredits >= below:  # the deployment's default changed since it was armed
+        wallet.armed_alert_microcredits = below
+        save_armed(wallet)
+        return False
     notify(
         user_id=wallet.user_id,
         name="low_balance",
         available=format_credits(wallet.available_microcredits),
-        below=format_credits(alert_threshold(wallet) or 0),
+        below=format_credits(below),
         path="/credits/",
     )
     return True

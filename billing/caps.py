@@ -53,13 +53,11 @@ def cap_room_microcredits(wallet: Wallet) -> int | None:
         return None
     spent = count_spent(wallet)
     if spent.entries_since_count >= COUNT_ANEW_ENTRIES:
-        SpendingPreferences.objects.update_or_create(
-            wallet=wallet,
-            defaults={
-                "counted_entry_id": spent.last_entry_id,
-                "counted_month": spent.month,
-                "counted_microcredits": spent.microcredits,
-            },
+        SpendingPreferences.objects.change(
+            wallet,
+            counted_entry_id=spent.last_entry_id,
+            counted_month=spent.month,
+            counted_microcredits=spent.microcredits,
         )
     return cap - spent.microcredits - wallet.held_microcredits
 
@@ -83,7 +81,7 @@ def read_room_microcredits(wallet: Wallet) -> int | None:
 def count_spent(wallet: Wallet) -> MonthSpent:
     """What this month's answers cost, refunds taken off: the kept count and the entries since. Two queries."""
     month = timezone.now().astimezone(UTC).date().replace(day=1)
-    kept = SpendingPreferences.objects.filter(wallet=wallet).first() or SpendingPreferences(wallet=wallet)
+    kept = SpendingPreferences.objects.of(wallet)
     since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
     of_month = Q(
         kind__in=[EntryKind.USAGE, EntryKind.REFUND], hold__closed_at__gte=datetime.combine(month, time.min, UTC)

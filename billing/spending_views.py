@@ -142,9 +142,10 @@ def _say(request: Request, text: str) -> None:
 def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
     """Everything that is set. A form that was sent and is wrong comes in `context`, with its errors."""
     wallet = request.user.wallet
-    chosen = SpendingPreferences.objects.filter(wallet=wallet).first() or SpendingPreferences(wallet=wallet)
+    chosen = SpendingPreferences.objects.of(wallet)
     automatic = AutomaticTopUp.objects.filter(wallet=wallet).select_related("package").first()
-    alert = {"is_on": chosen.is_alert_on, "below": chosen.alert_below_microcredits}
+    is_never_told = not (chosen.is_alert_on or settings.LOW_BALANCE_MICROCREDITS)
+    alert = {"is_on": chosen.is_alert_on, "below": None if is_never_told else chosen.alert_below_microcredits}
     page = {
         "heading": _("Spending"),
         "tab": "spending",

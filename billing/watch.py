@@ -5,7 +5,6 @@ whoever acts on them, so the path of an answer compares two numbers it has, and 
 """
 
 from celery import current_app
-from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
@@ -66,9 +65,7 @@ def save_armed(wallet: Wallet) -> None:
 
 def alert_threshold(wallet: Wallet) -> int | None:
     """Below how many microcredits the customer wants to be told; None where they do not."""
-    chosen = SpendingPreferences.objects.filter(wallet=wallet).first()
-    if chosen is None:
-        return settings.LOW_BALANCE_MICROCREDITS or None
+    chosen = SpendingPreferences.objects.of(wallet)
     return chosen.alert_below_microcredits if chosen.is_alert_on else None
 
 

@@ -1,6 +1,7 @@
 """What customers decide about their spending: the alert, the cap's count, the saved card, the automatic top-up."""
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -10,10 +11,26 @@ from django.utils.translation import gettext_lazy as _
 from billing.models.ledger import Wallet
 from billing.models.topups import Package
 
+ALERT_BESIDE_OFF_MICROCREDITS = 5_000_000  # a threshold is above zero, also in a row whose alert is off
+
 
 def default_alert_microcredits() -> int:
-    """Below how much a customer is told, until they choose otherwise."""
-    return int(settings.LOW_BALANCE_MICROCREDITS)
+    """Below how much a customer is told, until they choose otherwise. Above zero even where nobody is told."""
+    return int(settings.LOW_BALANCE_MICROCREDITS) or ALERT_BESIDE_OFF_MICROCREDITS
+
+
+class SpendingPreferencesQuerySet(models.QuerySet["SpendingPreferences"]):
+    """How the preferences of a wallet are read and changed, whether they have a row or not."""
+
+    def of(self, wallet: Wallet) -> "SpendingPreferences":
+        """The wallet's row, or a new one with the defaults that is not saved. One query."""
+        is_alert_on = bool(settings.LOW_BALANCE_MICROCREDITS)
+        return self.filter(wallet=wallet).first() or SpendingPreferences(wallet=wallet, is_alert_on=is_alert_on)
+
+    def change(self, wallet: Wallet, **changed: Any) -> None:
+        """Save these fields. A row that is made for them has the deployment's default for whether the alert is on."""
+        made = {"is_alert_on": bool(settings.LOW_BALANCE_MICROCREDITS)} | changed
+        self.update_or_create(wallet=wallet, defaults=changed, create_defaults=made)
 
 
 class SpendingPreferences(models.Model):
@@ -29,6 +46,8 @@ class SpendingPreferences(models.Model):
     counted_entry_id = models.BigIntegerField(default=0)
     counted_month = models.DateField(null=True)
     counted_microcredits = models.BigIntegerField(default=0)
+
+    objects = SpendingPreferencesQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("spending preferences")

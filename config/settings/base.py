@@ -285,6 +285,22 @@ MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
+# What would break at the first customer is refused now.
+_LEAST = {
+    "REFUND_APPROVAL_MICROCREDITS": 0,
+    "LOW_BALANCE_MICROCREDITS": 0,
+    "SIGNUP_BONUS_MICROCREDITS": 0,
+    "SIGNUP_BONUS_DAYS": 1,
+    "NEW_CUSTOMER_DAYS": 0,
+    "CREDITS_PER_MINOR_UNIT": 1,
+    "HOLD_LIFETIME_SECONDS": 1,
+    "MIN_AFFORDABLE_TOKENS": 1,
+}
+for _name, _least in _LEAST.items():
+    if vars()[_name] < _least:
+        raise ImproperlyConfigured(f"{_name} is at least {_least}.")
+if not 1 <= TOPUP_MINOR_BOUNDS[0] <= TOPUP_MINOR_BOUNDS[1]:
+    raise ImproperlyConfigured("TOPUP_LEAST_MINOR is at least 1, and TOPUP_MOST_MINOR is not less than it.")
 
 # Inference
 MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expanduser()

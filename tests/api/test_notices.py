@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import notices
-from billing.alerts import tell_if_low
+from billing.alerts import set_alert, tell_if_low
 from billing.models import Notice
 from billing.notices import GIVEN_UP_AFTER, LOST_AFTER, notify, send_lost_notices
 from tests.cast import CREDIT, at_once
@@ -121,7 +121,7 @@ def test_with_the_broker_away_the_notice_is_there_all_the_same(alice, monkeypatc
         raise OSError("the broker is away")
 
     monkeypatch.setattr("billing.notices.current_app.send_task", refuse)
-    alice.wallet.refresh_from_db()
+    set_alert(user=alice, below_microcredits=1000 * CREDIT)
     type(alice.wallet).objects.filter(pk=alice.wallet.pk).update(armed_alert_microcredits=1000 * CREDIT)
     assert tell_if_low(wallet_id=alice.wallet.pk)
     assert Notice.objects.get().name == "low_balance"

@@ -137,6 +137,30 @@ def test_turned_off_credits_that_come_in_do_not_turn_it_on(bob):
     assert armed(bob) is None
 
 
+def test_where_alerts_are_off_by_default_customers_turn_theirs_on_and_off(bob, settings):
+    settings.LOW_BALANCE_MICROCREDITS = 0
+    fund(bob, CREDIT + 1)
+    assert armed(bob) is None
+    tell_below(bob, None)  # off already: nothing to refuse
+    assert armed(bob) is None
+    tell_below(bob, CREDIT)
+    answer(bob)
+    run_tasks()
+    assert len(mail.outbox) == 1
+    tell_below(bob, None)
+    assert alerts.is_low(bob.wallet) is False
+
+
+@pytest.mark.parametrize(("default", "armed_then"), [(0, None), (CREDIT, CREDIT)])
+def test_a_default_that_is_lowered_tells_nobody_who_is_not_below_it(bob, settings, default, armed_then):
+    fund(bob, 5 * CREDIT)
+    settings.LOW_BALANCE_MICROCREDITS = default
+    answer(bob)
+    run_tasks()
+    assert mail.outbox == []
+    assert armed(bob) == armed_then
+
+
 @pytest.mark.parametrize("bad", [0, -5])
 def test_a_threshold_below_one_is_refused(bob, bad):
     with pytest.raises(ValueError, match="at least"):

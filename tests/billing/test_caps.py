@@ -8,7 +8,7 @@ import pytest
 from django.db import Error, transaction
 from django.utils import timezone
 
-from billing import caps, ledger
+from billing import alerts, caps, ledger, watch
 from billing.models import Hold, SpendingPreferences, Wallet
 from tests.billing.test_ledger import COMPLETION_PRICE, PROMPT_PRICE, open_hold
 from tests.cast import CREDIT, at_once, fund
@@ -157,6 +157,29 @@ def test_a_kept_count_of_last_month_is_not_taken_for_this_one(alice, monkeypatch
     assert room(alice) == CREDIT
     answer(alice)
     assert room(alice) == CREDIT - ANSWER
+
+
+def test_where_alerts_are_off_a_count_is_kept_and_turns_none_on(alice, settings, monkeypatch, faults):
+    settings.LOW_BALANCE_MICROCREDITS = 0
+    monkeypatch.setattr(caps, "COUNT_ANEW_ENTRIES", 1)
+    cap(alice, CREDIT)
+    answer(alice)
+    answer(alice)
+    assert SpendingPreferences.objects.get().counted_microcredits == ANSWER
+    assert watch.alert_threshold(alice.wallet) is None
+    fund(alice, CREDIT, key="more")
+    assert Wallet.objects.get(user=alice).armed_alert_microcredits != 0
+    assert faults() == []
+
+
+def test_a_count_that_is_kept_leaves_the_alert_as_it_was(alice, monkeypatch):
+    monkeypatch.setattr(caps, "COUNT_ANEW_ENTRIES", 1)
+    cap(alice, CREDIT)
+    answer(alice)
+    assert watch.alert_threshold(alice.wallet) == 5 * CREDIT
+    alerts.set_alert(user=alice, below_microcredits=None)
+    answer(alice)
+    assert watch.alert_threshold(alice.wallet) is None
 
 
 def test_a_count_that_is_wrong_is_a_fault(alice, monkeypatch, faults):

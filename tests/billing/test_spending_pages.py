@@ -61,6 +61,17 @@ def test_the_alert_is_set_and_turned_off(client, customer):
     assert not SpendingPreferences.objects.get().is_alert_on
 
 
+def test_where_alerts_are_off_by_default_the_page_says_off_and_can_be_saved_as_it_is(client, customer, settings):
+    settings.LOW_BALANCE_MICROCREDITS = 0
+    form = client.get(PAGE).context["alert_form"]
+    assert (form["is_on"].value(), form["below"].value()) == (False, None)
+    assert post(client, "set_alert").status_code == 302
+    form = client.get(PAGE).context["alert_form"]
+    assert (form["is_on"].value(), form["below"].value()) == (False, None)
+    assert post(client, "set_alert", is_on="on", below="3").status_code == 302
+    assert client.get(PAGE).context["alert_form"]["is_on"].value() is True
+
+
 def test_the_cap_is_set_and_lifted(client, customer):
     post(client, "set_cap", cap="0.000001")
     assert wallet(customer).monthly_cap_microcredits == 1

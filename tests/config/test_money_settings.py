@@ -1,0 +1,45 @@
+"""A setting of money that would break at the first customer is refused when Tally starts."""
+
+import runpy
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+BASE = settings.BASE_DIR / "config" / "settings" / "base.py"
+
+
+def load(monkeypatch, **variables):
+    """The settings as a process reads them that starts with these variables."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(BASE))
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("LOW_BALANCE_MICROCREDITS", "-1"),
+        ("SIGNUP_BONUS_MICROCREDITS", "-1"),
+        ("SIGNUP_BONUS_DAYS", "0"),
+        ("REFUND_APPROVAL_MICROCREDITS", "-1"),
+        ("NEW_CUSTOMER_DAYS", "-1"),
+        ("CREDITS_PER_MINOR_UNIT", "0"),
+        ("TOPUP_LEAST_MINOR", "0"),
+        ("TOPUP_MOST_MINOR", "99"),
+        ("HOLD_LIFETIME_SECONDS", "0"),
+        ("MIN_AFFORDABLE_TOKENS", "0"),
+        ("ANSWER_CACHE_PRICE_PERCENT", "0"),
+        ("ANSWER_CACHE_PRICE_PERCENT", "101"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_name(monkeypatch, name, bad):
+    with pytest.raises(ImproperlyConfigured, match=name):
+        load(monkeypatch, **{name: bad})
+
+
+@pytest.mark.parametrize(
+    "name", ["LOW_BALANCE_MICROCREDITS", "SIGNUP_BONUS_MICROCREDITS", "REFUND_APPROVAL_MICROCREDITS"]
+)
+def test_zero_has_a_meaning_here(monkeypatch, name):
+    assert load(monkeypatch, **{name: "0"})[name] == 0
