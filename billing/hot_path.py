@@ -1,7 +1,7 @@
 """The two calls that every paid answer makes: its hold and its settlement, each in one statement (docs/adr/0024).
 
-What they do is written in migration 0015. They know the ordinary wallet alone; for all else they change nothing, and
-`ledger`, which alone uses this, goes on by way of the ORM.
+What they do is written in `walls/place_hold.sql` and `walls/settle_hold.sql`. They know the ordinary wallet alone; for
+all else they change nothing, and `ledger`, which alone uses this, goes on by way of the ORM.
 """
 
 from datetime import datetime

@@ -4,13 +4,14 @@ import json
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from billing import ledger
 from billing.models import Refund, TopUp
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.billing.test_topups import complete, order, refunded
+from tests.cast import fund
 
 
 @pytest.fixture
@@ -85,6 +86,12 @@ def test_an_answer_from_the_cache_at_another_price_or_not_charged_is_a_fault(
     assert faults() == []
     tamper(statement)
     assert any(sentence in fault for fault in faults()), faults()
+
+
+def test_nothing_is_built_upon_a_balance_that_its_entries_do_not_bear_out(alice, tamper):
+    tamper("UPDATE billing_wallet SET balance_microcredits = balance_microcredits + 1; SET CONSTRAINTS ALL DEFERRED")
+    with pytest.raises(IntegrityError, match="the wallet has 100000006, not 100000005"), transaction.atomic():
+        fund(alice, 5, key="next")
 
 
 def test_refunds_that_their_entries_do_not_bear_out_are_faults(bob, staff, faults):

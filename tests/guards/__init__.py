@@ -8,7 +8,8 @@ from tests.guards.api import API
 from tests.guards.guard import Guard
 from tests.guards.payments import PAYMENTS
 from tests.guards.spending import SPENDING
+from tests.guards.walls import OF_WALLS
 
 __all__ = ["GUARDS", "Guard"]
 
-GUARDS = [*SPENDING, *ANSWER_CACHE, *PAYMENTS, *API]
+GUARDS = [*SPENDING, *OF_WALLS, *ANSWER_CACHE, *PAYMENTS, *API]

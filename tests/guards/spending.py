@@ -13,7 +13,7 @@ SPENDING = [
     # Check-then-spend overdraft.
     Guard(
         "overdraft",
-        "billing/migrations/0015_hold_and_settle.py",
+        "billing/walls/place_hold.sql",
         "WHERE user_id = p_user FOR UPDATE;",
         "WHERE user_id = p_user;",
         BYPASS,
@@ -38,15 +38,15 @@ SPENDING = [
     # What is written past the ledger.
     Guard(
         "balance written directly",
-        "billing/migrations/0002_walls.py",
-        "ELSIF pg_trigger_depth() < 2 AND (NEW",
-        "ELSIF FALSE AND (NEW",
+        "billing/walls/wallet_guard.sql",
+        "AND (pg_trigger_depth() < 2\n             OR ",
+        "AND (FALSE AND ",
         BYPASS,
         "a_balance_cannot_be or what_is_held_cannot_be_changed",
     ),
     Guard(
         "wallet born rich",
-        "billing/migrations/0002_walls.py",
+        "billing/walls/wallet_guard.sql",
         "IF NEW.balance_microcredits <> 0 OR NEW.held_microcredits <> 0 THEN",
         "IF FALSE THEN",
         BYPASS,
@@ -54,7 +54,7 @@ SPENDING = [
     ),
     Guard(
         "entry rewritten",
-        "billing/migrations/0002_walls.py",
+        "billing/walls/entry_keep.sql",
         "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW",
         "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW WHEN (FALSE)",
         BYPASS,
@@ -130,7 +130,7 @@ SPENDING = [
     ),
     Guard(
         "overrun",
-        "billing/migrations/0015_hold_and_settle.py",
+        "billing/walls/settle_hold.sql",
         "IF p_completion_tokens NOT BETWEEN 0 AND most_tokens THEN",
         "IF FALSE THEN",
         HOT_PATH,
@@ -163,7 +163,7 @@ SPENDING = [
     # Usage counted twice.
     Guard(
         "usage twice",
-        "billing/migrations/0015_hold_and_settle.py",
+        "billing/walls/settle_hold.sql",
         "WHERE h.id = p_hold AND h.state = 'active'",
         "WHERE h.id = p_hold",
         LEDGER,
@@ -216,7 +216,7 @@ SPENDING = [
     # An expiry that leaves no entry.
     Guard(
         "silent expiry",
-        "billing/migrations/0004_grant_walls.py",
+        "billing/walls/grant_guard.sql",
         "NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2\n        OR ",
         "NEW IS DISTINCT FROM OLD AND (",
         BYPASS,
