@@ -1,17 +1,49 @@
-"""Users in the admin."""
+"""Users, their rights and their addresses in the admin, and the audit log of what was done to them."""
 
+from typing import Any, cast
+
+from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
+from allauth.account.models import EmailAddress
+from django import forms
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.utils.translation import gettext_lazy as _
+from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from accounts.admin_base import ReadOnlyAdmin
+from accounts import audit, rights, suspension
+from accounts.admin_base import AuditedAdmin, ReadOnlyAdmin, ServiceAdmin
+from accounts.http import Request
 from accounts.models import AuditEvent, User
+
+PERSONAL = ("email", "first_name", "last_name")
+
+
+class UserForm(UserChangeForm[User]):
+    """Django's own form; an account that its owner closed stays closed."""
+
+    def clean_is_active(self) -> bool:
+        """Refuse to open a closed account."""
+        is_active: bool = self.cleaned_data["is_active"]
+        if is_active and not self.instance.is_active and not self.instance.has_usable_password():
+            raise forms.ValidationError(_("This account was closed by its owner."))
+        return is_active
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User]):
-    """Django's own user admin, by e-mail address."""
+class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
+    """Django's own user admin, by e-mail address. Rights go through `rights`, suspending through `suspension`.
 
+    Whoever is no superuser changes customers alone, and nobody's rights.
+    """
+
+    form = UserForm
+    refusals = (suspension.SuspensionRefused,)
     ordering = ("email",)
     list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
@@ -19,14 +51,93 @@ class UserAdmin(DjangoUserAdmin[User]):
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "password")}),
-        (_("Name"), {"fields": ("first_name", "last_name")}),
+        (gettext_lazy("Name"), {"fields": ("first_name", "last_name")}),
         (
-            _("Permissions"),
+            gettext_lazy("Permissions"),
             {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
         ),
-        (_("Dates"), {"fields": ("last_login", "date_joined")}),
+        (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Those who have the permission; of staff, superusers alone."""
+        may = super().has_change_permission(request, obj)
+        is_staff = obj is not None and (obj.is_staff or obj.is_superuser)
+        return may and (cast(Request, request).user.is_superuser or not is_staff)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Nobody changes their own rights, and only superusers those of others."""
+        by = cast(Request, request).user
+        is_fixed = obj is not None and (obj.pk == by.pk or not by.is_superuser)
+        return (*self.readonly_fields, "is_active", *rights.RIGHTS) if is_fixed else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save what changed, each part by its service, and note it in the audit log."""
+        by = cast(Request, request).user
+        if not change:
+            super().save_model(request, obj, form, change)
+            audit.record(actor=by, action="user added", subject=obj)
+            return
+        changed = {name: form.cleaned_data[name] for name in form.changed_data}
+        personal = [name for name in PERSONAL if name in changed]
+        if personal:
+            obj.save(update_fields=personal)
+            audit.record(actor=by, action="user changed", subject=obj, fields=", ".join(personal))
+        wanted = {name: changed[name] for name in rights.RIGHTS if name in changed}
+        if wanted:
+            rights.change_rights(user=obj, by=by, wanted=wanted)
+        if "is_active" in changed:
+            act = suspension.restore_user if changed["is_active"] else suspension.suspend_user
+            act(user=obj, by=by, reason=_("in the administration"))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Nothing of a user that is there: groups and permissions are saved already."""
+        if not change:
+            super().save_related(request, form, formsets, change)
+
+    @transaction.atomic
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  Django's name
+        """Django's page; that a password was set is noted in the audit log."""
+        before = self.get_object(request, id)
+        answer = super().user_change_password(request, id, form_url)
+        user = self.get_object(request, id)
+        if before is not None and user is not None and user.password != before.password:
+            audit.record(actor=cast(Request, request).user, action="password set", subject=user)
+        return answer
+
+
+admin.site.unregister(Group)
+admin.site.unregister(EmailAddress)
+
+
+@admin.register(Group)
+class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
+    """Roles and other groups. Those of `roles` get their permissions again with the next migrate."""
+
+    audited_as = "group"
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(AuditedAdmin, AllauthEmailAddressAdmin):  # type: ignore[misc]  # it has no types
+    """The addresses with which people log in."""
+
+    audited_as = "e-mail address"
+    private_fields = ("email",)
+
+    def subject_of(self, row: EmailAddress) -> User:
+        """Whose address it is."""
+        owner: User = row.user
+        return owner
+
+    @admin.action(permissions=["change"], description=gettext_lazy("Mark selected email addresses as verified"))
+    @transaction.atomic
+    def make_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
+        """Mark them as verified and note those that became it."""
+        open_ids = list(queryset.filter(verified=False).values_list("pk", flat=True))
+        super().make_verified(request, queryset)
+        for address in EmailAddress.objects.filter(pk__in=open_ids, verified=True).select_related("user"):
+            self.note(request, "verified", address)
 
 
 @admin.register(AuditEvent)

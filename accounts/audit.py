@@ -1,5 +1,6 @@
 """The audit log: written in the transaction of what it records, never changed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from accounts.models import AuditEvent, User
@@ -10,3 +11,8 @@ def record(*, actor: User, action: str, subject: User | None = None, **details: 
     AuditEvent.objects.create(
         actor=actor, action=action, subject=subject, details={name: str(value) for name, value in details.items()}
     )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What changed, by name, as `record` takes it: "before → after"."""
+    return {name: f"{before.get(name)} → {value}" for name, value in after.items() if before.get(name) != value}

@@ -1,15 +1,19 @@
-"""Money in the admin: everything can be read; of prices only a new version can be added.
+"""Money in the admin: everything can be read; prices and packages are written by the services that the API uses.
 
 Refunds are in `admin_refunds`, wallets in `admin_wallets`, promotion codes in `admin_codes`.
 """
 
-from typing import Any
+from typing import Any, cast
 
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
-from accounts.admin_base import ReadOnlyAdmin
-from billing import admin_codes, admin_refunds, admin_wallets  # noqa: F401  they register their admins
+from accounts.admin_base import ReadOnlyAdmin, ServiceAdmin
+from accounts.http import Request
+from billing import admin_codes, admin_refunds, admin_wallets, services  # noqa: F401  they register their admins
 from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 
 
@@ -23,10 +27,41 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_select_related = ("wallet",)
 
 
+class PriceForm(forms.ModelForm[Price]):
+    """A new version of a model's prices."""
+
+    prompt_microcredits_per_token = forms.IntegerField(min_value=1, max_value=services.MOST_PRICE)
+    completion_microcredits_per_token = forms.IntegerField(min_value=1, max_value=services.MOST_PRICE)
+    effective_at = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime, help_text=_("Now, if it is left out; not in the past.")
+    )
+
+    class Meta:
+        model = Price
+        fields = (
+            "model_key",
+            "prompt_microcredits_per_token",
+            "completion_microcredits_per_token",
+            "effective_at",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the service would refuse, and say when it begins."""
+        fields = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                fields["effective_at"] = services.plan_price(**fields).effective_at
+            except (services.PriceExists, services.PriceRefused) as refusal:
+                raise forms.ValidationError(str(refusal)) from refusal
+        return fields
+
+
 @admin.register(Price)
-class PriceAdmin(admin.ModelAdmin[Price]):
+class PriceAdmin(ServiceAdmin):
     """Price versions: a new one is added, an old one stays as it was."""
 
+    form = PriceForm
+    refusals = (services.PriceExists, services.PriceRefused)
     list_display = (
         "model_key",
         "prompt_microcredits_per_token",
@@ -35,20 +70,15 @@ class PriceAdmin(admin.ModelAdmin[Price]):
         "created_by",
     )
     list_filter = ("model_key",)
-    exclude = ("created_by",)
+    list_select_related = ("created_by",)
 
     def has_change_permission(self, _request: HttpRequest, _obj: Price | None = None) -> bool:
         """A version is never edited."""
         return False
 
-    def has_delete_permission(self, _request: HttpRequest, _obj: Price | None = None) -> bool:
-        """A version is never deleted."""
-        return False
-
-    def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:
-        """Remember who set the price."""
-        obj.created_by_id = request.user.pk
-        super().save_model(request, obj, form, change)
+    def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:  # noqa: ARG002  never changed
+        """Add it."""
+        obj.pk = services.add_price(by=cast(Request, request).user, **form.cleaned_data).pk
 
 
 @admin.register(Grant)
@@ -61,11 +91,43 @@ class GrantAdmin(ReadOnlyAdmin):
     list_select_related = ("wallet",)
 
 
-@admin.register(Package)
-class PackageAdmin(admin.ModelAdmin[Package]):
-    """What customers can buy."""
+class PackageForm(forms.ModelForm[Package]):
+    """What a package costs and gives."""
 
+    class Meta:
+        model = Package
+        fields = (
+            "name",
+            "price_minor",
+            "currency",
+            "credits_microcredits",
+            "bonus_microcredits",
+            "is_active",
+            "position",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the service would refuse."""
+        fields = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                services.refuse_package(Package(**fields))
+            except services.PackageRefused as refusal:
+                raise forms.ValidationError(str(refusal)) from refusal
+        return fields
+
+
+@admin.register(Package)
+class PackageAdmin(ServiceAdmin):
+    """What customers can buy. One that is sold no more is made inactive."""
+
+    form = PackageForm
+    refusals = (services.PackageRefused,)
     list_display = ("name", "price_minor", "currency", "credits_microcredits", "bonus_microcredits", "is_active")
+
+    def save_model(self, request: HttpRequest, obj: Package, form: Any, change: bool) -> None:  # noqa: ARG002  it sees that
+        """Add or change it."""
+        services.save_package(package=obj, by=cast(Request, request).user)
 
 
 @admin.register(PaymentEvent)

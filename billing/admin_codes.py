@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_stubs_ext import StrOrPromise
 
+from accounts.admin_base import ServiceAdmin
 from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
 from billing import promotions
@@ -29,6 +30,7 @@ from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
 from billing.templatetags.money import format_credits
 
 MOST_CREDITS_A_CODE = 1_000_000
+CHANGEABLE = ("ends_at", "is_active")
 COLUMNS = ("code", "batch", "credits", "starts_at", "ends_at", "redemptions")
 
 
@@ -77,14 +79,53 @@ class StockForm(TwoStepForm):
         )
 
 
-@admin.register(PromotionCode)
-class PromotionCodeAdmin(admin.ModelAdmin[PromotionCode]):
-    """Codes and how often they were used; a used one stays. Adds `generate/` and `stock.csv`."""
+class CodeForm(forms.ModelForm[PromotionCode]):
+    """One code. What it is worth is said when it is made."""
 
+    class Meta:
+        model = PromotionCode
+        fields = (
+            "code",
+            "credits_microcredits",
+            "expires_after_days",
+            "starts_at",
+            "ends_at",
+            "most_redemptions",
+            "most_per_user",
+            "is_for_new_users",
+            "is_active",
+        )
+
+    def clean_code(self) -> str:
+        """As it is stored."""
+        return str(self.cleaned_data["code"]).strip().upper()
+
+
+@admin.register(PromotionCode)
+class PromotionCodeAdmin(ServiceAdmin):
+    """Codes and how often they were used; a used one stays. Adds `generate/` and `stock.csv`.
+
+    Of one that is there only its end and whether it is active change.
+    """
+
+    form = CodeForm
+    refusals = (promotions.CodeExists,)
     list_display = ("code", "credits_microcredits", "redemptions_count", "most_redemptions", "ends_at", "batch")
     list_filter = ("is_active", "batch")
     search_fields = ("code", "batch")
     actions = ("export_csv",)
+
+    def get_readonly_fields(self, _request: HttpRequest, obj: PromotionCode | None = None) -> Any:
+        """What a code is worth, once it is there."""
+        return () if obj is None else [name for name in CodeForm.Meta.fields if name not in CHANGEABLE]
+
+    def save_model(self, request: HttpRequest, obj: PromotionCode, form: Any, change: bool) -> None:
+        """Add or change it."""
+        by = cast(Request, request).user
+        if change:
+            promotions.change_code(code=obj, ends_at=obj.ends_at, is_active=obj.is_active, by=by)
+        else:
+            obj.pk = promotions.create_code(by=by, **form.cleaned_data).pk
 
     def get_urls(self) -> list[URLPattern]:
         """The pages of stocks, before the admin's own."""

@@ -59,6 +59,7 @@ explain(refunds.RefundRefused, REFUSED)
 explain(promotions.StockExists, IDEMPOTENCY_CONFLICT)
 explain(promotions.CodeExists, CONFLICT)
 explain(services.PriceExists, CONFLICT)
+explain(services.PriceRefused, REFUSED)
 explain(
     limits.TooManyTries,
     BY_STATUS[429],

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -292,8 +291,5 @@ class Prices(ApiList):
     )
     def post(self, _request: Request) -> Response:
         """Add a version; earlier ones are never edited, and running answers keep the price they were promised."""
-        fields = self.read_body(PriceIn)
-        now = timezone.now()
-        if fields.setdefault("effective_at", now) < now:
-            raise Problem(REFUSED, _("A price cannot begin in the past."))
-        return Response(PriceOut(services.add_price(by=self.caller, **fields)).data, status=201)
+        price = services.add_price(by=self.caller, **self.read_body(PriceIn))
+        return Response(PriceOut(price).data, status=201)

@@ -8,9 +8,9 @@ from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
 from billing.models import Price, PromotionCode, Refund, RefundState
+from billing.services import MOST_PRICE
 
 MOST_ADJUSTED = 10**13  # ten million credits: as the admin has it
-MOST_PRICE = 10**9
 
 
 class AdjustmentIn(ApiInput):

@@ -122,6 +122,19 @@ def create_code(*, code: str, by: User, **fields: Any) -> PromotionCode:
 
 
 @transaction.atomic
+def change_code(*, code: PromotionCode, ends_at: datetime | None, is_active: bool, by: User) -> PromotionCode:
+    """Let a code end at another moment, withdraw it or bring it back. What it is worth stays as it was made."""
+    locked = PromotionCode.objects.select_for_update().get(pk=code.pk)
+    before = {"ends_at": locked.ends_at, "is_active": locked.is_active}
+    locked.ends_at, locked.is_active = ends_at, is_active
+    locked.save(update_fields=["ends_at", "is_active"])
+    changed = audit.differences(before, {"ends_at": ends_at, "is_active": is_active})
+    if changed:
+        audit.record(actor=by, action="code changed", code=locked.code, **changed)
+    return locked
+
+
+@transaction.atomic
 def withdraw_code(*, code: PromotionCode, by: User) -> PromotionCode:
     """Let a code give nothing from now on. Doing it again changes nothing."""
     if PromotionCode.objects.filter(pk=code.pk, is_active=True).update(is_active=False):

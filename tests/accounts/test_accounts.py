@@ -126,8 +126,6 @@ def test_staff_adds_a_price_version_and_cannot_edit_one(client, staff, catalogue
         "model_key": "gemma-3-1b",
         "prompt_microcredits_per_token": 5,
         "completion_microcredits_per_token": 6,
-        "effective_at_0": "2026-01-02",
-        "effective_at_1": "00:00",
     }
     assert client.post(reverse("admin:billing_price_add"), fields).status_code == 302
     assert Price.objects.current("gemma-3-1b").created_by == staff
