@@ -22,11 +22,12 @@ BATCH_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One list of the file: whose rows, and which columns of them."""
+    """One list of the file: whose rows, which columns of them, and what a row is written as."""
 
     name: str
     rows: Callable[[User], QuerySet[Any]]
     columns: tuple[str, ...]
+    written: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
 
 SECTIONS: dict[str, Section] = {}
@@ -64,7 +65,7 @@ def _read_batch(section: Section, user: User, after: Any) -> list[dict[str, Any]
     rows = section.rows(user).order_by("pk")
     if after is not None:
         rows = rows.filter(pk__gt=after)
-    return list(rows.values("pk", *section.columns)[:BATCH_ROWS])
+    return [section.written(row) for row in rows.values("pk", *section.columns)[:BATCH_ROWS]]
 
 
 def add_account_sections() -> None:

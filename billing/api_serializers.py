@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Integer, Text
+from billing.api_fields import Money
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
 from billing.usage import ModelUse
 
@@ -136,8 +137,9 @@ class GrantOut(serializers.ModelSerializer[Grant]):
 
 
 class PackageOut(serializers.ModelSerializer[Package]):
-    """Credits at a price; `price_minor` is in minor units of the currency, cents for `usd`."""
+    """Credits at a price; `price_minor` is in smallest units of the currency: cents for `usd`, whole `jpy`."""
 
+    price = Money("price_minor")
     credits = Credits("credits_microcredits")
     bonus_credits = Credits("bonus_microcredits")
 
@@ -147,6 +149,7 @@ class PackageOut(serializers.ModelSerializer[Package]):
             "id",
             "name",
             "price_minor",
+            "price",
             "currency",
             "credits_microcredits",
             "credits",
@@ -165,13 +168,16 @@ class PackageIn(ApiInput):
 class AmountIn(ApiInput):
     """An amount of the site's currency."""
 
-    amount_minor = Integer(min_value=1, max_value=2**31 - 1, help_text="In minor units: 1250 is 12.50.")
+    amount_minor = Integer(
+        min_value=1, max_value=2**31 - 1, help_text="In smallest units: 1250 is 12.50 USD or 1,250 JPY."
+    )
 
 
 class TopUpOut(serializers.ModelSerializer[TopUp]):
     """An order of credits. Send the customer to `checkout_url`; what counts is `state`, not where they come back."""
 
     state = serializers.ChoiceField(TopUpState.values, read_only=True)
+    amount = Money("amount_minor")
     checkout_url = serializers.SerializerMethodField(help_text="Empty until the provider has opened the checkout.")
     credits = Credits("credits_microcredits")
     bonus_credits = Credits("bonus_microcredits")
@@ -185,6 +191,7 @@ class TopUpOut(serializers.ModelSerializer[TopUp]):
             "provider",
             "package_id",
             "amount_minor",
+            "amount",
             "currency",
             "credits_microcredits",
             "credits",
@@ -206,6 +213,7 @@ class PaymentOut(serializers.ModelSerializer[TopUp]):
     """A payment that arrived. `refunded_minor` and `disputed_minor` are what was or is being taken back of it."""
 
     topup_id = serializers.UUIDField(source="pk")
+    amount = Money("amount_minor")
     credited_microcredits = serializers.IntegerField(source="total_microcredits", help_text="Bonus included.")
     clawed_back_credits = Credits("clawed_back_microcredits")
 
@@ -216,6 +224,7 @@ class PaymentOut(serializers.ModelSerializer[TopUp]):
             "provider",
             "payment_reference",
             "amount_minor",
+            "amount",
             "currency",
             "credited_microcredits",
             "refunded_minor",

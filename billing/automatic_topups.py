@@ -17,10 +17,11 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.models import User
 from billing import ledger, topups
+from billing.currencies import format_money
 from billing.models import OPEN_STATES, AutomaticTopUp, Package, SavedCard, TopUp, TopUpState, Wallet
 from billing.notices import notify
 from billing.payments import AUTHENTICATION_REQUIRED, Charge, ChargeOutcome, PaymentError, provider_named
-from billing.templatetags.money import format_credits, money
+from billing.templatetags.money import format_credits
 from billing.watch import call_if_low
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,10 @@ def describe_consent(*, offer: topups.Offer, below_microcredits: int, ceiling_mi
         "asking again; at most {ceiling} in a calendar month (UTC). I can turn this off at any time."
     ).format(
         below=format_credits(below_microcredits),
-        price=money(offer.amount_minor, offer.currency),
+        price=format_money(offer.amount_minor, offer.currency),
         card=f"{card.brand.capitalize()} •••• {card.last4}",
         credits=format_credits(offer.credits_microcredits + offer.bonus_microcredits),
-        ceiling=money(ceiling_minor, offer.currency),
+        ceiling=format_money(ceiling_minor, offer.currency),
     )
 
 
@@ -148,7 +149,7 @@ def note_decline(*, topup_id: UUID, provider: str, code: str) -> None:
         return
     automatic.declines_count += 1
     is_over = automatic.declines_count > len(BACK_OFF)
-    price = money(topup.amount_minor, topup.currency)
+    price = format_money(topup.amount_minor, topup.currency)
     if is_over:
         _stop(automatic, topup.user, "automatic_off", price=price)
         return
@@ -178,9 +179,11 @@ def stuck_order_ids() -> list[UUID]:
     return list(stuck.order_by("created_at").values_list("pk", flat=True)[:200])
 
 
-def ordered_minor(*, user: User) -> int:
-    """What the automatic orders of this month (UTC) come to, those that failed left out."""
-    ordered = TopUp.objects.automatic().filter(user=user, created_at__gte=_month_start(timezone.now()))
+def ordered_minor(*, user: User, currency: str) -> int:
+    """What the automatic orders of this month (UTC) in this currency come to, those that failed left out."""
+    ordered = TopUp.objects.automatic().filter(
+        user=user, currency=currency, created_at__gte=_month_start(timezone.now())
+    )
     counted = ordered.filter(state__in=[*OPEN_STATES, TopUpState.PAID])
     return counted.aggregate(total=Sum("amount_minor"))["total"] or 0
 
@@ -195,10 +198,11 @@ def _order_if_due(wallet_id: int, needed_microcredits: int) -> TopUp | None:
     offer = _offer_of(automatic)
     if not _is_due(automatic, wallet, offer, needed_microcredits):
         return None
-    if offer is None or offer.amount_minor != automatic.amount_minor:
-        _stop(automatic, wallet.user, "automatic_changed", price=money(automatic.amount_minor, automatic.currency))
+    agreed = (automatic.amount_minor, automatic.currency)
+    if offer is None or (offer.amount_minor, offer.currency) != agreed:
+        _stop(automatic, wallet.user, "automatic_changed", price=format_money(*agreed))
         return None
-    month_minor = ordered_minor(user=wallet.user) + offer.amount_minor
+    month_minor = ordered_minor(user=wallet.user, currency=offer.currency) + offer.amount_minor
     if month_minor > automatic.ceiling_minor:
         _wait_for_next_month(automatic, wallet.user)
         return None
@@ -267,7 +271,7 @@ def _wait_for_next_month(automatic: AutomaticTopUp, user: User) -> None:
     automatic.next_attempt_at = _month_start(_month_start(timezone.now()) + timedelta(days=31))
     automatic.save(update_fields=["next_attempt_at"])
     _set_armed(user, None)
-    ceiling = money(automatic.ceiling_minor, automatic.currency)
+    ceiling = format_money(automatic.ceiling_minor, automatic.currency)
     notify(user_id=user.pk, name="automatic_ceiling", path=PAGE, ceiling=ceiling)
 
 

@@ -12,7 +12,9 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from billing.currencies import format_money
 from billing.models import TopUp, TopUpState
+from billing.stripe_amounts import as_stripe_writes
 from billing.stripe_payments import (
     NAME,
     Returned,
@@ -111,8 +113,9 @@ def _check_session(session: StripeJson) -> Iterator[Finding]:
     elif topup.payment_reference != id_of(session["payment_intent"]):
         detail = f"{id_of(session['payment_intent'])} besides {topup.payment_reference}"
         yield Finding("paid twice, credited once", text, session["id"], detail)
-    if (session["amount_total"], session["currency"]) != (topup.amount_minor, topup.currency):
-        detail = f"Stripe took {took}, the order is for {topup.amount_minor} {topup.currency}"
+    wanted = as_stripe_writes(topup.amount_minor, topup.currency)
+    if (session["amount_total"], session["currency"]) != (wanted, topup.currency):
+        detail = f"Stripe took {took}, the order is for {wanted} {topup.currency}"
         yield Finding("another amount was paid", text, session["id"], detail)
 
 
@@ -121,7 +124,8 @@ def _unknown_to_stripe(since: datetime, until: datetime, paid: dict[str, StripeJ
     known = {id_of(session["payment_intent"]) for session in paid.values()}
     for topup in TopUp.objects.filter(provider=NAME, state=TopUpState.PAID, paid_at__range=(since, until)):
         if topup.payment_reference not in known:
-            detail = f"{topup.amount_minor} {topup.currency}, payment {topup.payment_reference or 'none'}"
+            price = format_money(topup.amount_minor, topup.currency)
+            detail = f"{price}, payment {topup.payment_reference or 'none'}"
             yield Finding("credited but not paid", str(topup.pk), topup.checkout_reference, detail)
 
 
@@ -145,5 +149,6 @@ def _compare_returns(since: datetime) -> Iterator[Finding]:
         ):
             if min(theirs, topup.amount_minor) != here:
                 problem = f"{done} at Stripe, not here" if theirs > here else f"{done} here, not at Stripe"
-                detail = f"Stripe says {theirs} {topup.currency}, we say {here}"
+                at_theirs, at_ours = (format_money(minor, topup.currency) for minor in (theirs, here))
+                detail = f"Stripe says {at_theirs}, we say {at_ours}"
                 yield Finding(problem, str(topup.pk), topup.checkout_reference, detail)

@@ -1,76 +1,15 @@
-"""The forms of the spending page. People write credits and money; `cleaned_data` has microcredits and minor units."""
+"""The forms of the spending page."""
 
-from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from billing import topups
-from billing.models import MICROCREDITS_PER_CREDIT, Package
-from billing.templatetags.money import money
-
-MOST_CREDITS = 1_000_000_000
-
-
-def _attributes(**more: str) -> dict[str, str]:
-    return {"class": "field num", "inputmode": "decimal", "autocomplete": "off", "step": "any"} | more
-
-
-class CreditsField(forms.DecimalField):
-    """An amount of credits above zero, exact to the microcredit; cleaned to microcredits."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            min_value=Decimal(1) / MICROCREDITS_PER_CREDIT,
-            max_value=MOST_CREDITS,
-            decimal_places=6,
-            max_digits=16,
-            widget=forms.NumberInput(attrs=_attributes()),
-            error_messages={
-                "invalid": _("Write a number of credits, such as 12.5."),
-                "min_value": _("Write more than zero."),
-                "max_value": _("That is more credits than there are."),
-            },
-            **options,
-        )
-
-    def clean(self, value: Any) -> Any:
-        """Microcredits, or None."""
-        found = super().clean(value)
-        return None if found is None else int(found * MICROCREDITS_PER_CREDIT)
-
-    def prepare_value(self, value: Any) -> Any:
-        """Microcredits as credits; what somebody typed as they typed it."""
-        return Decimal(value) / MICROCREDITS_PER_CREDIT if isinstance(value, int) else value
-
-
-class MoneyField(forms.DecimalField):
-    """An amount of money, exact to the minor unit; cleaned to minor units."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            min_value=Decimal("0.01"),
-            max_value=10_000_000,
-            decimal_places=2,
-            widget=forms.NumberInput(attrs=_attributes()),
-            error_messages={
-                "invalid": _("Write an amount, such as 20 or 12.50."),
-                "min_value": _("Write more than zero."),
-                "max_decimal_places": _("Amounts go down to a cent: 12.50, not 12.505."),
-            },
-            **options,
-        )
-
-    def clean(self, value: Any) -> Any:
-        """Minor units, or None."""
-        found = super().clean(value)
-        return None if found is None else int(found * 100)
-
-    def prepare_value(self, value: Any) -> Any:
-        """Minor units as money; what somebody typed as they typed it."""
-        return Decimal(value) / 100 if isinstance(value, int) else value
+from billing.currencies import format_money
+from billing.form_fields import CreditsField, MoneyField
+from billing.models import Package
 
 
 class AlertForm(forms.Form):
@@ -102,7 +41,7 @@ class PackageChoice(forms.ModelChoiceField[Package]):
 
     def label_from_instance(self, obj: Package) -> str:
         """Medium, 20.00 USD."""
-        return f"{obj.name}, {money(obj.price_minor, obj.currency)}"
+        return f"{obj.name}, {format_money(obj.price_minor, obj.currency)}"
 
 
 class AutomaticForm(forms.Form):
@@ -110,7 +49,7 @@ class AutomaticForm(forms.Form):
 
     below = CreditsField(label=_("When fewer credits are free than"))
     package = PackageChoice(
-        Package.objects.filter(is_active=True),
+        Package.objects.none(),
         label=_("Buy"),
         required=False,
         empty_label=_("Another amount"),
@@ -118,6 +57,12 @@ class AutomaticForm(forms.Form):
     )
     amount = MoneyField(label=_("The amount, if it is another"), required=False)
     ceiling = MoneyField(label=_("At most so much money a calendar month (UTC)"))
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer the packages in the currency that the ceiling is in."""
+        super().__init__(*args, **options)
+        packages = Package.objects.filter(is_active=True, currency__iexact=settings.TOPUP_CURRENCY)
+        cast(PackageChoice, self.fields["package"]).queryset = packages
 
     def clean(self) -> dict[str, Any]:
         """Put what is bought into `offer`; the ceiling must leave room for one."""

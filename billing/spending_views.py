@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.http import Request
+from accounts.models import User
 from billing import alerts, automatic_topups, caps, cards, sandbox
 from billing.models import AutomaticTopUp, SavedCard, SpendingPreferences
 from billing.payments import PaymentError
@@ -152,7 +153,7 @@ def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
         "wallet": wallet,
         "cap_room": caps.read_room_microcredits(wallet),
         "automatic": automatic,
-        "ordered_minor": automatic_topups.ordered_minor(user=request.user) if automatic else 0,
+        "ordered_minor": _ordered_minor(request.user, automatic),
         "card": SavedCard.objects.filter(wallet=wallet).first(),
         "alert_form": AlertForm(initial=alert, auto_id="alert_%s"),
         "cap_form": CapForm(initial={"cap": wallet.monthly_cap_microcredits}, auto_id="cap_%s"),
@@ -161,9 +162,14 @@ def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
     return render(request, "billing/spending.html", page | context, status=status)
 
 
+def _ordered_minor(user: User, automatic: AutomaticTopUp | None) -> int:
+    """What was charged for it this month, in smallest units of its own currency. At most one query."""
+    return 0 if automatic is None else automatic_topups.ordered_minor(user=user, currency=automatic.currency)
+
+
 def _initial(automatic: AutomaticTopUp | None) -> dict[str, Any]:
-    """The form as it was agreed to last."""
-    if automatic is None:
+    """The form as it was agreed to last, unless that was in another currency."""
+    if automatic is None or automatic.currency != settings.TOPUP_CURRENCY:
         return {"below": settings.LOW_BALANCE_MICROCREDITS or None}
     return {
         "below": automatic.below_microcredits,

@@ -17,6 +17,7 @@ from django.utils import timezone
 from billing import automatic_topups, cards, refund_payouts, topups
 from billing.models import PaymentEvent, TopUp, TopUpState
 from billing.payments import KeptCard
+from billing.stripe_amounts import as_stripe_writes, minor_of_stripe
 from billing.stripe_payments import (
     NAME,
     StripeJson,
@@ -49,10 +50,10 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A Checkout Session or an automatic order was paid: minor units, and the PaymentIntent."""
+    """A Checkout Session or an automatic order was paid: the amount as Stripe writes it, and the PaymentIntent."""
 
     topup_id: UUID
-    amount_minor: int
+    amount: int
     currency: str
     payment_reference: str
 
@@ -175,10 +176,13 @@ def _apply(change: Change) -> None:
 
 
 def _complete(paid: Paid) -> None:
+    amount_minor = minor_of_stripe(paid.amount, paid.currency)
+    if as_stripe_writes(amount_minor, paid.currency) != paid.amount:  # no order is for a part of a smallest unit
+        raise TopUpConflict(f"top-up {paid.topup_id} was paid {paid.amount} {paid.currency}, as Stripe writes it")
     topup = topups.complete_topup(
         topup_id=paid.topup_id,
         provider=NAME,
-        amount_minor=paid.amount_minor,
+        amount_minor=amount_minor,
         currency=paid.currency,
         payment_reference=paid.payment_reference,
     )

@@ -1,8 +1,8 @@
 """Payments by Stripe: what Tally asks of its API. What Stripe tells Tally is in `stripe_events`.
 
-Facts from https://docs.stripe.com/api: amounts are minor units of a lower-case ISO currency; a POST with the same
-Idempotency-Key and parameters gets the same answer for 24 hours; `payment_intent_data.metadata` lands on the
-PaymentIntent. The library retries a broken connection, 409 and 5xx.
+Facts from https://docs.stripe.com/api: currencies are ISO codes in small letters, amounts are integers as
+`stripe_amounts` says; a POST with the same Idempotency-Key and parameters gets the same answer for 24 hours;
+`payment_intent_data.metadata` lands on the PaymentIntent. The library retries a broken connection, 409 and 5xx.
 """
 
 import logging
@@ -29,6 +29,7 @@ from billing.payments import (
     PaymentRefused,
     ProviderRefund,
 )
+from billing.stripe_amounts import amount_for_stripe, minor_of_stripe
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class ForgedEvent(Exception):
 
 @dataclass(slots=True)
 class Returned:
-    """What of one payment went back: by refunds, in minor units, and by each dispute, in its own currency."""
+    """What of one payment went back, in smallest units: by refunds, and by each dispute, in its own currency."""
 
     refunded_minor: int = 0
     disputes: list[tuple[int, str]] = field(default_factory=list)
@@ -82,6 +83,7 @@ class StripeProvider:
         """Open a Checkout Session for exactly this order, the same one when asked again. Raises PaymentError."""
         page = f"{settings.PUBLIC_URL}/credits/top-ups/{topup.pk}/"
         metadata = {"topup_id": str(topup.pk)}
+        amount = amount_for_stripe(topup.amount_minor, topup.currency)
         with api() as client:
             session = client.v1.checkout.sessions.create(
                 params={
@@ -91,7 +93,7 @@ class StripeProvider:
                             "quantity": 1,
                             "price_data": {
                                 "currency": topup.currency,
-                                "unit_amount": topup.amount_minor,
+                                "unit_amount": amount,
                                 "product_data": {"name": PRODUCT_NAME},
                             },
                         }
@@ -115,6 +117,7 @@ class StripeProvider:
         """
         if not topup.payment_reference:
             raise PaymentRefused(_("This order was not paid through Stripe, so there is nothing to give back."))
+        amount = amount_for_stripe(amount_minor, topup.currency)
         if any(one.key == idempotency_key for one in self.refunds_of(topup)):
             return
         with api() as client:
@@ -122,7 +125,7 @@ class StripeProvider:
                 client.v1.refunds.create(
                     params={
                         "payment_intent": topup.payment_reference,
-                        "amount": amount_minor,
+                        "amount": amount,
                         "metadata": {"topup_id": str(topup.pk), "key": idempotency_key},
                     },
                     options={"idempotency_key": idempotency_key},
@@ -181,6 +184,7 @@ class StripeProvider:
         Stripe forgets keys after a day, so the order's payment is looked for before one is made.
         """
         metadata = {"topup_id": str(topup.pk), "automatic": "yes"}
+        amount = amount_for_stripe(topup.amount_minor, topup.currency)
         with api() as client:
             made = client.v1.payment_intents.list(params={"customer": card.customer_reference, "limit": 100})
             own = (one for one in made.auto_paging_iter() if _metadata(one).get("topup_id") == metadata["topup_id"])
@@ -188,7 +192,7 @@ class StripeProvider:
             try:
                 payment = found or client.v1.payment_intents.create(
                     params={
-                        "amount": topup.amount_minor,
+                        "amount": amount,
                         "currency": topup.currency,
                         "customer": card.customer_reference,
                         "payment_method": card.method_reference,
@@ -283,7 +287,7 @@ def disputed_minor(payment_intent: str, topup: TopUp) -> int:
         disputes = client.v1.disputes.list(params={"payment_intent": payment_intent, "limit": 100})
         found = [_plain(dispute) for dispute in disputes.auto_paging_iter()]
     losing = [dispute for dispute in found if dispute["status"] not in DISPUTE_STATES_WITHOUT_LOSS]
-    return Returned(disputes=[(dispute["amount"], dispute["currency"]) for dispute in losing]).disputed_minor(topup)
+    return Returned(disputes=[_read_dispute(dispute) for dispute in losing]).disputed_minor(topup)
 
 
 def returned_since(since: datetime) -> dict[str, Returned]:
@@ -297,10 +301,10 @@ def returned_since(since: datetime) -> dict[str, Returned]:
     found: dict[str, Returned] = {}
     for refund in refunds:
         if refund["status"] not in REFUND_STATES_WITHOUT_MONEY:
-            _of_payment(found, refund).refunded_minor += refund["amount"]
+            _of_payment(found, refund).refunded_minor += minor_of_stripe(refund["amount"], refund["currency"])
     for dispute in disputes:
         if dispute["status"] not in DISPUTE_STATES_WITHOUT_LOSS:
-            _of_payment(found, dispute).disputes.append((dispute["amount"], dispute["currency"]))
+            _of_payment(found, dispute).disputes.append(_read_dispute(dispute))
     return found
 
 
@@ -344,12 +348,16 @@ def _of_payment(found: dict[str, Returned], refund_or_dispute: StripeJson) -> Re
     return found.setdefault(id_of(refund_or_dispute["payment_intent"]), Returned())
 
 
+def _read_dispute(dispute: StripeJson) -> tuple[int, str]:
+    return minor_of_stripe(dispute["amount"], dispute["currency"]), dispute["currency"]
+
+
 def _read_refund(refund: StripeJson) -> ProviderRefund:
     is_live = refund["status"] not in REFUND_STATES_WITHOUT_MONEY
     return ProviderRefund(
         reference=refund["id"],
         key=(refund.get("metadata") or {}).get("key", ""),
-        amount_minor=refund["amount"],
+        amount_minor=minor_of_stripe(refund["amount"], refund["currency"]),
         is_live=is_live,
         reason="" if is_live else f"{refund['status']}: {refund.get('failure_reason') or 'no reason given'}",
     )

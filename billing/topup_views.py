@@ -10,26 +10,23 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.http import Request
 from billing import ledger, limits, promotions, sandbox, topups
+from billing.currencies import decimals_of, from_minor, step_minor
+from billing.form_fields import MoneyField
 from billing.models import Package, TopUp
 from billing.payments import PaymentError
 from billing.templatetags.money import format_credits
 
 
 class OrderForm(forms.Form):
-    """A package, or an amount in the main unit of the currency, and the key that makes a double click harmless."""
+    """A package, or an amount of money, and the key that makes a double click harmless."""
 
     package = forms.ModelChoiceField(Package.objects.filter(is_active=True), required=False)
-    amount = forms.DecimalField(
-        required=False,
-        max_digits=12,
-        decimal_places=2,
-        error_messages={"max_decimal_places": gettext_lazy("Amounts go down to a cent: 12.50, not 12.505.")},
-    )
+    amount = MoneyField(required=False)
     idempotency_key = forms.UUIDField()
 
     def offer(self) -> topups.Offer:
@@ -39,7 +36,7 @@ class OrderForm(forms.Form):
             return topups.offer_of_package(package)
         if amount is None:
             raise topups.InvalidAmount(_("Choose a package or enter an amount."))
-        return topups.offer_of_amount(int(amount * 100))
+        return topups.offer_of_amount(amount)
 
 
 @require_safe
@@ -127,16 +124,17 @@ def _wait_page(request: Request, wait_seconds: int, **context: Any) -> HttpRespo
 
 
 def _buy_page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
-    least, most = settings.TOPUP_MINOR_BOUNDS
+    (least, most), currency = settings.TOPUP_MINOR_BOUNDS, settings.TOPUP_CURRENCY
     page = {
         "heading": _("Buy credits"),
         "tab": "buy",
         "wallet": request.user.wallet,
         "packages": Package.objects.filter(is_active=True),
-        "least": least / 100,
-        "most": most / 100,
-        "currency": settings.TOPUP_CURRENCY.upper(),
-        "credits_per_unit": settings.CREDITS_PER_MINOR_UNIT * 100,
+        "least": from_minor(least, currency),
+        "most": from_minor(most, currency),
+        "step": from_minor(step_minor(currency), currency),
+        "currency": currency.upper(),
+        "credits_per_unit": settings.CREDITS_PER_MINOR_UNIT * 10 ** decimals_of(currency),
         "new_key": uuid4(),
     }
     return render(request, "billing/buy.html", page | context, status=status)

@@ -16,10 +16,11 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from billing import ledger
+from billing.currencies import format_money, from_minor, step_minor
 from billing.models import MICROCREDITS_PER_CREDIT, AutomaticTopUp, EntryKind, Package, TopUp, TopUpState
 from billing.notices import notify
 from billing.payments import default_provider
-from billing.templatetags.money import format_credits, money
+from billing.templatetags.money import format_credits
 
 
 class InvalidAmount(Exception):
@@ -36,7 +37,7 @@ class StaleReading(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is bought: money in minor units, credits in microcredits."""
+    """What is bought: money in smallest units of a currency, credits in microcredits."""
 
     amount_minor: int
     currency: str
@@ -49,7 +50,7 @@ def offer_of_package(package: Package) -> Offer:
     """What a package gives."""
     return Offer(
         package.price_minor,
-        package.currency,
+        package.currency.lower(),
         package.credits_microcredits,
         package.bonus_microcredits,
         package,
@@ -57,16 +58,19 @@ def offer_of_package(package: Package) -> Offer:
 
 
 def offer_of_amount(amount_minor: int) -> Offer:
-    """What a custom amount buys, CREDITS_PER_MINOR_UNIT credits a minor unit. Raises InvalidAmount out of bounds."""
-    least, most = settings.TOPUP_MINOR_BOUNDS
+    """What a custom amount buys, CREDITS_PER_MINOR_UNIT credits a smallest unit of TOPUP_CURRENCY.
+
+    Raises InvalidAmount out of bounds, and for one between two steps that can be paid.
+    """
+    (least, most), currency = settings.TOPUP_MINOR_BOUNDS, settings.TOPUP_CURRENCY
     if type(amount_minor) is not int or not least <= amount_minor <= most:
-        raise InvalidAmount(
-            _("Choose an amount between {least:.2f} and {most:.2f} {currency}.").format(
-                least=least / 100, most=most / 100, currency=settings.TOPUP_CURRENCY.upper()
-            )
-        )
+        bounds = {"least": from_minor(least, currency), "most": format_money(most, currency)}
+        raise InvalidAmount(_("Choose an amount between {least:,f} and {most}.").format(**bounds))
+    if amount_minor % step_minor(currency):
+        step = format_money(step_minor(currency), currency)
+        raise InvalidAmount(_("Choose an amount in steps of {step}.").format(step=step))
     credits_microcredits = amount_minor * settings.CREDITS_PER_MINOR_UNIT * MICROCREDITS_PER_CREDIT
-    return Offer(amount_minor, settings.TOPUP_CURRENCY, credits_microcredits)
+    return Offer(amount_minor, currency, credits_microcredits)
 
 
 def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
@@ -95,8 +99,9 @@ def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency
     is credited and a person must look.
     """
     topup = lock_order(topup_id, provider)
-    if (amount_minor, currency.lower()) != (topup.amount_minor, topup.currency):
-        raise TopUpConflict(f"{topup} is {topup.amount_minor} {topup.currency}, paid {amount_minor} {currency}")
+    if (amount_minor, currency.lower()) != (topup.amount_minor, topup.currency.lower()):
+        wanted, paid = format_money(topup.amount_minor, topup.currency), format_money(amount_minor, currency)
+        raise TopUpConflict(f"{topup} is for {wanted}, paid were {paid}")
     if topup.state == TopUpState.PAID:
         if topup.payment_reference != payment_reference:
             raise TopUpConflict(f"{topup} was paid twice: by {topup.payment_reference} and by {payment_reference}")
@@ -131,7 +136,7 @@ def _end_back_off(topup: TopUp) -> None:
     notify(
         user_id=topup.user_id,
         name="automatic_paid",
-        price=money(topup.amount_minor, topup.currency),
+        price=format_money(topup.amount_minor, topup.currency),
         credits=format_credits(topup.total_microcredits),
         path=f"/credits/top-ups/{topup.pk}/",
     )

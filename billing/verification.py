@@ -94,7 +94,7 @@ RULES: dict[str, str] = {
         SELECT user_id, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM') AS month,
                SUM(amount_minor), MAX(automatic_ceiling_minor)
         FROM billing_topup WHERE automatic_ceiling_minor IS NOT NULL AND state IN ('created', 'pending', 'paid')
-        GROUP BY user_id, month HAVING SUM(amount_minor) > MAX(automatic_ceiling_minor)""",
+        GROUP BY user_id, month, currency HAVING SUM(amount_minor) > MAX(automatic_ceiling_minor)""",
     "wallet {0}: {1} counted as spent in a month, the charges and refunds up to then say {2}": """
         SELECT p.wallet_id, p.counted_microcredits, COALESCE(-SUM(e.amount_microcredits), 0)
         FROM billing_spendingpreferences p

@@ -4,17 +4,19 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from billing.currencies import UnknownCurrency, format_money, known_currency, step_minor
 from billing.models.ledger import LedgerEntry, Wallet
 
 
 class Package(models.Model):
-    """Credits at a price, some with a bonus. Money is in minor units (cents) of an ISO currency."""
+    """Credits at a price, some with a bonus. Money is in smallest units (cents of `usd`, whole `jpy`)."""
 
     name = models.CharField(max_length=60)
     price_minor = models.PositiveIntegerField()
@@ -37,6 +39,17 @@ class Package(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """For forms: a currency that is known, a price that can be paid in it. Raises ValidationError."""
+        try:
+            self.currency = known_currency(self.currency)
+        except UnknownCurrency as error:
+            raise ValidationError({"currency": _("This is the code of no currency in use.")}) from error
+        step = step_minor(self.currency)
+        if self.price_minor is not None and self.price_minor % step:
+            message = _("Prices go in steps of {step}.").format(step=format_money(step, self.currency))
+            raise ValidationError({"price_minor": message})
 
 
 class TopUpState(models.TextChoices):

@@ -1,7 +1,8 @@
-"""Credits for people: exact to the microcredit, without needless zeros."""
+"""Credits and money for people: exact, without needless zeros."""
 
 from django import template
 
+from billing.currencies import format_money
 from billing.models import MICROCREDITS_PER_CREDIT
 
 register = template.Library()
@@ -24,8 +25,8 @@ def roughly(microcredits: int) -> str:
 
 @register.filter
 def money(amount_minor: int, currency: str) -> str:
-    """Format minor units of a two-decimal currency: 123456 usd is '1,234.56 USD'."""
-    return f"{amount_minor // 100:,}.{amount_minor % 100:02d} {currency.upper()}"
+    """Format smallest units of a currency: 123456 usd is '1,234.56 USD', 500 jpy is '500 JPY'."""
+    return format_money(amount_minor, currency)
 
 
 @register.filter

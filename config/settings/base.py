@@ -12,6 +12,8 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from billing.currencies import UnknownCurrency, known_currency
+
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
 
 env = environ.Env()
@@ -262,8 +264,11 @@ LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000
 SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
 NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes
 SIGNUP_BONUS_MICROCREDITS = env.int("SIGNUP_BONUS_MICROCREDITS", default=10_000_000)
-CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent
-TOPUP_CURRENCY = env.str("TOPUP_CURRENCY", default="usd")
+CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent, or one yen
+try:
+    TOPUP_CURRENCY = known_currency(env.str("TOPUP_CURRENCY", default="usd"))
+except UnknownCurrency as unknown:
+    raise ImproperlyConfigured(f"TOPUP_CURRENCY: {unknown}.") from unknown
 TOPUP_MINOR_BOUNDS = (env.int("TOPUP_LEAST_MINOR", default=100), env.int("TOPUP_MOST_MINOR", default=100_000))
 # Name of a provider to its class; the first is the default. An order belongs to the provider it was made with.
 PAYMENT_PROVIDERS: dict[str, str] = {}

@@ -12,7 +12,7 @@ from accounts.models import AuditEvent, User
 from billing import ledger
 from billing.automatic_topups import turn_on
 from billing.models import AutomaticTopUp, LedgerEntry, SavedCard, TopUp, TopUpState
-from billing.topups import fail_topup, offer_of_amount, start_topup
+from billing.topups import Offer, fail_topup, offer_of_amount, start_topup, store_order
 from chat.models import Conversation
 from inference.models import Generation
 from tests.billing.test_ledger import open_hold
@@ -41,6 +41,7 @@ def test_people_change_their_names_and_nothing_else(login, alice, body, status, 
 @pytest.mark.django_db(transaction=True)
 async def test_the_export_has_everything_and_nothing_of_others(async_client, login, alice, charlie, talk, monkeypatch):
     monkeypatch.setattr(data_export, "BATCH_ROWS", 1)
+    await sync_to_async(store_order)(alice, Offer(500, "jpy", CREDIT), "k", "sandbox")
     client = await sync_to_async(login)(alice)
     response = await async_client.get(
         "/api/v1/account/export", headers={"authorization": f"Bearer {client.tokens.access}"}
@@ -53,6 +54,7 @@ async def test_the_export_has_everything_and_nothing_of_others(async_client, log
         sum(row["amount_microcredits"] for row in content["ledger_entries"])
         == (content["wallet"][0]["balance_microcredits"])
     )
+    assert [(row["amount_minor"], row["amount"]) for row in content["topups"]] == [(500, "500")]
     assert len(content["generations"]) == len(content["holds"]) == len(content["conversations"]) == 1
     assert "charlie" not in json.dumps(content)
     assert alice.password not in json.dumps(content)

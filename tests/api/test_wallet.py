@@ -178,6 +178,19 @@ def test_a_top_up_is_ordered_paid_and_listed(login, alice, packages, faults, dja
     assert faults() == []
 
 
+def test_prices_and_payments_stand_there_as_people_write_them_too(login, alice, settings):
+    settings.TOPUP_CURRENCY = "jpy"
+    seed_packages()
+    client = login(alice)
+    packages = client.get("/api/v1/packages").json()["results"]
+    assert [(row["price_minor"], row["price"]) for row in packages] == [(500, "500"), (2000, "2000"), (5000, "5000")]
+    assert client.post("/api/v1/topups", {"amount_minor": 700}, **KEY).json()["amount"] == "700"
+    play(topup=TopUp.objects.get(), action="pay")
+    assert client.get("/api/v1/payments").json()["results"][0]["amount"] == "700"
+    settings.TOPUP_CURRENCY = "usd"
+    assert client.post("/api/v1/topups", {"amount_minor": 1250}, HTTP_IDEMPOTENCY_KEY="d").json()["amount"] == "12.50"
+
+
 def test_the_same_key_orders_once_and_another_body_is_a_409(login, alice, charlie, packages):
     client = login(alice)
     first = client.post("/api/v1/topups", {"amount_minor": 1250}, **KEY)

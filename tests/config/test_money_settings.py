@@ -29,6 +29,11 @@ def load(monkeypatch, **variables):
         ("TOPUP_MOST_MINOR", "99"),
         ("HOLD_LIFETIME_SECONDS", "0"),
         ("MIN_AFFORDABLE_TOKENS", "0"),
+        ("TOPUP_CURRENCY", "qqq"),
+        ("TOPUP_CURRENCY", "dem"),
+        ("TOPUP_CURRENCY", "xau"),
+        ("TOPUP_CURRENCY", ""),
+        ("TOPUP_CURRENCY", "dollars"),
         ("ANSWER_CACHE_PRICE_PERCENT", "0"),
         ("ANSWER_CACHE_PRICE_PERCENT", "101"),
     ],
@@ -43,3 +48,8 @@ def test_a_value_that_cannot_work_is_refused_by_name(monkeypatch, name, bad):
 )
 def test_zero_has_a_meaning_here(monkeypatch, name):
     assert load(monkeypatch, **{name: "0"})[name] == 0
+
+
+@pytest.mark.parametrize(("written", "currency"), [("usd", "usd"), (" JPY ", "jpy"), ("Kwd", "kwd")])
+def test_a_currency_may_be_written_in_any_case(monkeypatch, written, currency):
+    assert load(monkeypatch, TOPUP_CURRENCY=written)["TOPUP_CURRENCY"] == currency

@@ -7,6 +7,7 @@ GRANTS = "tests/billing/test_grants.py"
 TOPUPS = "tests/billing/test_topups.py"
 CODES = "tests/billing/test_promotions.py"
 REFUNDS = "tests/billing/test_refunds.py"
+CURRENCIES = "tests/billing/test_currencies.py"
 WEBHOOKS = "tests/billing/test_stripe_webhooks.py"
 ANSWERS = "tests/inference/test_generation.py"
 
@@ -35,6 +36,31 @@ PAYMENTS = [
         "    if False:\n        if not PromotionCode",
         CODES,
         "with_one_key_is_used_once",
+    ),
+    # An amount in another unit or another currency than was agreed to.
+    Guard(
+        "a hundred times the price",
+        "billing/stripe_amounts.py",
+        "return _shift(amount_minor, _stripe_decimals(currency) - decimals_of(currency))",
+        "return amount_minor",
+        CURRENCIES,
+        "what_a_customer_types",
+    ),
+    Guard(
+        "a hundred times the price",
+        "billing/currencies.py",
+        "return get_currency_precision(currency.upper())",
+        "return 2",
+        CURRENCIES,
+        "what_a_customer_types",
+    ),
+    Guard(
+        "charged in another currency",
+        "billing/automatic_topups.py",
+        "(offer.amount_minor, offer.currency) != agreed",
+        "offer.amount_minor != agreed[0]",
+        CURRENCIES,
+        "agreed_to_in_dollars",
     ),
     # A forged webhook, or one signed with an empty secret.
     Guard(

@@ -1,0 +1,66 @@
+"""Money in the currency that credits are sold for: how many decimals it has, what is refused, how it is written.
+
+An amount is an integer of the smallest unit that is in use (`_minor`): cents of a dollar, whole yen, fils of a dinar.
+How many decimals that makes, Babel knows from the CLDR (https://cldr.unicode.org). A provider may count otherwise:
+Stripe's way is in `stripe_amounts`. The settings use this module, so it imports nothing of Django.
+"""
+
+from decimal import Decimal
+from functools import cache
+
+from babel.core import get_global
+from babel.numbers import get_currency_precision, get_territory_currencies
+
+DECIMALS_OF_CARDS = 2  # Stripe and its partners charge no more: a third decimal must be zero
+
+
+class UnknownCurrency(ValueError):
+    """No country pays with this."""
+
+
+class TooFine(ValueError):
+    """The amount has more decimals than can be paid in its currency."""
+
+
+@cache
+def currencies_in_use() -> frozenset[str]:
+    """What is legal tender somewhere today, in small letters."""
+    territories = get_global("territory_currencies")
+    return frozenset(code.lower() for territory in territories for code in get_territory_currencies(territory))
+
+
+def known_currency(code: str) -> str:
+    """The code in small letters, as it is stored and as Stripe wants it. Raises UnknownCurrency."""
+    currency = code.strip().lower()
+    if currency not in currencies_in_use():
+        raise UnknownCurrency(f"{code!r} is the code of no currency in use; write one of ISO 4217, such as usd or jpy")
+    return currency
+
+
+def decimals_of(currency: str) -> int:
+    """How many decimals an amount is written with: 2 for usd, 0 for jpy, 3 for kwd."""
+    return get_currency_precision(currency.upper())
+
+
+def step_minor(currency: str) -> int:
+    """What every amount is a multiple of, in smallest units: 10 where there are three decimals, else 1."""
+    step: int = 10 ** max(0, decimals_of(currency) - DECIMALS_OF_CARDS)
+    return step
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """An amount as people write it, in smallest units: 12.5 usd is 1250. Raises TooFine."""
+    exact = amount.scaleb(decimals_of(currency))
+    if exact % step_minor(currency):
+        raise TooFine(f"{amount} {currency}")
+    return int(exact)
+
+
+def from_minor(amount_minor: int, currency: str) -> Decimal:
+    """Smallest units as people write them, with all decimals of the currency: 1250 usd is 12.50."""
+    return Decimal(amount_minor).scaleb(-decimals_of(currency))
+
+
+def format_money(amount_minor: int, currency: str) -> str:
+    """For people: 123456 usd is '1,234.56 USD', 500 jpy is '500 JPY'."""
+    return f"{from_minor(amount_minor, currency):,f} {currency.upper()}"
