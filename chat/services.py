@@ -14,7 +14,9 @@ from billing.watch import call_after_refusal
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from inference.estimates import Estimate, estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.prompts import Turn, clean_prompt, merge_turns
+from inference.prompting.conversation import Conversation as Prompt
+from inference.prompting.conversation import Turn, alternate
+from inference.prompts import clean_prompt
 from inference.services import (
     PAGE,
     AlreadyRequested,
@@ -66,7 +68,7 @@ def estimate_message(
 ) -> Estimate | None:
     """What sending this would cost. Raises InvalidPrompt and ModelUnavailable as sending would."""
     turns = [] if conversation is None else _turns(conversation, before=None)
-    return estimate_answer(user=user, model=model, prompt=merge_turns([*turns, Turn("user", clean_prompt(text))]))
+    return estimate_answer(user=user, model=model, prompt=Prompt(alternate([*turns, Turn("user", clean_prompt(text))])))
 
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
@@ -115,7 +117,7 @@ def _add_exchange(
     generation = request_generation(
         user=user,
         model=model,
-        prompt=merge_turns([*turns, Turn("user", text)]),
+        prompt=Prompt(alternate([*turns, Turn("user", text)])),
         parameters=parameters,
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
@@ -134,7 +136,7 @@ def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: s
     generation = request_generation(
         user=user,
         model=failed.model,
-        prompt=merge_turns(_up_to_prompt(_turns(conversation, before=answer.pk))),
+        prompt=Prompt(alternate(_up_to_prompt(_turns(conversation, before=answer.pk)))),
         parameters=_parameters_of(failed),
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
@@ -158,8 +160,8 @@ def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
         messages = messages.filter(pk__lt=before)
     turns: list[Turn] = []
     for message in messages.only("role", "text"):
-        turn = Turn("user" if message.role == Role.USER else "model", message.text)
-        if turn.role == "model" and turns and turns[-1].role == "model":
+        turn = Turn("user" if message.role == Role.USER else "assistant", message.text)
+        if turn.role == "assistant" and turns and turns[-1].role == "assistant":
             turns.pop()  # a prompt's later answer takes the place of the earlier one
         turns.append(turn)
     return turns
@@ -167,7 +169,7 @@ def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
 
 def _up_to_prompt(turns: list[Turn]) -> list[Turn]:
     """Without the earlier answers to the last prompt, which is to be answered again."""
-    return turns[:-1] if turns and turns[-1].role == "model" else turns
+    return turns[:-1] if turns and turns[-1].role == "assistant" else turns
 
 
 def _parameters_of(generation: Generation) -> Parameters:

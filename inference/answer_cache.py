@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache, partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import redis
@@ -25,15 +24,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from inference.engine.base import Sampling
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.revisions import revision_of
 
-if TYPE_CHECKING:
-    from inference.services import Parameters
-
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the key: raise it when the same request may get another answer from the same weights
+VERSION = 2  # of the key: raise it when the same request may get another answer from the same weights
 USED, COUNTS = "answers:used", "answers:counts"  # a sorted set of keys by their last use; a hash of counters
 HITS, MISSES, JOINED, STORED, EVICTED = "hits", "misses", "joined", "stored", "evicted"
 COUNTERS = (HITS, MISSES, JOINED, STORED, EVICTED)
@@ -46,6 +43,25 @@ class CacheUse(StrEnum):
     PRIVATE = "private"
     PUBLIC = "public"
     OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """All that decides an answer. `requested_tokens` is the limit before the wallet shortens it; `is_seeded` says
+    whether the caller named the seed."""
+
+    model: CatalogueModel
+    prompt_format: str
+    prompt_token_ids: Sequence[int]
+    requested_tokens: int
+    sampling: Sampling
+    stop: tuple[str, ...]
+    is_seeded: bool
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same request gets the same answer."""
+        return self.sampling.temperature == 0 or self.is_seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +106,14 @@ def connection() -> "redis.Redis":
     )
 
 
-def find_place(
-    user: User,
-    model: CatalogueModel,
-    prompt_token_ids: Sequence[int],
-    requested_tokens: int,
-    parameters: "Parameters",
-    use: CacheUse,
-) -> Place | None:
+def find_place(user: User, request: Request, use: CacheUse) -> Place | None:
     """Look a request up in Redis; None for one that the cache is not for, and for all while Redis is away.
 
-    `requested_tokens` is the limit before the wallet shortens it. Raises ModelUnavailable.
+    Raises ModelUnavailable.
     """
-    is_deterministic = parameters.temperature == 0 or parameters.seed is not None
-    if use == CacheUse.OFF or not is_deterministic or settings.ANSWER_CACHE_SECONDS <= 0:
+    if use == CacheUse.OFF or not request.is_deterministic or settings.ANSWER_CACHE_SECONDS <= 0:
         return None
-    key = _key(user, model, prompt_token_ids, requested_tokens, parameters, use)
+    key = _key(user, request, use)
     try:
         return Place(key, _look_up(key))
     except redis.RedisError as error:
@@ -176,28 +184,25 @@ def read_figures() -> Figures:
     return Figures(entries, *(int(counts.get(name, 0)) for name in COUNTERS))
 
 
-def _key(
-    user: User,
-    model: CatalogueModel,
-    prompt_token_ids: Sequence[int],
-    requested_tokens: int,
-    parameters: "Parameters",
-    use: CacheUse,
-) -> str:
+def _key(user: User, request: Request, use: CacheUse) -> str:
     """SHA-256 of all that decides an answer, and of whose it is unless it is public.
 
-    Whatever `Parameters` gains is a part of it. At temperature 0 nothing is drawn, so the seed is not.
+    Whatever `Sampling` gains is a part of it. At temperature 0 nothing is drawn, so the seed is not.
     """
-    sampling = asdict(parameters) | {"max_tokens": requested_tokens}
-    if parameters.temperature == 0:
+    sampling = asdict(request.sampling)
+    if request.sampling.temperature == 0:
         sampling.pop("seed")
+    model = request.model
     inputs = {
         "version": VERSION,
         "model": model.key,
         "revision": revision_of(key=model.key, source=model.source),
         "engine": [settings.INFERENCE_ENGINE, settings.INFERENCE_PRECISION],
-        "prompt": list(prompt_token_ids),
+        "format": request.prompt_format,
+        "prompt": list(request.prompt_token_ids),
         "sampling": sampling,
+        "max_tokens": request.requested_tokens,
+        "stop": request.stop,
         "user": None if use == CacheUse.PUBLIC else user.pk,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

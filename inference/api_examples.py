@@ -6,6 +6,8 @@ MODEL = {
     "description": "Fast and cheap",
     "context_tokens": 32_768,
     "max_completion_tokens": 8_192,
+    "prompt_format": "chat_template",
+    "default_parameters": {"temperature": 1.0, "top_p": 0.95, "top_k": 64, "min_p": 0.0, "repetition_penalty": 1.0},
     "is_available": True,
     "unavailable_reason": "",
     "prompt_microcredits_per_token": 100,

@@ -3,23 +3,42 @@
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
 from billing.prices import PriceTag
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
-from inference.models import CatalogueModel, Generation, GenerationState
+from inference.model_cards import describe_sampling
+from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
-from inference.prompts import Prompt, RawText, turns_of
+from inference.prompts import Prompt, RawText, conversation_of
 from inference.services import Parameters
 
 ROLES = ("system", "user", "assistant")
 MAX_MIN_P = 0.999999  # below 1: the documentation has no word for a limit that is excluded
 
 
+class SamplingDefaultsOut(serializers.Serializer[Any]):
+    """How the next token is drawn unless a request says otherwise."""
+
+    temperature = serializers.FloatField()
+    top_p = serializers.FloatField()
+    top_k = serializers.IntegerField()
+    min_p = serializers.FloatField()
+    repetition_penalty = serializers.FloatField()
+
+
 class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
     """A model and what it costs now."""
+
+    prompt_format = serializers.ChoiceField(
+        [PromptFormat.CHAT_TEMPLATE.value, PromptFormat.TRANSCRIPT.value],
+        read_only=True,
+        help_text="How a conversation is written for it: with its own chat template, or as a transcript that goes on.",
+    )
+    default_parameters = serializers.SerializerMethodField(help_text="Null while it is not available.")
 
     is_available = serializers.BooleanField(read_only=True, help_text="Whether it can be asked now.")
     prompt_microcredits_per_token = serializers.SerializerMethodField(help_text="Null without a price.")
@@ -33,12 +52,19 @@ class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
             "description",
             "context_tokens",
             "max_completion_tokens",
+            "prompt_format",
+            "default_parameters",
             "is_available",
             "unavailable_reason",
             "prompt_microcredits_per_token",
             "completion_microcredits_per_token",
         )
         read_only_fields = fields
+
+    @extend_schema_field(SamplingDefaultsOut(allow_null=True))
+    def get_default_parameters(self, model: CatalogueModel) -> dict[str, Any] | None:
+        """From the model's own files."""
+        return describe_sampling(model) if model.is_available else None
 
     def get_prompt_microcredits_per_token(self, model: CatalogueModel) -> int | None:
         """From the context's `prices`."""
@@ -214,7 +240,7 @@ def prompt_of(fields: dict[str, Any]) -> Prompt:
     """The prompt of a checked body. Raises InvalidPrompt."""
     if "prompt" in fields:
         return RawText(fields["prompt"])
-    return turns_of([(message["role"], message["content"]) for message in fields["messages"]])
+    return conversation_of([(message["role"], message["content"]) for message in fields["messages"]])
 
 
 def parameters_of(fields: dict[str, Any]) -> Parameters:

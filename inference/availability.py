@@ -7,16 +7,26 @@ and the worker's next try puts the row right.
 import logging
 
 from inference import manager_status, relay
+from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.prompts import check_prompting
 from inference.services import fail_generation
 
 logger = logging.getLogger(__name__)
 
 
 def mark_available(*, key: str) -> None:
-    """The model answers: customers may ask it again."""
-    if CatalogueModel.objects.filter(pk=key).exclude(unavailable_reason="").update(unavailable_reason=""):
-        logger.info("%s is available again", key)
+    """The model is loaded: customers may ask it again, unless their prompts cannot be written for it."""
+    model = CatalogueModel.objects.filter(pk=key).exclude(unavailable_reason="").first()
+    if model is None:
+        return
+    try:
+        check_prompting(model)
+        reason = ""
+    except ModelUnavailable as unavailable:
+        reason = str(unavailable)[:300]
+    if CatalogueModel.objects.filter(pk=key).exclude(unavailable_reason=reason).update(unavailable_reason=reason):
+        logger.info("%s is %s", key, reason or "available again")
 
 
 def mark_unavailable(*, key: str, reason: str, by: str) -> None:

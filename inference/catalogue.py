@@ -8,9 +8,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from billing.services import set_first_price
-from inference.models import CatalogueModel
+from inference.engine.checkpoint import CheckpointError, read_checkpoint
+from inference.models import CatalogueModel, PromptFormat
 
 DEMO_KEY = "gemma-3-270m"
+SMALL_DEMO_KEY = "smollm2-135m"
 
 
 class ModelUnavailable(Exception):
@@ -29,20 +31,57 @@ class Offer:
     max_completion_tokens: int
     prompt_microcredits: int
     completion_microcredits: int
+    prompt_format: PromptFormat = PromptFormat.CHAT_TEMPLATE
+    is_active: bool = True
 
 
+# In the order of the picker; a new chat begins with the first that is available. What is not active is there for
+# operators to choose: nobody downloads 55 GB because a token of the hub is set.
 OFFERS = (
     Offer("gemma-3-12b", "Gemma 3 12B", "Best answers", "google/gemma-3-12b-it", 131_072, 8_192, 1000, 2000),
+    Offer(
+        "gemma-3-4b",
+        "Gemma 3 4B",
+        "Good answers, quickly",
+        "google/gemma-3-4b-it",
+        131_072,
+        8_192,
+        300,
+        600,
+        is_active=False,
+    ),
     Offer("gemma-3-1b", "Gemma 3 1B", "Fast and cheap", "google/gemma-3-1b-it", 32_768, 8_192, 100, 200),
+    Offer(
+        "gemma-3-27b",
+        "Gemma 3 27B",
+        "For hard questions",
+        "google/gemma-3-27b-it",
+        131_072,
+        8_192,
+        2500,
+        5000,
+        is_active=False,
+    ),
     Offer(
         DEMO_KEY,
         "Gemma 3 270M demo",
-        "A small base model for trying Tally out: its answers ramble",
+        "A very small base model, to try Tally out: simple facts, in a few words",
         DEMO_KEY,
         8_192,
         2_048,
         20,
         40,
+        PromptFormat.TRANSCRIPT,
+    ),
+    Offer(
+        SMALL_DEMO_KEY,
+        "SmolLM2 135M demo",
+        "A tiny chat model, to try Tally out: tells stories, often wrong about facts",
+        SMALL_DEMO_KEY,
+        8_192,
+        2_048,
+        10,
+        20,
     ),
 )
 
@@ -58,6 +97,8 @@ def seed_catalogue() -> None:
                 "source": offer.source,
                 "context_tokens": offer.context_tokens,
                 "max_completion_tokens": offer.max_completion_tokens,
+                "prompt_format": offer.prompt_format,
+                "is_active": offer.is_active,
                 "position": position,
             },
         )
@@ -71,7 +112,7 @@ def seed_catalogue() -> None:
 def find_weights(*, key: str, source: str) -> Path:
     """The folder with this model's weights: MODEL_DIR/<key>, else the source itself, else the hub's own cache.
 
-    Nothing is downloaded. Raises ModelUnavailable when there is none, or it is not whole.
+    Nothing is downloaded. Raises ModelUnavailable when there is none, or one that cannot be served, with the reason.
     """
     for folder in (settings.MODEL_DIR / key, Path(source).expanduser()):
         if folder.is_dir():
@@ -86,9 +127,8 @@ def find_weights(*, key: str, source: str) -> Path:
 
 
 def _checked(folder: Path) -> Path:
-    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
-    if not missing and not any(folder.glob("*.safetensors")):
-        missing = ["*.safetensors"]
-    if missing:
-        raise ModelUnavailable(f"Its folder is not whole: {', '.join(missing)} missing.")
+    try:
+        read_checkpoint(folder)
+    except CheckpointError as error:
+        raise ModelUnavailable(str(error)) from error
     return folder

@@ -1,5 +1,7 @@
 """Fetches a model from the hub, tells how far it is, and says in plain words why it cannot be had."""
 
+import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,11 +23,36 @@ from inference.model_memory import for_people
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NEEDED_FILES = ("*.json", "*.safetensors")
+DESCRIPTION_FILES = ("*.json", "*.jinja")
+NEEDED_FILES = (*DESCRIPTION_FILES, "*.safetensors")
 SAY_SECONDS = 5.0
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
-def download_weights(*, key: str, source: str, token: str, say: Callable[[str], None]) -> Path:
+def is_hub_id(source: str) -> bool:
+    """Whether this names a model on the hub, owner/name, rather than a folder."""
+    return HUB_ID.fullmatch(source) is not None and not Path(source).expanduser().is_dir()
+
+
+def download_description(source: str, target: Path) -> None:
+    """Fetch all files of a hub model but its weights. Raises ModelUnavailable as `download_weights` does, and for a
+    model that has no safetensors."""
+    token = os.environ.get("HF_TOKEN")
+    try:
+        files = [file.path for file in HfApi(token=token).list_repo_tree(source, recursive=True)]
+        if not any(file.endswith(".safetensors") for file in files):
+            raise ModelUnavailable(f"{source} has no weights as safetensors, the only kind that cannot run code.")
+        snapshot_download(source, local_dir=target, token=token, allow_patterns=list(DESCRIPTION_FILES))
+    except ModelUnavailable:
+        raise
+    except Exception as error:
+        reason = explain(error, source)
+        if reason is None:
+            raise
+        raise ModelUnavailable(reason) from error
+
+
+def download_weights(*, key: str, source: str, token: str | None, say: Callable[[str], None]) -> Path:
     """Fetch a hub model into MODEL_DIR/<key>; what an interrupted download left there is not fetched again.
 
     Raises ModelUnavailable when the hub refuses or cannot be reached, or the disk is full.
@@ -33,7 +60,9 @@ def download_weights(*, key: str, source: str, token: str, say: Callable[[str], 
     target = settings.MODEL_DIR / key
     try:
         files = HfApi(token=token).list_repo_tree(source, recursive=True)
-        total = sum(getattr(file, "size", 0) for file in files if Path(file.path).suffix in (".json", ".safetensors"))
+        total = sum(
+            getattr(file, "size", 0) for file in files if Path(file.path).suffix in (".json", ".jinja", ".safetensors")
+        )
         say(f"{key}: downloading {source}, {for_people(total)}")
         with _telling(target, total, lambda text: say(f"{key}: {text}")):
             return Path(snapshot_download(source, local_dir=target, token=token, allow_patterns=list(NEEDED_FILES)))

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from inference.catalogue import ModelUnavailable, find_weights
 from inference.device import DeviceMemory, read_device_memory
 from inference.engine.base import Engine, EngineError
+from inference.engine.checkpoint import CheckpointError
 from inference.manager import Limits, LoadFailed, ModelSource
 from inference.model_memory import Precision, read_architecture
 
@@ -119,7 +120,7 @@ def explain(error: Exception) -> str:
     torch has no class of its own for the memory of a processor: DefaultCPUAllocator raises a RuntimeError.
     """
     text = str(error)
-    if isinstance(error, EngineError):
+    if isinstance(error, EngineError | CheckpointError):
         return text
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in text:
         return OUT_OF_MEMORY

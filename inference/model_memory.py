@@ -1,11 +1,12 @@
-"""How much memory a Gemma 3 needs, from its configuration alone: its weights, and the cache of keys and values.
+"""How much memory a model needs, from its configuration alone: its weights, and the cache of keys and values.
 
 Plain arithmetic: no torch, no weights. `tests/inference/test_model_memory.py` compares it with models that torch
 instantiates without memory.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,12 @@ WORKSPACE_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The sizes of a Gemma 3 language model. Its output head is its embedding; it has no biases."""
+    """The sizes of a language model of the shape that Llama gave them all.
+
+    `norms` counts the norms of the hidden size a layer. With `head_norms` queries and keys have one more each, of a
+    head's size, or of all heads together (`norms_all_heads`). Biases are those of query, key and value (`qkv_biases`),
+    of the attention's output and of the three matrices of the feed-forward part.
+    """
 
     vocabulary: int
     hidden: int
@@ -30,11 +36,23 @@ class Architecture:
     heads: int
     kv_heads: int
     head_dim: int
+    is_tied: bool = True
+    norms: int = 4
+    head_norms: bool = True
+    norms_all_heads: bool = False
+    qkv_biases: bool = False
+    output_bias: bool = False
+    mlp_biases: bool = False
 
     @property
     def embedding_parameters(self) -> int:
-        """Of the embedding, which is the output head too."""
+        """Of the embedding, which is the output head too where they are tied."""
         return self.vocabulary * self.hidden
+
+    @property
+    def head_parameters(self) -> int:
+        """Of an output head of its own; none where it is the embedding."""
+        return 0 if self.is_tied else self.embedding_parameters
 
     @property
     def matrix_parameters(self) -> int:
@@ -44,28 +62,34 @@ class Architecture:
 
     @property
     def norm_parameters(self) -> int:
-        """Four norms of the hidden size a layer, one of the head's size for queries and for keys, one at the end."""
-        return self.layers * (4 * self.hidden + 2 * self.head_dim) + self.hidden
+        """Of the norms, the one at the end included, and of the biases: what stays in 32 bits."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        layer = self.norms * self.hidden
+        if self.head_norms:
+            layer += queries + keys if self.norms_all_heads else 2 * self.head_dim
+        layer += self.qkv_biases * (queries + 2 * keys) + self.output_bias * self.hidden
+        layer += self.mlp_biases * (2 * self.intermediate + self.hidden)
+        return self.layers * layer + self.hidden
 
     @property
     def parameters(self) -> int:
         """All of them."""
-        return self.embedding_parameters + self.matrix_parameters + self.norm_parameters
+        return self.embedding_parameters + self.head_parameters + self.matrix_parameters + self.norm_parameters
 
     def weight_bytes(self, precision: Precision) -> int:
-        """Of the loaded model. In 8 and 4 bits the embedding stays in bfloat16, and 8 bits have the head once more:
-        on a processor it is packed apart."""
+        """Of the loaded model. In 8 and 4 bits embedding and head stay in bfloat16; in 8 bits a processor packs the
+        head apart, beside an embedding that it is tied to or in the place of its own."""
         matrices = int(self.matrix_parameters * MATRIX_BYTES[precision])
         if precision in ("float32", "bfloat16"):
-            return matrices + int((self.embedding_parameters + self.norm_parameters) * MATRIX_BYTES[precision])
-        head = self.embedding_parameters if precision == "int8" else 0
+            return int(self.parameters * MATRIX_BYTES[precision])
+        head = self.embedding_parameters if precision == "int8" and self.is_tied else 2 * self.head_parameters
         return matrices + 2 * self.embedding_parameters + head + 4 * self.norm_parameters
 
     def cache_bytes(self, precision: Precision, tokens: int, *, on_cpu: bool = False) -> int:
         """Of the keys and values of `tokens` tokens in every layer, the unit in which the batcher sizes its cache.
 
-        A conversation takes less than its length: most layers of a Gemma 3 keep only a window. The cache has the type
-        the model computes in: float32 for float32, and for 8 bits on a processor; bfloat16 otherwise.
+        A conversation may take less than its length: most layers of a Gemma 3 keep only a window. The cache has the
+        type the model computes in: float32 for float32, and for 8 bits on a processor; bfloat16 otherwise.
         """
         is_wide = precision == "float32" or (precision == "int8" and on_cpu)
         return tokens * 2 * self.layers * self.kv_heads * self.head_dim * (4 if is_wide else 2)
@@ -75,35 +99,82 @@ class Architecture:
         return self.weight_bytes(precision) + self.cache_bytes(precision, tokens, on_cpu=on_cpu) + WORKSPACE_BYTES
 
 
-# The `config.json` of each model on the hub (for 12B its `text_config`) as published by Google with the Gemma 3
-# technical report, arXiv 2503.19786: 270M from huggingface.co/google/gemma-3-270m, the others from gemma-3-1b-it and
-# gemma-3-12b-it. 12B has 64 more entries in its vocabulary, for images.
+# The `config.json` of each model on the hub (from 4B on its `text_config`) as published by Google with the Gemma 3
+# technical report, arXiv 2503.19786: 270M from huggingface.co/google/gemma-3-270m, the others from those with "-it".
+# From 4B on there are 64 more entries in the vocabulary, for images. SmolLM2: HuggingFaceTB/SmolLM2-135M-Instruct.
 PUBLISHED = {
     "gemma-3-270m": Architecture(262_144, 640, 2_048, 18, 4, 1, 256),
     "gemma-3-1b": Architecture(262_144, 1_152, 6_912, 26, 4, 1, 256),
+    "gemma-3-4b": Architecture(262_208, 2_560, 10_240, 34, 8, 4, 256),
     "gemma-3-12b": Architecture(262_208, 3_840, 15_360, 48, 16, 8, 256),
+    "gemma-3-27b": Architecture(262_208, 5_376, 21_504, 62, 32, 16, 128),
+    "smollm2-135m": Architecture(49_152, 576, 1_536, 30, 9, 3, 64, norms=2, head_norms=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What an architecture's own code has. `qkv_biases` None: its configuration says.
+
+    `defaults` are those of its configuration's class, by name: files leave out what is as usual, as those of Gemma 3 4B
+    do with the number of heads.
+    """
+
+    is_tied: bool
+    norms: int = 2
+    head_norms: bool = False
+    norms_all_heads: bool = False
+    qkv_biases: bool | None = None
+    defaults: Mapping[str, int] = field(default_factory=dict)
+
+
+# By `model_type`, as transformers builds them; `is_tied` where a configuration leaves `tie_word_embeddings` out.
+TRAITS = {
+    "gemma3_text": _Traits(
+        is_tied=True,
+        norms=4,
+        head_norms=True,
+        defaults={"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
+    ),
+    "llama": _Traits(is_tied=False),
+    "mistral": _Traits(is_tied=False, qkv_biases=False),
+    "qwen2": _Traits(is_tied=False, qkv_biases=True),
+    "qwen3": _Traits(is_tied=False, head_norms=True, defaults={"head_dim": 128}),
+    "granite": _Traits(is_tied=False),
+    "olmo2": _Traits(is_tied=False, head_norms=True, norms_all_heads=True),
+    "phi3": _Traits(is_tied=False, qkv_biases=False),
+    "smollm3": _Traits(is_tied=True),
 }
 
 
 def read_architecture(folder: Path) -> Architecture:
     """Read `config.json` of a model's folder; of a multimodal one, the language model's part.
 
-    Raises OSError, ValueError (not a JSON object) or KeyError (not a Gemma 3).
+    Raises OSError, ValueError (not a JSON object) or KeyError (an architecture that is not served, a size missing).
     """
     config: Any = json.loads((folder / "config.json").read_text())
     text: Any = config.get("text_config", config) if isinstance(config, dict) else None
     if not isinstance(text, dict):
         raise ValueError("not an object")
-    if text.get("model_type", "gemma3_text") != "gemma3_text":
-        raise KeyError("gemma3_text")
+    kind = text.get("model_type", "gemma3_text" if text is not config else "")
+    traits = TRAITS[kind]
+    text = {**traits.defaults, **text}
+    has_biases = bool(text.get("attention_bias", False))
     return Architecture(
         vocabulary=text["vocab_size"],
         hidden=text["hidden_size"],
         intermediate=text["intermediate_size"],
         layers=text["num_hidden_layers"],
         heads=text["num_attention_heads"],
-        kv_heads=text["num_key_value_heads"],
-        head_dim=text["head_dim"],
+        kv_heads=text.get("num_key_value_heads") or text["num_attention_heads"],
+        head_dim=text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"],
+        is_tied=bool(text.get("tie_word_embeddings", traits.is_tied)),
+        norms=traits.norms,
+        head_norms=traits.head_norms,
+        norms_all_heads=traits.norms_all_heads,
+        qkv_biases=has_biases if traits.qkv_biases is None else traits.qkv_biases,
+        output_bias=has_biases and traits.qkv_biases is None,
+        mlp_biases=bool(text.get("mlp_bias", False)),
     )
 
 

@@ -19,6 +19,14 @@ def queue_of(model_key: str) -> str:
     return f"generate.{model_key}"
 
 
+class PromptFormat(models.TextChoices):
+    """How a prompt is written. A catalogue model has one of the first two; a text is not written at all."""
+
+    CHAT_TEMPLATE = "chat_template", _("the model's own chat template")
+    TRANSCRIPT = "transcript", _("a transcript, for base models")
+    TEXT = "text", _("the text as it stands")
+
+
 class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
     """Reads of the catalogue."""
 
@@ -36,6 +44,13 @@ class CatalogueModel(models.Model):
     source = models.CharField(max_length=300, help_text=_("A hub id, or a local folder."))
     context_tokens = models.PositiveIntegerField(help_text=_("Prompt and answer together."))
     max_completion_tokens = models.PositiveIntegerField()
+    prompt_format = models.CharField(
+        max_length=20,
+        choices=[choice for choice in PromptFormat.choices if choice[0] != PromptFormat.TEXT],
+        default=PromptFormat.CHAT_TEMPLATE,
+        db_default=PromptFormat.CHAT_TEMPLATE,
+        help_text=_("Instruction-tuned models have a chat template; base models go on with a transcript."),
+    )
     is_active = models.BooleanField(default=True)
     unavailable_reason = models.CharField(
         max_length=300, blank=True, default="Not prepared yet: run manage.py prepare_models."
@@ -52,6 +67,10 @@ class CatalogueModel(models.Model):
             models.CheckConstraint(
                 name="inference_model_answer_fits_the_context",
                 condition=Q(max_completion_tokens__gt=0, max_completion_tokens__lt=models.F("context_tokens")),
+            ),
+            models.CheckConstraint(
+                name="inference_model_prompt_format_is_known",
+                condition=Q(prompt_format__in=[PromptFormat.CHAT_TEMPLATE, PromptFormat.TRANSCRIPT]),
             ),
         ]
 
@@ -156,6 +175,7 @@ class Generation(models.Model):
     error = models.CharField(max_length=300, blank=True)
 
     # Exactly what was counted is what runs; emptied when the generation ends.
+    prompt_format = models.CharField(max_length=20, choices=PromptFormat.choices, blank=True, default="", db_default="")
     prompt_token_ids = ArrayField(models.IntegerField(), default=list)
     prompt_tokens = models.PositiveIntegerField()
     max_completion_tokens = models.PositiveIntegerField()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing.charges import Charge
-from inference.models import CatalogueModel, Generation
+from inference.models import Generation
 
 DONE = b"data: [DONE]\n\n"
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # json.dumps would make one for each call
@@ -74,19 +74,6 @@ CHAT, TEXT = Shape(is_chat=True), Shape(is_chat=False)
 def event(content: dict[str, Any]) -> bytes:
     """One server-sent event as OpenAI writes it."""
     return f"data: {_encode(content)}\n\n".encode()
-
-
-def describe_model(model: CatalogueModel) -> dict[str, Any]:
-    """A model in the list."""
-    return {
-        "id": model.key,
-        "object": "model",
-        "created": int(model.created_at.timestamp()),
-        "owned_by": "google",
-        "name": model.name,
-        "context_window": model.context_tokens,
-        "max_completion_tokens": model.max_completion_tokens,
-    }
 
 
 def _usage(generation: Generation, charge: Charge) -> dict[str, int]:

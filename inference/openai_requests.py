@@ -17,7 +17,7 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
-from inference.prompts import InvalidPrompt, Prompt, RawText, Turn, turns_of
+from inference.prompts import Conversation, InvalidPrompt, Prompt, RawText, conversation_of
 from inference.services import Parameters
 
 MAX_MESSAGES = 1000
@@ -101,8 +101,8 @@ def find_model(key: object) -> CatalogueModel:
     return model
 
 
-def read_messages(messages: object) -> list[Turn]:
-    """The turns of a request's messages. Raises OpenAIError that names the place."""
+def read_messages(messages: object) -> Conversation:
+    """The conversation of a request's messages. Raises OpenAIError that names the place."""
     if not isinstance(messages, list):
         raise _invalid_type("messages", _("a list"))
     if not messages:
@@ -112,7 +112,7 @@ def read_messages(messages: object) -> list[Turn]:
         raise OpenAIError(400, "array_above_max_length", message, "messages")
     said = [_said(message, f"messages[{index}]") for index, message in enumerate(messages)]
     try:
-        return turns_of(said)
+        return conversation_of(said)
     except InvalidPrompt as error:
         raise OpenAIError(400, "invalid_value", str(error), "messages") from error
 
@@ -133,8 +133,6 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Ca
 
 
 def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
-    defaults = Parameters()
-    temperature = _number(body, "temperature", 0, 2)
     top_p = _number(body, "top_p", 0, 1)
     if top_p == 0:
         raise OpenAIError(400, "decimal_below_min_value", _("'top_p' is above 0 and at most 1."), "top_p")
@@ -143,14 +141,13 @@ def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
         raise OpenAIError(400, "decimal_above_max_value", _("'min_p' is at least 0 and below 1."), "min_p")
     return Parameters(
         max_tokens=max_tokens,
-        temperature=defaults.temperature if temperature is None else temperature,
-        top_p=top_p or defaults.top_p,
-        top_k=_integer(body, "top_k", 1, MAX_TOP_K) or defaults.top_k,
+        temperature=_number(body, "temperature", 0, 2),
+        top_p=top_p,
+        top_k=_integer(body, "top_k", 1, MAX_TOP_K),
         seed=_integer(body, "seed", -INT64, INT64),
         stop=_stop(body.get("stop")),
-        min_p=min_p or defaults.min_p,
-        repetition_penalty=_number(body, "repetition_penalty", 1, MAX_REPETITION_PENALTY)
-        or defaults.repetition_penalty,
+        min_p=min_p or 0.0,
+        repetition_penalty=_number(body, "repetition_penalty", 1, MAX_REPETITION_PENALTY),
     )
 
 

@@ -11,10 +11,11 @@ from django.views.decorators.csrf import csrf_exempt
 
 from inference.api_access import admit
 from inference.following import in_own_thread
+from inference.model_cards import describe_models
 from inference.models import CatalogueModel
 from inference.openai_answers import answer
 from inference.openai_errors import OpenAIError, from_service
-from inference.openai_format import CHAT, TEXT, describe_model
+from inference.openai_format import CHAT, TEXT
 from inference.openai_requests import find_model, read_chat, read_text_completion
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 
     def read() -> list[dict[str, Any]]:
         admit(request)
-        return [describe_model(model) for model in CatalogueModel.objects.offered().filter(unavailable_reason="")]
+        return describe_models(CatalogueModel.objects.offered().filter(unavailable_reason=""))
 
     return JsonResponse({"object": "list", "data": await in_own_thread(read)})
 
@@ -59,7 +60,7 @@ async def model(request: HttpRequest, key: str) -> HttpResponseBase:
 
     def read() -> dict[str, Any]:
         admit(request)
-        return describe_model(find_model(key))
+        return describe_models([find_model(key)])[0]
 
     return JsonResponse(await in_own_thread(read))
 

@@ -1,22 +1,26 @@
-"""Prompts: checking what people wrote, and turning a conversation into Gemma's token ids, without torch."""
+"""Prompts: checking what people wrote, and turning it into the token ids that a model reads, without torch."""
 
 import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from django.conf import settings
 from django.utils.translation import gettext as _
-from tokenizers import Tokenizer
 
 from inference.catalogue import ModelUnavailable, find_weights
-from inference.models import CatalogueModel
+from inference.engine.checkpoint import Checkpoint, CheckpointError, SamplingDefaults, read_checkpoint
+from inference.models import CatalogueModel, PromptFormat
+from inference.prompting.chat_template import prepare_template, template_of, try_template, write_conversation
+from inference.prompting.conversation import Conversation, Prompt, RawText, Turn, alternate
+from inference.prompting.encoding import Part, PromptEncoder
+from inference.prompting.rendering import ConversationRefused, Template, TemplateBroken
+from inference.prompting.transcript import write_transcript
 
-BOS, START_OF_TURN, END_OF_TURN = 2, 105, 106  # Gemma 3's control tokens
-_tokenizers: dict[tuple[Path, str, str], Tokenizer] = {}  # by where the weights were looked for
-_loading = threading.Lock()
+__all__ = ["Conversation", "Prompt", "RawText", "Turn"]  # what callers say a prompt with
+
+SHORTEST = Conversation([Turn("user", "?")])  # what is left of a prompt without its text is the format's own
 
 
 class InvalidPrompt(Exception):
@@ -28,21 +32,29 @@ class PromptTooLong(InvalidPrompt):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What one side said."""
+class Prompting:
+    """How one model is prompted on this machine. `template` is None for a transcript."""
 
-    role: Literal["user", "model"]
-    text: str
+    checkpoint: Checkpoint
+    encoder: PromptEncoder
+    template: Template | None
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt. Raises TemplateBroken, ConversationRefused or CheckpointError.
+
+        A raw text, and a transcript, begin with what the tokenizer puts in front of every text; a chat template writes
+        that itself.
+        """
+        if isinstance(prompt, RawText):
+            return [*self.encoder.opening_ids, *self.encoder.encode([Part(prompt.text)])]
+        if self.template is None:
+            parts = write_transcript(prompt.system, prompt.turns)
+            return [*self.encoder.opening_ids, *self.encoder.encode(parts)]
+        return self.encoder.encode(write_conversation(self.template, prompt.system, prompt.turns))
 
 
-@dataclass(frozen=True, slots=True)
-class RawText:
-    """A text to go on with as it stands, without turns; only the API offers it."""
-
-    text: str
-
-
-Prompt = Sequence[Turn] | RawText
+_promptings: dict[tuple[Path, str, str, str], Prompting] = {}  # by where the weights were looked for, and the format
+_loading = threading.Lock()
 
 
 def clean_prompt(text: str) -> str:
@@ -68,86 +80,120 @@ def clean_prompt(text: str) -> str:
     return text
 
 
-def encode_conversation(*, model: CatalogueModel, turns: Sequence[Turn]) -> list[int]:
-    """Gemma's turn format, ready for the answer: `<bos>`, then for each turn its role and text between turn marks.
+def conversation_of(messages: Sequence[tuple[str, str]]) -> Conversation:
+    """The conversation of an API client's messages, each (role, text) with the role system, developer, user or
+    assistant.
 
-    What people wrote is encoded without control tokens, so nobody can forge a turn by typing `<end_of_turn>`.
-    Raises ModelUnavailable when the tokenizer is not on this machine.
+    System messages at the beginning are the system prompt; what the system says later leads the user's next turn.
+    Raises InvalidPrompt when nothing is said, or when the assistant has the last word.
     """
-    tokenizer = _tokenizer_of(model)
-    newline = tokenizer.encode("\n", add_special_tokens=False).ids
-    ids = [BOS]
-    for turn in turns:
-        said = tokenizer.encode(f"{turn.role}\n{turn.text.strip()}", add_special_tokens=False).ids
-        ids += [START_OF_TURN, *said, END_OF_TURN, *newline]
-    return [*ids, START_OF_TURN, *tokenizer.encode("model\n", add_special_tokens=False).ids]
-
-
-def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
-    """Gemma expects the sides to take turns: what one side said twice in a row becomes one turn."""
-    merged: list[Turn] = []
-    for turn in turns:
-        if merged and merged[-1].role == turn.role:
-            turn = Turn(turn.role, f"{merged.pop().text}\n\n{turn.text}")  # noqa: PLW2901
-        merged.append(turn)
-    return merged
-
-
-def turns_of(messages: Sequence[tuple[str, str]]) -> list[Turn]:
-    """The turns of an API client's messages, each (role, text) with the role system, developer, user or assistant.
-
-    Gemma has no system role: what the system says leads the user's next turn, as in Gemma's own template. Raises
-    InvalidPrompt when nothing is said, or when the assistant has the last word.
-    """
-    turns = [Turn("model" if role == "assistant" else "user", text) for role, text in messages if text.strip()]
-    if not turns:
+    said = [(role, text) for role, text in messages if text.strip()]
+    if not said:
         raise InvalidPrompt(_("All messages are empty. Write something."))
-    if turns[-1].role == "model":
+    first = next((number for number, (role, _text) in enumerate(said) if role in ("user", "assistant")), 0)
+    system = "\n\n".join(text for _role, text in said[:first])
+    turns = [Turn("assistant" if role == "assistant" else "user", text) for role, text in said[first:]]
+    if turns[-1].role == "assistant":
         raise InvalidPrompt(_("The last message is the assistant's own. End with what it should answer."))
-    return merge_turns(turns)
+    return Conversation(alternate(turns), system)
 
 
 def encode_prompt(*, model: CatalogueModel, prompt: Prompt) -> list[int]:
-    """The token ids of either kind of prompt. A raw text gets `<bos>` and nothing else, and is never stripped.
+    """The token ids of either kind of prompt, as the model's format has it.
 
-    Raises ModelUnavailable when the tokenizer is not on this machine.
+    What people wrote is encoded without control tokens, so nobody can forge a turn by typing `<end_of_turn>`. Raises
+    ModelUnavailable when the model's files are not on this machine or cannot be used, and InvalidPrompt when its
+    template refuses the conversation.
     """
-    if isinstance(prompt, RawText):
-        return [BOS, *_tokenizer_of(model).encode(prompt.text, add_special_tokens=False).ids]
-    return encode_conversation(model=model, turns=prompt)
+    try:
+        return _prompting_of(model).encode(prompt)
+    except ConversationRefused as refused:
+        raise InvalidPrompt(
+            _("{name} does not take a conversation like this one: {reason}").format(name=model.name, reason=refused)
+        ) from refused
+    except (TemplateBroken, CheckpointError) as error:
+        raise ModelUnavailable(str(error)) from error
 
 
 def completion_room(model: CatalogueModel, prompt_tokens: int, asked: int | None) -> int:
     """How many tokens the answer may have: by the request, the model, and what the context window leaves.
 
-    Raises PromptTooLong, saying by how many tokens the prompt is too long, when it leaves none.
+    Raises PromptTooLong, saying by how many tokens the prompt is too long, when it leaves none; ModelUnavailable when
+    the format's own tokens fill the window, whatever was asked.
     """
     room = model.context_tokens - prompt_tokens
-    if room < 1:
-        raise PromptTooLong(
-            _(
-                "The conversation is {over:,} tokens too long: it has {count:,}, and {name} takes at most "
-                "{limit:,} including the answer. Shorten it or start a new chat."
-            ).format(over=1 - room, count=prompt_tokens, name=model.name, limit=model.context_tokens)
+    if room >= 1:
+        return min(asked or settings.DEFAULT_MAX_TOKENS, model.max_completion_tokens, room)
+    refuse_small_window(model, len(encode_prompt(model=model, prompt=SHORTEST)))
+    raise PromptTooLong(
+        _(
+            "The conversation is {over:,} tokens too long: it has {count:,}, and {name} takes at most "
+            "{limit:,} including the answer. Shorten it or start a new chat."
+        ).format(over=1 - room, count=prompt_tokens, name=model.name, limit=model.context_tokens)
+    )
+
+
+def refuse_small_window(model: CatalogueModel, needed_tokens: int) -> None:
+    """Raise ModelUnavailable for a model whose context window has no room for an answer to the shortest question."""
+    if needed_tokens >= model.context_tokens:
+        raise ModelUnavailable(
+            f"Its context window of {model.context_tokens:,} tokens is smaller than what introduces a conversation "
+            f"({needed_tokens:,} tokens)."
         )
-    return min(asked or settings.DEFAULT_MAX_TOKENS, model.max_completion_tokens, room)
+
+
+def check_prompting(model: CatalogueModel) -> None:
+    """Try how this model is prompted, as customers would. Raises ModelUnavailable with the reason."""
+    check_prompting_of(model, read_checkpoint(find_weights(key=model.key, source=model.source)))
+
+
+def check_prompting_of(model: CatalogueModel, checkpoint: Checkpoint) -> None:
+    """The same for a checkpoint that is at hand, whether its weights are or not."""
+    try:
+        prompting = _make_prompting(model, checkpoint)
+        if prompting.template is not None:
+            try_template(prompting.template)
+        needed_tokens = len(prompting.encode(SHORTEST))
+    except (TemplateBroken, CheckpointError) as error:
+        raise ModelUnavailable(str(error)) from error
+    refuse_small_window(model, needed_tokens)
+
+
+def format_of(model: CatalogueModel, prompt: Prompt) -> PromptFormat:
+    """How this prompt is written for this model."""
+    return PromptFormat.TEXT if isinstance(prompt, RawText) else PromptFormat(model.prompt_format)
+
+
+def sampling_defaults(model: CatalogueModel) -> SamplingDefaults:
+    """How this model draws unless a request says otherwise. Raises ModelUnavailable."""
+    try:
+        return read_checkpoint(find_weights(key=model.key, source=model.source)).sampling
+    except CheckpointError as error:
+        raise ModelUnavailable(str(error)) from error
 
 
 def warm_up() -> None:
-    """Load the tokenizers of the available models: 2 s once, so that no customer waits for it."""
+    """Load the tokenizers of the available models and render their templates: 2 s once, so that no customer waits."""
     for model in CatalogueModel.objects.offered().filter(unavailable_reason=""):
         try:
-            _tokenizer_of(model)
-        except ModelUnavailable:
+            prompting = _prompting_of(model)
+            if prompting.template is not None:
+                prepare_template(prompting.template)
+        except (ModelUnavailable, CheckpointError, TemplateBroken):
             continue
 
 
-def _tokenizer_of(model: CatalogueModel) -> Tokenizer:
-    place = (settings.MODEL_DIR, model.key, model.source)
+def _prompting_of(model: CatalogueModel) -> Prompting:
+    """Raises ModelUnavailable, CheckpointError, or TemplateBroken where there is no template."""
+    place = (settings.MODEL_DIR, model.key, model.source, model.prompt_format)
     with _loading:
-        if place not in _tokenizers:
-            folder = find_weights(key=model.key, source=model.source)
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            tokenizer.encode_special_tokens = True  # text that looks like a control token stays text
-            _tokenizers[place] = tokenizer
-        return _tokenizers[place]
+        if place not in _promptings:
+            checkpoint = read_checkpoint(find_weights(key=model.key, source=model.source))
+            _promptings[place] = _make_prompting(model, checkpoint)
+        return _promptings[place]
+
+
+def _make_prompting(model: CatalogueModel, checkpoint: Checkpoint) -> Prompting:
+    encoder = PromptEncoder(checkpoint.folder, checkpoint.vocabulary)
+    is_transcript = model.prompt_format == PromptFormat.TRANSCRIPT
+    return Prompting(checkpoint, encoder, None if is_transcript else template_of(checkpoint))

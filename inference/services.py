@@ -24,10 +24,17 @@ from billing import ledger
 from inference import answer_cache, relay
 from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K, Sampling
 from inference.hot_path import end_generation, insert_generation
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
-from inference.prompts import InvalidPrompt, Prompt, completion_room, encode_prompt
+from inference.prompts import (
+    InvalidPrompt,
+    Prompt,
+    completion_room,
+    encode_prompt,
+    format_of,
+    sampling_defaults,
+)
 from inference.tickets import send_ticket
 
 logger = logging.getLogger(__name__)
@@ -82,25 +89,27 @@ PAGE = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How to answer. Raises InvalidPrompt for values out of range."""
+    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range."""
 
     max_tokens: int | None = None
-    temperature: float = 0.8
-    top_p: float = 0.95
-    top_k: int = MAX_TOP_K
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = field(default=())
     min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
         rules = {
-            _("Temperature is between 0 and 2."): 0 <= self.temperature <= 2,
-            _("Top-p is above 0 and at most 1."): 0 < self.top_p <= 1,
-            _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): 1 <= self.top_k <= MAX_TOP_K,
+            _("Temperature is between 0 and 2."): self.temperature is None or 0 <= self.temperature <= 2,
+            _("Top-p is above 0 and at most 1."): self.top_p is None or 0 < self.top_p <= 1,
+            _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): (
+                self.top_k is None or 1 <= self.top_k <= MAX_TOP_K
+            ),
             _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
             _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
-                1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
+                self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
             ),
             _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
             _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
@@ -109,6 +118,23 @@ class Parameters:
         for rule, holds in rules.items():
             if not holds:
                 raise InvalidPrompt(rule)
+
+    def sampling_of(self, model: CatalogueModel) -> Sampling:
+        """How the next token is drawn: what was asked for, else as the model's authors have it.
+
+        Without a seed, one is drawn. Raises ModelUnavailable when the model's files are not on this machine.
+        """
+        usual = sampling_defaults(model)
+        return Sampling(
+            temperature=usual.temperature if self.temperature is None else self.temperature,
+            top_p=usual.top_p if self.top_p is None else self.top_p,
+            top_k=usual.top_k if self.top_k is None else self.top_k,
+            seed=secrets.randbits(31) if self.seed is None else self.seed,
+            min_p=self.min_p,
+            repetition_penalty=(
+                usual.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
+            ),
+        )
 
 
 def hash_inputs(*inputs: object) -> str:
@@ -148,7 +174,12 @@ def request_generation(
     _refuse_unavailable(model)
     prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
-    place = answer_cache.find_place(user, model, prompt_token_ids, requested_tokens, parameters, caller.cache)
+    sampling = parameters.sampling_of(model)
+    prompt_format = format_of(model, prompt)
+    request = answer_cache.Request(
+        model, prompt_format, prompt_token_ids, requested_tokens, sampling, parameters.stop, parameters.seed is not None
+    )
+    place = answer_cache.find_place(user, request, caller.cache)
     if caller is not PAGE:
         count_tokens(user=user, key=caller.api_key, tokens=len(prompt_token_ids) + requested_tokens)
     generation = Generation(
@@ -156,16 +187,17 @@ def request_generation(
         model=model,
         idempotency_key=idempotency_key,
         inputs_hash=inputs_hash,
+        prompt_format=prompt_format,
         prompt_token_ids=prompt_token_ids,
         prompt_tokens=len(prompt_token_ids),
         requested_completion_tokens=requested_tokens,
-        temperature=parameters.temperature,
-        top_p=parameters.top_p,
-        top_k=parameters.top_k,
-        seed=secrets.randbits(31) if parameters.seed is None else parameters.seed,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=sampling.seed,
         stop=list(parameters.stop),
-        min_p=parameters.min_p,
-        repetition_penalty=parameters.repetition_penalty,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
         end_user=caller.end_user,
         client_attempt=caller.attempt,
     )

@@ -26,6 +26,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from config.garbage import look_for_garbage_less_often
 from inference import manager_status, relay
@@ -35,8 +36,9 @@ from inference.hot_path import claim_next
 from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
 from inference.model_loader import CatalogueLoader, import_engine
-from inference.models import CatalogueModel, Generation, GenerationState
+from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.patience import try_again_while_the_database_is_away
+from inference.prompting.transcript import stop_strings
 from inference.services import (
     call_worker,
     cancel_generation,
@@ -67,6 +69,7 @@ class Worker:
         self._device = loader.device.kind
         self._jobs: dict[UUID, Job] = {}
         self._claiming = threading.Lock()
+        self._keys: list[str] = []  # of the models whose queues this process listens to
         self._left: dict[str, None] = {}  # models with rows that found no place, or whose customers had enough
         # A place has a thread: there are never more than places. The threads of Celery's pool wait for them.
         self._threads = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="answer")
@@ -209,8 +212,9 @@ class Worker:
 
     def look_after(self, keys: Sequence[str]) -> None:
         """From now on report what is loaded, unload what is idle, and try again those of `keys` that did not load."""
-        for target, arguments in ((self._report, ()), (self._tend, (keys,))):
-            threading.Thread(target=target, args=arguments, name=f"worker{target.__name__}", daemon=True).start()
+        self._keys = list(keys)
+        for target in (self._report, self._tend):
+            threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
 
     def try_unavailable(self, keys: Sequence[str]) -> None:
         """Load the models that customers cannot ask now, so that they can; each after its own pause."""
@@ -224,6 +228,19 @@ class Worker:
             waiting = self._without_the_busy(Generation.objects.unclaimed(key), key)
             if len(self._jobs) < self.places and waiting.exists():
                 call_worker(model_key=key)
+
+    def _serve_new_models(self) -> None:
+        """With WORKER_SERVES_NEW_MODELS, have Celery listen to the queues of models that were added since it began."""
+        if not settings.WORKER_SERVES_NEW_MODELS:
+            return
+        for model in CatalogueModel.objects.offered().exclude(pk__in=self._keys):
+            try:
+                current_app.control.add_consumer(model.queue, destination=[self.name])
+            except OperationalError:
+                logger.warning("%s is not served yet: the broker is away", model.key)
+            else:
+                self._keys.append(model.key)
+                logger.info("%s is new and served here", model.key)
 
     def _without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
         """The rows of users who may have another answer in this worker."""
@@ -283,7 +300,8 @@ class Worker:
                 generation.min_p,
                 generation.repetition_penalty,
             ),
-            stop=tuple(generation.stop),
+            stop=(*generation.stop, *stop_strings(generation.prompt_format)),
+            trims_start=generation.prompt_format == PromptFormat.TRANSCRIPT,
         )
         model = generation.model
         if not self.models.is_ready(model.key):
@@ -395,13 +413,14 @@ class Worker:
                 manager_status.forget_worker(self.name)
                 return
 
-    def _tend(self, keys: Sequence[str]) -> None:
-        """Every HEARTBEAT_SECONDS, unload what is idle and try again what did not load."""
+    def _tend(self) -> None:
+        """Every HEARTBEAT_SECONDS, unload what is idle, try again what did not load, and listen for new models."""
         while not self._has_ended.wait(settings.HEARTBEAT_SECONDS):
             try:
                 self.models.unload_idle()
-                self.try_unavailable(keys)
-                self._look_for_work(keys)
+                self._serve_new_models()
+                self.try_unavailable(self._keys)
+                self._look_for_work(self._keys)
             except DatabaseError as error:
                 logger.warning("the models are not looked after: %s", error)
             finally:

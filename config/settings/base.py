@@ -322,6 +322,7 @@ MODEL_IDLE_SECONDS = env.float("MODEL_IDLE_SECONDS", default=1800.0)  # then it 
 MODEL_WAIT_SECONDS = env.float("MODEL_WAIT_SECONDS", default=60.0)  # for room, while other models are in use
 MODEL_TURN_SECONDS = env.float("MODEL_TURN_SECONDS", default=10.0)  # a model in use keeps its place while others wait
 MODEL_RETRY_SECONDS = env.float("MODEL_RETRY_SECONDS", default=30.0)  # after a failed loading, then twice as long, ...
+WORKER_SERVES_NEW_MODELS = env.bool("WORKER_SERVES_NEW_MODELS", default=False)  # besides those of its -Q
 PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # before a worker says it is ready; never idle
 DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
 PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)

@@ -14,7 +14,7 @@ from deploy.local.runtime import ROOT, Lock
 from deploy.local.servers import PostgresServer, RedisServer
 from deploy.local.steps import Command
 
-DEMO_MODEL = "gemma-3-270m"
+DEMO_MODELS = ("gemma-3-270m", "smollm2-135m")
 IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadgroup"]  # each has databases of its own; see tests/conftest.py
 
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -37,8 +37,8 @@ def test(arguments: list[str]) -> int:
         manage = partial(Command, environment=variables)
         migrate = [str(PYTHON), "manage.py", "migrate", "--noinput"]
         manage("Migrating the database", migrate, note=lambda _line: "").run()
-        prepare = [str(PYTHON), "manage.py", "prepare_models", DEMO_MODEL]
-        manage("Preparing the demo model", prepare).run()
+        prepare = [str(PYTHON), "manage.py", "prepare_models", *DEMO_MODELS]
+        manage("Preparing the demo models", prepare).run()
         return _run_in_view([str(PYTHON), "-m", "pytest", *(arguments or IN_TWO_PROCESSES)], variables)
 
 

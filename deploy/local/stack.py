@@ -22,7 +22,7 @@ from deploy.local.supervisor import App, Supervisor
 WEB_PORT = 8000
 FLOWER_PORT = 5555
 HEALTHY_SECONDS = 180.0  # a slow disk loads torch for a minute
-GPU_QUEUES = "generate.gemma-3-270m,generate.gemma-3-1b,generate.gemma-3-12b"
+GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the worker learns from the catalogue
 _CELERY = ("celery", "-A", "config")
 
 
@@ -153,7 +153,7 @@ class Stack:
     def _set_up(self, variables: dict[str, str]) -> dict[str, Any]:
         """Migrate, prepare the model, seed. Returns the demo log-ins by role."""
         self._manage("Migrating the database", variables, "migrate", "--noinput")
-        self._manage("Preparing the demo model", variables, "prepare_models")
+        self._manage("Preparing the demo models", variables, "prepare_models")
         lines = self._manage("Seeding the catalogue and demo accounts", variables, "seed_demo", "--json")
         for line in reversed(lines):
             if line.startswith("{"):
@@ -195,7 +195,11 @@ class Stack:
         login = {"FLOWER_BASIC_AUTH": f"{operator['email']}:{operator['password']}"}
         return [
             self._app("web", web, variables, readiness.answers(web_address, "/readyz")),
-            self._worker("gpu-worker", ["-n", "gpu@%h", f"--concurrency={threads}", "-Q", GPU_QUEUES], variables),
+            self._worker(
+                "gpu-worker",
+                ["-n", "gpu@%h", f"--concurrency={threads}", "-Q", GPU_QUEUES],
+                {"WORKER_SERVES_NEW_MODELS": "1"} | variables,
+            ),
             self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
             self._app("beat", [*beat, "--loglevel=INFO"], variables, readiness.alive_for(1.0)),
             self._app("flower", flower, variables | login, readiness.answers(flower_address, "/healthcheck")),

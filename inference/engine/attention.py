@@ -88,7 +88,7 @@ def attend_rows(
     plan = _plans.get(allocator)
     if plan is None or plan.made_for is not read_index:  # the list of indices is new in every step
         known = cu_seq_lens_k[allocator.layer_type]
-        window = module.sliding_window
+        window = getattr(allocator, "sliding_window", None)  # a layer of Mistral does not have it itself
         plan = _make_plan(read_index[allocator.index], write, cu_seq_lens_q, known, window, queries.dtype)
         plan.made_for = read_index
         _plans[allocator] = plan

@@ -35,7 +35,8 @@ class Sampling:
 class EngineRequest:
     """One answer to write: the prompt as token ids, at most `max_tokens` new ones, cut at any `stop` string.
 
-    After `max_seconds` (None: never) it ends with EngineError, however the engine fares.
+    After `max_seconds` (None: never) it ends with EngineError, however the engine fares. With `trims_start`, blanks
+    around the answer are left out: the prompt is a transcript, and the model writes one after a speaker's name.
     """
 
     id: str
@@ -44,6 +45,7 @@ class EngineRequest:
     sampling: Sampling
     stop: tuple[str, ...] = ()
     max_seconds: float | None = None
+    trims_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

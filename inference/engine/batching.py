@@ -1,4 +1,4 @@
-"""The real engine: Gemma 3 on transformers' continuous batching. Requests join and leave at every step."""
+"""The real engine, on transformers' continuous batching. Requests join and leave at every step."""
 
 import logging
 import threading
@@ -9,21 +9,18 @@ from traceback import clear_frames
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from transformers import GenerationConfig
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
+from inference.engine.checkpoint import read_checkpoint
 from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
 from inference.engine.precision import Precision
-from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
+from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 from inference.engine.scheduling import TOO_LARGE
-from inference.engine.text import TextAssembler
+from inference.engine.text import TextAssembler, load_tokenizer
 
 logger = logging.getLogger(__name__)
-
-# Gemma 3's <eos>, <start_of_turn> and <end_of_turn>: a base model opens the next turn itself instead of ending.
-STOP_TOKEN_IDS = [1, 105, 106]
 
 # What customers read when an answer was interrupted.
 ENDED = "The model stopped."
@@ -34,22 +31,32 @@ class BatchingEngine:
     """One loaded model and its batching thread, shared by all threads of the process."""
 
     def __init__(
-        self, folder: Path, threads: int = 0, precision: Precision = "auto", *, cache_tokens: int = 32_768
+        self,
+        folder: Path,
+        threads: int = 0,
+        precision: Precision = "auto",
+        *,
+        cache_tokens: int = 32_768,
+        ignores_stop_tokens: bool = False,
     ) -> None:
         """Load the weights and the tokenizer of `folder` and start batching. `threads`: CPU threads, 0 for torch's.
 
         The cache holds the keys and values of `cache_tokens` tokens in all layers: known before anything is loaded,
-        where the library would take most of what a GPU has free, and leave nothing to a second model.
-        Raises EngineError when the device cannot compute in `precision`.
+        where the library would take most of what a GPU has free, and leave nothing to a second model. With
+        `ignores_stop_tokens` every answer has its full length, as benchmarks want it.
+        Raises CheckpointError for a folder that cannot be served, EngineError when the device cannot compute in
+        `precision`.
         """
+        checkpoint = read_checkpoint(folder)
+        self._tokenizer, self._vocabulary = load_tokenizer(checkpoint)
+        self._stop_token_ids = frozenset(() if ignores_stop_tokens else checkpoint.stop_token_ids)
         if threads:
             torch.set_num_threads(threads)
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         # In a thread that ends: libgomp keeps a team of threads for each that ever computed, and while it has more of
         # them than cores, a team sleeps between any two operations.
         with ThreadPoolExecutor(1) as loader:
             model = loader.submit(load_language_model, folder, precision).result()
-        self._manager = _make_batcher(model, cache_tokens)
+        self._manager = _make_batcher(model, cache_tokens, OnePassSampler(self._vocabulary))
         self._answers: dict[str, _Answer] = {}
         self._is_closed = False
         self._manager.start()
@@ -58,7 +65,10 @@ class BatchingEngine:
 
     def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
         """See `Engine.write`. `on_delta` gets all but the last delta in the postman's thread."""
-        answer = _Answer(TextAssembler(self._tokenizer, request.stop), on_delta)
+        if min(request.prompt_token_ids) < 0 or max(request.prompt_token_ids) >= self._vocabulary:
+            raise EngineError("Its prompt has a token that this model does not know.")
+        text = TextAssembler(self._tokenizer, request.stop, trims=request.trims_start)
+        answer = _Answer(text, self._stop_token_ids, on_delta)
         self._answers[request.id] = answer
         try:
             accepted = self._manager.add_request(
@@ -66,7 +76,7 @@ class BatchingEngine:
                 request_id=request.id,
                 max_new_tokens=request.max_tokens,
                 streaming=True,
-                eos_token_id=STOP_TOKEN_IDS,
+                eos_token_id=list(self._stop_token_ids),
                 draw=Draw(request.sampling),
             )
             if accepted is None or not self.is_alive():
@@ -118,9 +128,10 @@ class BatchingEngine:
 class _Answer:
     """One answer: the postman's thread adds to it, and the thread that asked for it waits until it has ended."""
 
-    def __init__(self, text: TextAssembler, on_delta: Callable[[Delta], None]) -> None:
+    def __init__(self, text: TextAssembler, stop_token_ids: frozenset[int], on_delta: Callable[[Delta], None]) -> None:
         self.is_computed = False  # by the batcher: no token of it comes any more
         self._text = text
+        self._stop_token_ids = stop_token_ids
         self._on_delta = on_delta
         self._last: tuple[str, FinishReason] | None = None
         self._error: Exception | None = None
@@ -164,10 +175,13 @@ class _Answer:
         return finish_reason
 
     def _add(self, output: Any) -> None:
-        text = ""
+        text, is_ended = "", False
         for token_id in output.generated_tokens[self._text.completion_tokens :]:
             if token_id == NO_TOKEN_ID:
                 raise EngineError("The model computed something that is not a number.")
+            if is_ended := token_id in self._stop_token_ids:
+                self._text.skip()
+                break
             text += self._text.push(token_id)
             if self._text.is_stopped:
                 self._last = (text, "stop")
@@ -175,8 +189,7 @@ class _Answer:
         if output.error is not None:
             raise EngineError(_explain(output.error))
         if output.is_finished():
-            ended = output.generated_tokens[-1:] and output.generated_tokens[-1] in STOP_TOKEN_IDS
-            self._last = (text + self._text.flush(), "stop" if ended else "length")
+            self._last = (text + self._text.flush(), "stop" if is_ended else "length")
         else:
             self._on_delta(Delta(text, self._text.completion_tokens))
 
@@ -193,16 +206,17 @@ class _StepRouter(OutputRouter):  # type: ignore[misc]
         self.output_queue.put(outputs)
 
 
-def _make_batcher(model: Any, cache_tokens: int) -> Any:
+def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any:
     """The library's batcher around `model`, with our sampler in the place of its own, not started yet."""
+    read_first_row_for_no_token(model.get_input_embeddings())
     manager = model.init_continuous_batching(
-        generation_config=GenerationConfig(do_sample=False, eos_token_id=STOP_TOKEN_IDS),
+        generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),  # each request brings its own
         continuous_batching_config=batching_options(model.device.type, cache_tokens),
     )
     manager.output_router = _StepRouter()
     if model.device.type == "cpu":
         use_cpu_attention(model)
-    sampler = manager.logit_processor = OnePassSampler()
+    manager.logit_processor = sampler
     make_processor = manager._create_batch_processor  # noqa: SLF001  the library makes it in its own thread
 
     def make_processor_with_sampler() -> Any:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
-from inference.engine.text import StopCutter
+from inference.engine.text import Shown
 
 WORDS = ["The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "then", "rests."]
 
@@ -50,25 +50,25 @@ class FakeEngine:
     def deltas(self, request: EngineRequest) -> Generator[Delta, None, None]:
         """The answer, a word a step. Raises EngineError."""
         cancelled = self._cancelled[request.id] = threading.Event()
-        cutter = StopCutter(request.stop)
+        shown = Shown(request.stop, trims=request.trims_start)
         started = time.monotonic()
         try:
             for count in range(1, request.max_tokens + 1):
                 if self.step_seconds:  # a sleep of 0 gives the interpreter away, and waits for its turn
                     time.sleep(self.step_seconds)
                 if cancelled.is_set():
-                    yield Delta(cutter.flush(), count - 1, "cancelled")
+                    yield Delta(shown.flush(), count - 1, "cancelled")
                     return
                 if self._is_closed or count == self.fails_at:
                     raise EngineError("the fake engine was told to fail")
                 if request.max_seconds is not None and time.monotonic() - started > request.max_seconds:
                     raise EngineError("It took too long.")
-                text = cutter.push(WORDS[(count - 1) % len(WORDS)] + " ")
-                if cutter.is_stopped or count == self.length:
-                    yield Delta(text + cutter.flush(), count, "stop")
+                text = shown.push(WORDS[(count - 1) % len(WORDS)] + " ")
+                if shown.is_stopped or count == self.length:
+                    yield Delta(text + shown.flush(), count, "stop")
                     return
                 if count == request.max_tokens:
-                    yield Delta(text + cutter.flush(), count, "length")
+                    yield Delta(text + shown.flush(), count, "length")
                     return
                 yield Delta(text, count)
         finally:

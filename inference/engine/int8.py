@@ -1,4 +1,4 @@
-"""8-bit matrices, and Gemma layers around them, that make a model fast on a CPU.
+"""8-bit matrices, which make a model fast on a CPU; `int8_layers` puts them into one.
 
 A decode step reads every weight once, and a processor's memory and arithmetic are both several times faster in 8 bits
 than in 32. Weights get one scale an output row, activations one a token, so a token's numbers do not depend on who
@@ -8,16 +8,14 @@ dot products add pairs of products in 16 bits: there activations have 7 bits, so
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from inference.engine import kernels
-from inference.engine.attention import attend_rows
-from inference.engine.base import EngineError
 from inference.engine.kernels import Array
 
 # The output head is computed in slices of this many rows. A whole one of 262,144 would be written to fresh memory
@@ -27,7 +25,8 @@ HEAD_ROWS = 8_192
 LARGEST = 127.0  # of a signed byte, used symmetrically
 LARGEST_OF_A_PAIR = 63.0  # of an activation of 7 bits: as unsigned bytes, two times 127 x 127 fit a signed 16-bit sum
 
-LARGEST_GROUP = 128  # columns that are mixed; every Gemma 3 has a multiple of it
+LARGEST_GROUP = 128  # columns that are mixed; nearly every model has a multiple of it
+NO_NUMBERS = np.empty(0, np.float32)  # the kernels' word for a bias or a weight that there is not
 
 _multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default._op  # noqa: SLF001  without the checks for tracing, a tenth of a call
 
@@ -44,14 +43,15 @@ def largest_activation() -> float:
 class Int8Matrix:
     """Weights [rows out, columns in] in 8 bits.
 
-    Before rounding, groups of columns are mixed by a Hadamard matrix: few columns of Gemma's activations are far larger
-    than the rest, and a byte cannot hold both. Turning activations and weights alike changes no product (QuaRot,
+    Before rounding, groups of columns are mixed by a Hadamard matrix: few columns of a model's activations are far
+    larger than the rest, and a byte cannot hold both. Turning activations and weights alike changes no product (QuaRot,
     Ashkboos et al., 2024).
     """
 
-    def __init__(self, *weights: torch.Tensor) -> None:
-        """Several `weights` that read the same input are multiplied as one."""
+    def __init__(self, *weights: torch.Tensor, biases: Sequence[torch.Tensor | None] = ()) -> None:
+        """Several `weights` that read the same input are multiplied as one. `bias` is for who finishes the products."""
         weight = torch.cat([part.detach() for part in weights]).float()
+        self.bias = _join_biases(weights, biases)
         self.group = min(LARGEST_GROUP, weight.size(1) & -weight.size(1))  # the largest power of two in the columns
         self.limit = largest_activation()
         self._packed = _pack(weight, self.group)
@@ -75,17 +75,34 @@ class Int8Matrix:
 
 
 class Int8Linear(nn.Module):  # type: ignore[misc]
-    """`x @ weight.T` with 8-bit weights and activations; float32 in and out."""
+    """`x @ weight.T + bias` with 8-bit weights and activations; float32 in and out."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        """`weight` is [rows out, columns in]."""
+        super().__init__()
+        self._matrix = Int8Matrix(weight, biases=(bias,))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [..., rows]."""
+        matrix = self._matrix
+        scaled, steps = matrix.scale(x.reshape(-1, x.size(-1)).contiguous().numpy())
+        result = matrix.multiply(scaled)
+        kernels.finish_rows(result.numpy(), steps, matrix.bias)
+        return result.view(*x.shape[:-1], -1)
+
+
+class Int8Head(nn.Module):  # type: ignore[misc]
+    """The output head, a linear layer of very many rows; float32 in and out."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        """`weight` is [rows out, columns in]."""
+        """`weight` is [vocabulary, columns in]."""
         super().__init__()
         self.rows = len(weight)
         self._slices = [Int8Matrix(part) for part in weight.split(HEAD_ROWS)]
         self._room = torch.empty(0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return [..., rows], which is valid until the next call: it lies in reused memory."""
+        """Return [..., vocabulary], which is valid until the next call: it lies in reused memory."""
         scaled, row_steps = self._slices[0].scale(x.reshape(-1, x.size(-1)).numpy())
         steps = torch.from_numpy(row_steps).unsqueeze(1)
         if self._room.size(0) < len(scaled):
@@ -96,145 +113,16 @@ class Int8Linear(nn.Module):  # type: ignore[misc]
         return result.view(*x.shape[:-1], self.rows)
 
 
-class Int8Layer(nn.Module):  # type: ignore[misc]
-    """A Gemma3DecoderLayer, in its place and with its arguments, for a batch of one sequence as the batcher packs it.
-
-    Four matrices in 8 bits, and between them one kernel where the library's layer calls ten operations.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        """Takes the matrices out of `layer`, which is of no use afterwards."""
-        super().__init__()
-        attention, mlp = layer.self_attn, layer.mlp
-        size = attention.head_dim
-        self.query_heads, self.key_heads = (len(part.weight) // size for part in (attention.q_proj, attention.k_proj))
-        self.qkv = Int8Matrix(attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight)
-        self.out = Int8Matrix(attention.o_proj.weight)
-        self.gate_up = Int8Matrix(mlp.gate_proj.weight, mlp.up_proj.weight)
-        self.down = Int8Matrix(mlp.down_proj.weight)
-        self.query_norm, self.key_norm = _weight_of(attention.q_norm), _weight_of(attention.k_norm)
-        self.before_attention, self.after_attention = map(
-            _weight_of, (layer.input_layernorm, layer.post_attention_layernorm)
-        )
-        self.before_mlp, self.after_mlp = map(
-            _weight_of, (layer.pre_feedforward_layernorm, layer.post_feedforward_layernorm)
-        )
-        self.epsilon = layer.input_layernorm.eps  # Gemma has one for all norms
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            delattr(attention, name)
-        self.attention = attention  # its settings, for the attention function that is set
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,  # noqa: ARG002  the library passes it
-        past_key_values: Any = None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        """See Gemma3DecoderLayer; [1, tokens, hidden size] in and out."""
-        hidden, attention = hidden_states[0].numpy(), self.attention
-        queries, keys, values = map(torch.from_numpy, self._read_heads(hidden, *position_embeddings))
-        if "cache" in kwargs:  # the batcher's
-            attended = attend_rows(attention, queries, keys, values, attention.scaling, **kwargs)
-        else:
-            attended = self._attend_alone(queries, keys, values, attention_mask, past_key_values, **kwargs)
-        scaled, steps = self.out.scale(attended.reshape(len(hidden), -1).numpy())
-        hidden = self._add_norm(hidden, self.out.multiply(scaled), steps, self.after_attention)
-        return torch.from_numpy(self._add_mlp(hidden)).unsqueeze(0)
-
-    def _attend_alone(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Any, past: Any, **kwargs: Any
-    ) -> torch.Tensor:
-        """Where nobody batches: the library's own attention, and its cache for `generate`."""
-        queries, keys, values = (part.transpose(0, 1).unsqueeze(0) for part in (queries, keys, values))
-        if past is not None:
-            keys, values = past.update(keys, values, self.attention.layer_idx)
-        attend = ALL_ATTENTION_FUNCTIONS[self.attention.config._attn_implementation]  # noqa: SLF001
-        window = self.attention.sliding_window
-        attended: torch.Tensor = attend(
-            self.attention, queries, keys, values, mask, scaling=self.attention.scaling, sliding_window=window, **kwargs
-        )[0]
-        return attended
-
-    def _read_heads(self, hidden: Array, cosines: torch.Tensor, sines: torch.Tensor) -> tuple[Array, Array, Array]:
-        """Queries, keys and values, each [tokens, heads, size]."""
-        scaled, steps = self.qkv.scale_norm(hidden, self.before_attention, self.epsilon)
-        tokens, size = len(hidden), self.attention.head_dim
-        queries = np.empty((tokens, self.query_heads, size), np.float32)
-        keys, values = np.empty((2, tokens, self.key_heads, size), np.float32)
-        kernels.split_heads(
-            self.qkv.multiply(scaled).numpy(),
-            steps,
-            self.query_norm,
-            self.key_norm,
-            self.epsilon,
-            cosines[0].numpy(),
-            sines[0].numpy(),
-            queries,
-            keys,
-            values,
-        )
-        return queries, keys, values
-
-    def _add_mlp(self, hidden: Array) -> Array:
-        scaled, steps = self.gate_up.scale_norm(hidden, self.before_mlp, self.epsilon)
-        both = self.gate_up.multiply(scaled).numpy()
-        gated, gated_steps = np.empty((len(both), both.shape[1] // 2), np.float32), np.empty_like(steps)
-        kernels.gate_and_scale(both, steps, self.down.group, self.down.limit, gated, gated_steps)
-        return self._add_norm(hidden, self.down.multiply(gated), gated_steps, self.after_mlp)
-
-    def _add_norm(self, hidden: Array, products: torch.Tensor, steps: Array, weight: Array) -> Array:
-        """`hidden` plus the norm of the products times their steps; all [tokens, columns]."""
-        result = np.empty_like(hidden)
-        kernels.add_norm(hidden, products.numpy(), steps, weight, self.epsilon, result)
-        return result
-
-
-class StoredEmbedding(nn.Module):  # type: ignore[misc]
-    """Gemma's scaled embedding, kept as the checkpoint has it (bfloat16) and read out as float32."""
-
-    def __init__(self, weight: torch.Tensor, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.register_buffer("table", weight, persistent=False)
-
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Return [..., hidden size], float32."""
-        return nn.functional.embedding(token_ids, self.table).float().mul_(self.scale)
-
-
-def to_int8(model: Any) -> None:
-    """Turn a Gemma3ForCausalLM on a CPU into one with 8-bit matrices, in place; the rest becomes float32.
-
-    The head shares its weights with the embedding; it is packed apart, the embedding stays as it is. Raises EngineError
-    for a model with biases.
-    """
-    if any(layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Linear)):
-        raise EngineError("int8 is made for Gemma 3, whose matrices have no biases.")
-    inner, embedding = model.model, model.model.embed_tokens
-    model.lm_head = Int8Linear(model.lm_head.weight.detach())
-    for number, layer in enumerate(inner.layers):
-        inner.layers[number] = Int8Layer(layer)
-    inner.norm = _one_call_norm(inner.norm)
-    inner.embed_tokens = nn.Identity()  # not cast with the rest
-    model.float()
-    inner.embed_tokens = StoredEmbedding(embedding.weight.detach(), embedding.scalar_embed_scale)
-
-
-def _one_call_norm(norm: Any) -> nn.RMSNorm:
-    """torch's own layer in the place of a Gemma3RMSNorm: the same numbers in one call instead of seven."""
-    weight = torch.from_numpy(_weight_of(norm))
-    made = nn.RMSNorm(len(weight), eps=norm.eps)
-    made.weight = nn.Parameter(weight, requires_grad=False)
-    return made
-
-
-def _weight_of(norm: Any) -> Array:
-    """The weight of a Gemma3RMSNorm as the kernels take it, which multiply by it alone."""
-    weight: Array = (1.0 + norm.weight.detach().float()).numpy()
-    return weight
+def _join_biases(weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor | None]) -> Array:
+    """The biases of several weights side by side: zeros for who has none, nothing where nobody has one."""
+    if all(bias is None for bias in biases):
+        return NO_NUMBERS
+    parts = [
+        torch.zeros(len(weight)) if bias is None else bias.detach().float()
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    joined: Array = torch.cat(parts).numpy()
+    return joined
 
 
 def _pack(weight: torch.Tensor, group: int) -> Any:

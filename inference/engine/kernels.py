@@ -1,10 +1,11 @@
-"""What lies between the matrices of a Gemma 3 layer on a CPU, compiled by numba: one call where torch needs ten.
+"""What lies between the matrices of a decoder layer on a CPU, compiled by numba: one call where torch needs ten.
 
 A decode step of a small model reads its weights once, which leaves the processor's caches empty; after that every
 small operation of torch costs more to start than to compute. Each function here goes through a layer's rows once.
 All arrays are C-contiguous float32, [tokens, columns] or [tokens, heads, size], unless it says otherwise; functions
-write into the arrays named last. A row is computed by the same instructions whoever else is there, so a token's
-numbers do not depend on its batch. Numbers that are not finite stay what they are, in their row.
+write into the arrays named last. A weight or a bias that an architecture does not have is an empty array. A row is
+computed by the same instructions whoever else is there, so a token's numbers do not depend on its batch. Numbers that
+are not finite stay what they are, in their row.
 """
 
 from functools import partial
@@ -34,7 +35,7 @@ def mix(row: Array, group: int) -> None:
 
     The matrix is not normalised: lengths grow by the root of `group`, a power of two that divides the row.
     """
-    if group == 128:  # every Gemma 3; known numbers make it three times faster
+    if group == 128:  # nearly every model; known numbers make it three times faster
         mix_four(row, 1)
         mix_four(row, 4)
         mix_four(row, 16)
@@ -107,7 +108,7 @@ def mean_square(row: Array) -> np.float32:
 
 @of_a_row
 def normalise(row: Array, weight: Array, epsilon: np.float32, result: Array) -> None:
-    """Gemma's RMSNorm; `weight` has its one added."""
+    """RMSNorm; `weight` is what to multiply with, whatever the checkpoint stores."""
     factor = np.float32(1) / np.sqrt(mean_square(row) + epsilon)
     for column in range(len(row)):
         result[column] = row[column] * factor * weight[column]
@@ -151,7 +152,7 @@ def normalise_and_scale(
 
 
 @of_a_row
-def gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
+def gelu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
     """GELU of the gates times the values, all of them times `step` first.
 
     GELU in its tanh form, x * (1 + tanh(z)) / 2, which is x / (1 + exp(-2z)).
@@ -162,29 +163,111 @@ def gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
         result[column] = x / (np.float32(1) + exponential(minus_2z)) * (values[column] * step)
 
 
-@compiled(f"({ROWS}, {ROW}, int64, float32, {ROWS}, {ROW})")
+@of_a_row
+def silu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
+    """SiLU of the gates, x / (1 + exp(-x)), times the values, all of them times `step` first."""
+    for column in range(len(result)):
+        x = gates[column] * step
+        result[column] = x / (np.float32(1) + exponential(-x)) * (values[column] * step)
+
+
+@of_a_row
+def finish(products: Array, step: np.float32, bias: Array) -> None:
+    """What a product in 8 bits still lacks: its factor, and the bias if there is one."""
+    for column in range(len(products)):
+        products[column] *= step
+    for column in range(len(bias)):
+        products[column] += bias[column]
+
+
+@compiled(f"({ROWS}, {ROW}, {ROW})")
+def finish_rows(products: Array, steps: Array, bias: Array) -> None:
+    """Products times their steps, plus the bias if there is one, in place."""
+    for token in range(len(products)):
+        finish(products[token], steps[token], bias)
+
+
+@compiled(f"({ROWS}, {ROW}, {ROW}, boolean, int64, float32, {ROWS}, {ROW})")
 def gate_and_scale(
-    products: Array, product_steps: Array, group: int, limit: np.float32, scaled: Array, steps: Array
+    products: Array,
+    product_steps: Array,
+    bias: Array,
+    is_gelu: bool,
+    group: int,
+    limit: np.float32,
+    scaled: Array,
+    steps: Array,
 ) -> None:
-    """`scale_rows` of Gemma's gate: of products times their steps, the first half's GELU times the second half."""
+    """`scale_rows` of the gate: of products times their steps, GELU or SiLU of the first half times the second."""
     half = scaled.shape[1]
     for token in range(len(scaled)):
-        gate(products[token, :half], products[token, half:], product_steps[token], scaled[token])
+        step = product_steps[token]
+        if len(bias):
+            finish(products[token], step, bias)
+            step = np.float32(1)
+        if is_gelu:
+            gelu_gate(products[token, :half], products[token, half:], step, scaled[token])
+        else:
+            silu_gate(products[token, :half], products[token, half:], step, scaled[token])
         steps[token] = scale(scaled[token], group, limit)
 
 
-@compiled(f"({ROWS}, {ROWS}, {ROW}, {ROW}, float32, {ROWS})")
-def add_norm(
-    hidden: Array, products: Array, product_steps: Array, weight: Array, epsilon: np.float32, result: Array
+@of_a_row
+def add_product(
+    hidden: Array,
+    products: Array,
+    step: np.float32,
+    bias: Array,
+    weight: Array,
+    epsilon: np.float32,
+    result: Array,
 ) -> None:
-    """`hidden` plus the norm of `products` times their steps."""
+    """`hidden` plus the product, or plus its norm where `weight` is one."""
+    finish(products, step, bias)
+    if len(weight):
+        normalise(products, weight, epsilon, products)
+    for column in range(len(result)):
+        result[column] = hidden[column] + products[column]
+
+
+@compiled(f"({ROWS}, {ROWS}, {ROW}, {ROW}, {ROW}, float32, {ROWS})")
+def add_products(
+    hidden: Array,
+    products: Array,
+    product_steps: Array,
+    bias: Array,
+    weight: Array,
+    epsilon: np.float32,
+    result: Array,
+) -> None:
+    """`hidden` plus `products` times their steps, or plus the norm of that where `weight` is one; `result` may be
+    `hidden`."""
     for token in range(len(hidden)):
-        step = product_steps[token]
-        for column in range(hidden.shape[1]):
-            products[token, column] *= step
-        normalise(products[token], weight, epsilon, result[token])
-        for column in range(hidden.shape[1]):
-            result[token, column] += hidden[token, column]
+        add_product(hidden[token], products[token], product_steps[token], bias, weight, epsilon, result[token])
+
+
+@compiled(
+    f"({ROWS}, {ROWS}, {ROW}, {ROW}, {ROW}, float32, {ROW}, int64, float32, {ROWS}, {ROWS}, {ROW})",
+)
+def add_normalise_and_scale(
+    hidden: Array,
+    products: Array,
+    product_steps: Array,
+    bias: Array,
+    weight: Array,
+    epsilon: np.float32,
+    next_weight: Array,
+    group: int,
+    limit: np.float32,
+    result: Array,
+    scaled: Array,
+    steps: Array,
+) -> None:
+    """`add_products`, and of its result `normalise_and_scale` with the next norm, while a row is at hand."""
+    for token in range(len(hidden)):
+        add_product(hidden[token], products[token], product_steps[token], bias, weight, epsilon, result[token])
+        normalise(result[token], next_weight, epsilon, scaled[token])
+        steps[token] = scale(scaled[token], group, limit)
 
 
 @of_a_row
@@ -197,12 +280,24 @@ def turn(row: Array, cosines: Array, sines: Array) -> None:
         row[column + half] = other * cosines[column + half] + one * sines[column + half]
 
 
+@of_a_row
+def head(row: Array, weight: Array, epsilon: np.float32, cosines: Array, sines: Array, result: Array) -> None:
+    """A head's columns, normalised where `weight` is one, and turned."""
+    if len(weight):
+        normalise(row, weight, epsilon, result)
+    else:
+        for column in range(len(row)):
+            result[column] = row[column]
+    turn(result, cosines, sines)
+
+
 @compiled(
-    f"({ROWS}, {ROW}, {ROW}, {ROW}, float32, {ROWS}, {ROWS}, {HEADS}, {HEADS}, {HEADS})",
+    f"({ROWS}, {ROW}, {ROW}, {ROW}, {ROW}, float32, {ROWS}, {ROWS}, {HEADS}, {HEADS}, {HEADS})",
 )
 def split_heads(
     products: Array,
     steps: Array,
+    bias: Array,
     query_weight: Array,
     key_weight: Array,
     epsilon: np.float32,
@@ -212,23 +307,21 @@ def split_heads(
     keys: Array,
     values: Array,
 ) -> None:
-    """Queries and keys normalised and turned, and values, of rows that hold all heads of all three side by side."""
+    """Queries and keys, turned, and values, of rows that hold all heads of all three side by side."""
     size = queries.shape[2]
     for token in range(len(products)):
-        row, step = products[token], steps[token]
-        for column in range(len(row)):
-            row[column] *= step
-        first = 0
-        for head in range(queries.shape[1]):
-            normalise(row[first : first + size], query_weight, epsilon, queries[token, head])
-            turn(queries[token, head], cosines[token], sines[token])
+        row, first = products[token], 0
+        finish(row, steps[token], bias)
+        for number in range(queries.shape[1]):
+            part = row[first : first + size]
+            head(part, query_weight, epsilon, cosines[token], sines[token], queries[token, number])
             first += size
-        for head in range(keys.shape[1]):
-            normalise(row[first : first + size], key_weight, epsilon, keys[token, head])
-            turn(keys[token, head], cosines[token], sines[token])
+        for number in range(keys.shape[1]):
+            part = row[first : first + size]
+            head(part, key_weight, epsilon, cosines[token], sines[token], keys[token, number])
             first += size
-        for head in range(values.shape[1]):
-            values[token, head] = row[first : first + size]
+        for number in range(values.shape[1]):
+            values[token, number] = row[first : first + size]
             first += size
 
 

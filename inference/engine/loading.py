@@ -1,4 +1,4 @@
-"""Loads a Gemma 3 folder for the device that is there, in the precision that was chosen."""
+"""Loads a model's folder for the device that is there, in the precision that was chosen."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     BitsAndBytesConfig,
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
@@ -15,34 +16,52 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from inference.engine.attention import CPU_ATTENTION
 from inference.engine.base import EngineError
-from inference.engine.int8 import to_int8
+from inference.engine.checkpoint import CheckpointError, read_checkpoint
+from inference.engine.int8_layers import to_int8
 from inference.engine.precision import Precision, choose_precision
 from inference.engine.scheduling import SCHEDULER
 
 PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, close together
 PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read over several steps, so that others go on writing
 CPU_REQUESTS = 32
+FROM_FILES_ALONE = {"local_files_only": True, "trust_remote_code": False}  # nothing is downloaded, nothing is run
 
 
 def load_language_model(folder: Path, precision: Precision = "auto") -> Any:
-    """Load a Gemma 3 folder: the text models as they are, of the multimodal ones only the language model.
+    """Load the causal language model of a folder; of one with images or sound too, only the language model.
 
-    Raises EngineError when the device cannot compute in `precision`.
+    Raises EngineError when the device cannot compute in `precision`, CheckpointError for a folder that is not whole or
+    not served.
     """
+    read_checkpoint(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = choose_precision(precision, device)
     options = gpu_options(precision) if device == "cuda" else {"dtype": _cpu_type(precision)}
-    options["local_files_only"] = True
-    if AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "gemma3_text":
-        language = Gemma3ForCausalLM.from_pretrained(folder, **options)
-    else:
-        whole = Gemma3ForConditionalGeneration.from_pretrained(folder, **options)
+    if AutoConfig.from_pretrained(folder, **FROM_FILES_ALONE).model_type == "gemma3":
+        whole = _load(Gemma3ForConditionalGeneration, folder, options)
         with torch.device("meta"):
             language = Gemma3ForCausalLM(whole.config.text_config)
         language.model, language.lm_head = whole.model.language_model, whole.lm_head
+    else:
+        language = _load(AutoModelForCausalLM, folder, options)
     if device == "cpu" and precision == "int8":
         to_int8(language)
     return language.eval()
+
+
+def _load(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
+    """Raises CheckpointError where a weight is missing: the library makes it up from random numbers."""
+    model, report = model_class.from_pretrained(
+        folder,
+        use_safetensors=True,
+        attn_implementation="sdpa",  # a configuration may name one that has to be downloaded
+        output_loading_info=True,
+        **FROM_FILES_ALONE,
+        **options,
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"Its weights are not whole: {missing[0]} is missing.")
+    return model
 
 
 def gpu_options(precision: Precision) -> dict[str, Any]:

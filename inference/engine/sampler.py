@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
@@ -17,8 +18,11 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.engine.base import MAX_TOP_K, PENALTY_TOKENS, Sampling
+from inference.engine.kernels import Array
 
-NO_TOKEN_ID = 0  # <pad>: Gemma never writes it. It says that a row's logits were not numbers.
+# Says that a row's logits were not numbers. It is the id of no token, so whoever reads one has to expect it: see
+# `read_first_row_for_no_token` for the next step, which may begin before anybody has seen this one's tokens.
+NO_TOKEN_ID = -1
 GROUP = 64  # logits a group when looking for the best
 
 # Rows of the numbers each request carries beside the batch's inputs, int32; the first five hold float32 bits.
@@ -27,20 +31,40 @@ TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, TOP_K, RECENT = range(7)
 
 @dataclass(slots=True)
 class Draw:
-    """One request's sampling and its own source of randomness: a seed draws alike whoever shares the batch."""
+    """One request's sampling and its own source of randomness: a seed draws alike whoever shares the batch.
+
+    `numbers` are the first columns of its row, which stay the same: all but the uniform draw.
+    """
 
     sampling: Sampling
     source: random.Random = field(init=False)
+    numbers: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.source = random.Random(self.sampling.seed)  # noqa: S311  not for secrets
+        sampling = self.sampling
+        self.source = random.Random(sampling.seed)  # noqa: S311  not for secrets
+        self.numbers = np.zeros(RECENT, np.int32)
+        self.numbers[TOP_K] = sampling.top_k
+        floats = self.numbers[:TOP_K].view(np.float32)
+        floats[[TEMPERATURE, TOP_P, MIN_P]] = sampling.temperature, sampling.top_p, sampling.min_p
+        floats[PENALTY] = sampling.repetition_penalty or 1.0
+
+    @property
+    def penalises(self) -> bool:
+        """Whether it has to know the last tokens."""
+        return self.sampling.repetition_penalty != 1.0
+
+
+BEST_TOKEN = Draw(Sampling(temperature=0))
 
 
 class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
     """What the batcher calls between the logits and the next tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: int | None = None) -> None:
+        """Draw ids below `vocabulary`: an embedding may have more rows than the tokenizer has tokens."""
         super().__init__(LogitsProcessorList())
+        self.vocabulary = vocabulary
         self.tensors_required = RECENT + PENALTY_TOKENS
         self.do_processing = True
         self.supported_keys = {"draw": Draw}
@@ -51,17 +75,20 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor) -> torch.Tensor:
-        """Write the numbers of each request that gets a token in this step; [rows, columns], int32."""
+        """Write the numbers of each request that gets a token in this step; [rows, columns], int32.
+
+        In one copy: on a GPU that does not batch asynchronously each one waits for the device.
+        """
         states = [request.state for request in requests_in_batch if request.has_new_token]
-        if states:
-            draws = [state.logit_processor_kwargs.get("draw") or Draw(Sampling(temperature=0)) for state in states]
-            floats = torch.tensor([_floats(draw) for draw in draws], dtype=torch.float32).view(torch.int32)
-            whole = torch.tensor(
-                [[draw.sampling.top_k, *_recent(state, draw)] for state, draw in zip(states, draws, strict=True)],
-                dtype=torch.int32,
-            )
-            arg_storage[:TOP_K, : len(states)] = floats.T.to(arg_storage.device)
-            arg_storage[TOP_K:, : len(states)] = whole.T.to(arg_storage.device)
+        numbers = np.zeros((len(states), RECENT + PENALTY_TOKENS), np.int32)
+        floats = numbers.view(np.float32)
+        for row, state in enumerate(states):
+            draw = state.logit_processor_kwargs.get("draw") or BEST_TOKEN
+            numbers[row, :RECENT] = draw.numbers
+            floats[row, UNIFORM] = draw.source.random()
+            if draw.penalises:
+                numbers[row, RECENT:] = _recent(state)
+        arg_storage[:, : len(states)] = torch.from_numpy(numbers.T)
         return arg_storage
 
     def __call__(
@@ -71,8 +98,10 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         args = logits_processor_args[:, : scores.size(0)]
         numbers = args[:TOP_K].contiguous().view(torch.float32).unsqueeze(-1)
         temperature, top_p, uniform, min_p, penalty = numbers.unbind()
+        if self.vocabulary is not None and self.vocabulary < scores.size(1):
+            scores[:, self.vocabulary :] = -torch.inf
         recent = torch.cat((input_ids.to(torch.int64).view(-1, 1), args[RECENT:].T.to(torch.int64)), dim=1)
-        _penalise(scores, recent, penalty)
+        _penalise(scores, recent.clamp(min=0), penalty)
         best, ids = _find_best(scores)  # [requests, 64], best first
         rank = torch.arange(best.size(1), device=best.device)
         weights = (best / temperature.clamp(min=1e-5)).softmax(-1)
@@ -93,21 +122,13 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         output_ids[0, : len(self._drawn)].copy_(self._drawn)
 
 
-def _floats(draw: Draw) -> tuple[float, ...]:
-    sampling = draw.sampling
-    return (
-        sampling.temperature,
-        sampling.top_p,
-        draw.source.random(),
-        sampling.min_p,
-        sampling.repetition_penalty or 1.0,
-    )
+def read_first_row_for_no_token(embedding: torch.nn.Module) -> None:
+    """Let an embedding take NO_TOKEN_ID: the request it belongs to is about to fail, the others go on."""
+    embedding.register_forward_pre_hook(lambda _module, arguments: (arguments[0].clamp(min=0), *arguments[1:]))
 
 
-def _recent(state: Any, draw: Draw) -> list[int]:
-    """The last tokens of a request, as many as the penalty looks at; it looks at none where it changes nothing."""
-    if draw.sampling.repetition_penalty == 1.0:
-        return [0] * PENALTY_TOKENS
+def _recent(state: Any) -> list[int]:
+    """The last tokens of a request, as many as the penalty looks at."""
     tokens = [*state.initial_tokens[-PENALTY_TOKENS:], *state.generated_tokens[-PENALTY_TOKENS:]][-PENALTY_TOKENS:]
     return tokens + tokens[-1:] * (PENALTY_TOKENS - len(tokens))  # the same token twice is penalised once
 

@@ -1,7 +1,30 @@
-"""From tokens to text that may be shown: whole characters only, cut at the stop strings."""
+"""From tokens to text that may be shown: whole characters only, cut at the stop strings, without blanks around it."""
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
+
+from inference.engine.checkpoint import TOKENIZER, Checkpoint, CheckpointError
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, int]:
+    """The tokenizer, and how many ids may be written: those that it knows and the model's embedding has a row for.
+
+    Raises CheckpointError where it cannot be read, or knows words that the embedding has no row for. A larger embedding
+    is usual: its rows are rounded up. So is a control token beyond it: Gemma 3 1B's tokenizer has one for images, which
+    only its larger brothers read.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(checkpoint.folder / TOKENIZER))
+    except Exception as error:  # the library has no class of its own for it
+        raise CheckpointError(f"Its {TOKENIZER} cannot be read.") from error
+    controls = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    words = max((number for number in ids if number not in controls), default=-1) + 1
+    if not 0 < words <= checkpoint.vocabulary:
+        raise CheckpointError(
+            f"Its tokenizer has {words} tokens and its embedding {checkpoint.vocabulary}: they do not belong together."
+        )
+    return tokenizer, min(max(ids) + 1, checkpoint.vocabulary)
 
 
 class StopCutter:
@@ -41,25 +64,68 @@ class StopCutter:
         return 0
 
 
-class TextAssembler:
-    """Decodes one answer token by token."""
+class Trimmer:
+    """Passes text on without the blanks before its first character and after its last, which it holds back."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+    def __init__(self) -> None:
+        self._has_begun = False
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Return what may be shown now. Blanks that no more text follows are never shown."""
+        text = self._held + (text if self._has_begun else text.lstrip())
+        shown = text.rstrip()
+        self._has_begun = self._has_begun or bool(shown)
+        self._held = text[len(shown) :]
+        return shown
+
+
+class Shown:
+    """What is shown of an answer's text: cut at the stop strings; with `trims`, without the blanks around it."""
+
+    def __init__(self, stop: tuple[str, ...], *, trims: bool = False) -> None:
         self._cutter = StopCutter(stop)
-        self.completion_tokens = 0
+        self._trimmer = Trimmer() if trims else None
 
     @property
     def is_stopped(self) -> bool:
         """Whether a stop string was met."""
         return self._cutter.is_stopped
 
+    def push(self, text: str) -> str:
+        """Return what may be shown now."""
+        text = self._cutter.push(text)
+        return self._trimmer.push(text) if self._trimmer else text
+
+    def flush(self) -> str:
+        """Return what was held back, once no more text comes."""
+        text = self._cutter.flush()
+        return self._trimmer.push(text) if self._trimmer else text
+
+
+class TextAssembler:
+    """Decodes one answer token by token."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...], *, trims: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._shown = Shown(stop, trims=trims)
+        self.completion_tokens = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string was met."""
+        return self._shown.is_stopped
+
     def push(self, token_id: int) -> str:
         """Count one token and return the text that it completes, often none."""
         self.completion_tokens += 1
-        return self._cutter.push(self._stream.step(self._tokenizer, token_id) or "")
+        return self._shown.push(self._stream.step(self._tokenizer, token_id) or "")
+
+    def skip(self) -> None:
+        """Count one token that is not shown: the one that ends an answer."""
+        self.completion_tokens += 1
 
     def flush(self) -> str:
         """Return what was held back. A character whose last bytes never came is dropped."""
-        return self._cutter.flush()
+        return self._shown.flush()

@@ -40,10 +40,12 @@ def alices(with_key, alice):
 def test_models_come_with_their_prices_and_say_why_they_are_unavailable(alices, django_assert_num_queries):
     with django_assert_num_queries(4):
         models = {model["key"]: model for model in alices.get("/api/v1/models").json()["results"]}
-    assert list(models) == ["gemma-3-12b", "gemma-3-1b", DEMO_KEY]
+    assert list(models) == ["gemma-3-12b", "gemma-3-1b", DEMO_KEY, "smollm2-135m"]
     demo = models[DEMO_KEY]
     assert (demo["prompt_microcredits_per_token"], demo["completion_microcredits_per_token"]) == (20, 40)
     assert demo["is_available"]
+    assert (demo["prompt_format"], demo["default_parameters"]["top_k"]) == ("transcript", 40)
+    assert models["gemma-3-12b"]["default_parameters"] is None
     assert "weights" in models["gemma-3-12b"]["unavailable_reason"]
     assert alices.get(f"/api/v1/models/{DEMO_KEY}").json() == demo
     assert alices.get("/api/v1/models/gpt-99").status_code == 404
@@ -82,7 +84,7 @@ def test_a_generation_is_queued_written_and_read(alices, worker, paid, faults, d
     with django_assert_num_queries(2):
         got = alices.get(f"{URL}/{asked.json()['id']}").json()
     generation = Generation.objects.get()
-    assert (got["state"], got["text"]) == ("completed", "The quick brown fox jumps over ")
+    assert (got["state"], got["text"]) == ("completed", "The quick brown fox jumps over")
     assert got["charged_microcredits"] == price(generation) == paid()[0]
     assert (got["temperature"], got["seed"], got["stop"], got["end_user"]) == (0.0, 3, ["lazy"], "customer 12")
     assert faults() == []

@@ -56,7 +56,7 @@ CHECKED = {
     ("bash", "/api/v1/keys"): '"balance_credits":"100.000000"',
     ("python", '"/wallet"'): "100.000000",
     ("javascript", "/api/v1/wallet"): "100.000000",
-    ("python", "charged_credits"): "completed 0.000",
+    ("python", "charged_credits"): "completed 0.00",
     ("python", "OpenAI("): "fox",
     ("python", "checkout_url"): "/credits/sandbox/",
     ("python", "is_from_cache"): "queued False",

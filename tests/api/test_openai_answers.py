@@ -8,6 +8,8 @@ from tokenizers import Tokenizer
 
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
+from inference.prompting.conversation import Turn
+from inference.prompting.transcript import write_transcript
 from tests.api.openai_fixtures import price
 from tests.cast import fund
 
@@ -18,7 +20,9 @@ HELLO = [{"role": "user", "content": "Tell me of a fox."}]
 
 def test_models_are_listed_and_described(ai):
     [model] = ai.models.list().data
-    assert (model.id, model.object, model.owned_by) == (DEMO_KEY, "model", "google")
+    assert (model.id, model.object, model.owned_by) == (DEMO_KEY, "model", "tally")
+    assert (model.context_length, model.architecture["prompt_format"]) == (8192, "transcript")
+    assert (model.pricing["prompt"], model.pricing["completion_microcredits"]) == ("0.0000002", 40)
     assert model.created == int(CatalogueModel.objects.get(key=DEMO_KEY).created_at.timestamp())
     assert ai.models.retrieve(DEMO_KEY) == model
 
@@ -31,7 +35,7 @@ def test_a_plain_answer_is_openais_json_with_what_it_cost(ai, http, paid, faults
     [choice] = answer.choices
     assert (choice.index, choice.finish_reason, choice.logprobs) == (0, "stop", None)
     assert (choice.message.role, choice.message.refusal) == ("assistant", None)
-    assert choice.message.content == generation.text == "The quick brown fox jumps over "
+    assert choice.message.content == generation.text == "The quick brown fox jumps over"
     assert answer.usage.completion_tokens == 6
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 6
     assert answer.usage.cost_microcredits == price(generation)
@@ -116,14 +120,14 @@ def test_the_length_is_kept_and_named_as_the_reason(ai, engine, name):
 def test_stop_strings_cut_the_text(ai, engine):
     engine.length = 1000
     answer = ai.chat.completions.create(model=DEMO_KEY, messages=HELLO, stop=["fox jumps", "nothing"])
-    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("The quick brown ", "stop")
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("The quick brown", "stop")
     answer = ai.chat.completions.create(model=DEMO_KEY, messages=HELLO, stop="brown")
-    assert answer.choices[0].message.content == "The quick "
+    assert answer.choices[0].message.content == "The quick"
 
 
 def test_an_answer_that_the_balance_cut_short_says_so(client_of, bob, engine, faults):
     engine.length = 1000
-    fund(bob, 2_000)
+    fund(bob, 4_000)
     answer = client_of(bob).chat.completions.create(model=DEMO_KEY, messages=HELLO)
     assert answer.choices[0].finish_reason == "length"
     assert answer.tally["limited_by"] == "balance"
@@ -156,7 +160,7 @@ def test_parameters_reach_the_engine_and_harmless_ones_are_ignored(ai):
     assert (generation.seed, generation.end_user) == (-7, "customer 12")
 
 
-def test_system_text_leads_the_users_turn_as_in_gemmas_own_template(ai):
+def test_system_text_is_part_of_the_introduction_or_leads_the_users_turn(ai):
     tokenizer = Tokenizer.from_file(str(settings.MODEL_DIR / DEMO_KEY / "tokenizer.json"))
     messages = [
         {"role": "system", "content": "Be brief."},
@@ -166,11 +170,9 @@ def test_system_text_leads_the_users_turn_as_in_gemmas_own_template(ai):
         {"role": "user", "content": "Go on"},
     ]
     answer = ai.chat.completions.create(model=DEMO_KEY, messages=messages)
-    text = (
-        "<bos><start_of_turn>user\nBe brief.\n\nHi\nthere<end_of_turn>\n<start_of_turn>model\nHello!<end_of_turn>\n"
-        "<start_of_turn>user\nNow rhyme.\n\nGo on<end_of_turn>\n<start_of_turn>model\n"
-    )
-    assert answer.usage.prompt_tokens == len(tokenizer.encode(text, add_special_tokens=False).ids)
+    turns = [Turn("user", "Hi\nthere"), Turn("assistant", "Hello!"), Turn("user", "Now rhyme.\n\nGo on")]
+    [text] = [part.text for part in write_transcript("Be brief.", turns)]
+    assert answer.usage.prompt_tokens == len(tokenizer.encode(text).ids)
 
 
 def test_control_tokens_in_a_prompt_are_text(ai):
@@ -183,7 +185,7 @@ def test_an_answer_in_many_scripts_arrives_whole(http, engine, monkeypatch):
     engine.length = 5
     body = {"model": DEMO_KEY, "messages": HELLO}
     plain = http.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"]
-    assert plain == 'naïve 日本語 \U0001f98a a\u2028b "\\ '
+    assert plain == 'naïve 日本語 \U0001f98a a\u2028b "\\'
     stream = http.post("/v1/chat/completions", json=body | {"stream": True}).text
     events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line.startswith("data: {")]
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == plain

@@ -8,32 +8,19 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE
+from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 
-MODEL = "gemma-3-270m"
+MODEL = STORY_TELLER
 STORY = [{"role": "user", "content": LONG}]
 
 
-@pytest.fixture(scope="module")
-def key(stack):
-    """A key of the demo customer, made over the API as anybody would."""
-    login = stack.runtime["customer"]
-    with httpx.Client(base_url=stack.url, timeout=20) as http:
-        tokens = http.post("/api/v1/auth/token", json={"email": login["email"], "password": login["password"]}).json()
-        bearer = {"Authorization": f"Bearer {tokens['access']}"}
-        made = http.post("/api/v1/keys", json={"name": "e2e", "scopes": ["chat"]}, headers=bearer)
-    assert made.status_code == 201, made.text
-    return made.json()["key"]
-
-
 @pytest.fixture
-def ai(stack, key):
-    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0, timeout=180) as client:
-        client.completions.create(model=MODEL, prompt="Warm", max_tokens=1)  # loads the model, once
-        yield client
+def ai(openai_client):
+    openai_client.completions.create(model=MODEL, prompt="Warm", max_tokens=1)  # loads the model, once
+    return openai_client
 
 
 def balance(stack):
@@ -53,7 +40,7 @@ def cost(prompt_tokens, completion_tokens):
 
 
 def test_a_plain_and_a_streamed_answer_are_paid_to_the_microcredit(ai, stack):
-    assert [model.id for model in ai.models.list()] == [MODEL]
+    assert [model.id for model in ai.models.list()] == ["gemma-3-270m", MODEL]
     before, _held = balance(stack)
     plain = ai.chat.completions.create(model=MODEL, messages=STORY, max_tokens=20)
     assert plain.usage.cost_microcredits == cost(plain.usage.prompt_tokens, plain.usage.completion_tokens)

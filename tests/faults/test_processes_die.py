@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, ask, receipt_of, shown
+from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER, ask, receipt_of, shown
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -166,7 +166,7 @@ def test_twenty_questions_at_once_from_a_wallet_that_affords_three(stack):
     assert prompt_tokens
     question, length = "Tell me a story.", 20
     address = f"three-{uuid4().hex[:8]}@example.com"
-    tokens = 14  # of `question` in Gemma's turn format; the assertion below proves it
+    tokens = 35  # of `question` in SmolLM2's chat template; the assertion below proves it
     worst = tokens * PROMPT_PRICE + length * COMPLETION_PRICE
     login = json.loads(
         stack.manage("shell", "--no-imports", "-c", NEW_CUSTOMER.format(email=address, amount=3 * worst))
@@ -177,7 +177,7 @@ def test_twenty_questions_at_once_from_a_wallet_that_affords_three(stack):
     statuses = [0] * 20
 
     def send(number):
-        fields = {"text": question, "model": "gemma-3-270m", "max_tokens": length, "idempotency_key": uuid4()}
+        fields = {"text": question, "model": STORY_TELLER, "max_tokens": length, "idempotency_key": uuid4()}
         statuses[number], _page = api.post("/send/", fields)
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
@@ -189,6 +189,7 @@ def test_twenty_questions_at_once_from_a_wallet_that_affords_three(stack):
     mine = "FROM inference_generation g JOIN accounts_user u ON u.id = g.user_id WHERE email = %s"
     wait_until(lambda: stack.query(f"SELECT count(ended_at) {mine}", address) == [(3,)], 60, "all have ended")
     assert stack.query(f"SELECT DISTINCT state, prompt_tokens {mine}", address) == [("completed", tokens)]
-    [(spent,)] = stack.query(f"SELECT sum(g.prompt_tokens * 20 + g.completion_tokens * 40) {mine}", address)
+    cost = f"g.prompt_tokens * {PROMPT_PRICE} + g.completion_tokens * {COMPLETION_PRICE}"
+    [(spent,)] = stack.query(f"SELECT sum({cost}) {mine}", address)
     assert stack.wallet(address) == (3 * worst - spent, 0)
     stack.verify_ledger()

@@ -7,7 +7,7 @@ import pytest
 from inference.answer_cache import CacheUse
 from inference.engine.fake import FakeEngine
 from inference.models import GenerationState
-from inference.prompts import Turn
+from inference.prompts import Conversation, Turn
 from inference.services import (
     Caller,
     Parameters,
@@ -52,7 +52,7 @@ def ask(user, model, text="Tell me a story.", key=None, cache=CacheUse.PRIVATE, 
     return request_generation(
         user=user,
         model=model,
-        prompt=[Turn("user", text)],
+        prompt=Conversation([Turn("user", text)]),
         parameters=Parameters(**({"max_tokens": 20, "temperature": 0} | parameters)),
         idempotency_key=key or str(uuid4()),
         inputs_hash=inputs_hash,

@@ -1,6 +1,5 @@
 """What the inference tests share."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from inference.catalogue import DEMO_KEY
+from tests.inference.tiny_models import OTHERS, make_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -28,38 +28,9 @@ def tokenizer(demo_folder: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory, demo_folder: Path) -> dict[str, Path]:
-    """Tiny random checkpoints of both architectures, saved as the hub has them, with the real tokenizer."""
-    import torch
-    from transformers import Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig
-
-    torch.manual_seed(0)
-    text = Gemma3TextConfig(
-        vocab_size=262_144,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        sliding_window=32,
-        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
-    )
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 28,
-        "patch_size": 14,
-    }
-    whole = Gemma3Config(text_config=text.to_dict(), vision_config=vision, mm_tokens_per_image=4)
-    folders = {}
-    for name, model in (
-        ("Gemma3ForCausalLM", Gemma3ForCausalLM(text)),
-        ("Gemma3ForConditionalGeneration", Gemma3ForConditionalGeneration(whole)),
-    ):
-        folder = tmp_path_factory.mktemp(name)
-        model.save_pretrained(folder)
-        shutil.copy(demo_folder / "tokenizer.json", folder)
-        folders[name] = folder
+    """Tiny random checkpoints of every architecture, by their class, whole as the hub has them."""
+    names = ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", *OTHERS)
+    folders = {name: tmp_path_factory.mktemp(name) for name in names}
+    for name, folder in folders.items():
+        make_tiny_model(name, folder, demo_folder)
     return folders

@@ -72,7 +72,7 @@ def test_a_request_with_neither_is_generated_anew(alice, catalogue, worker, engi
     [
         {"text": "Tell me another story."},
         {"max_tokens": 19},
-        {"top_p": 0.9},
+        {"top_p": 0.85},
         {"top_k": 3},
         {"stop": ("lazy",)},
         {"temperature": 0.1, "seed": 5},
@@ -207,7 +207,7 @@ def test_an_answer_that_was_erased_is_out_of_the_cache(alice, charlie, catalogue
 
 def test_what_the_wallet_cut_short_is_not_repeated(bob, catalogue, worker, engine, monkeypatch):
     engine.length = 1000
-    fund(bob, 2_000)
+    fund(bob, 5_000)
     first = answered(worker, ask(bob, catalogue, max_tokens=500))
     assert (first.is_limited_by_balance, first.finish_reason) == (True, "length")
     fund(bob, CREDIT)
@@ -215,7 +215,7 @@ def test_what_the_wallet_cut_short_is_not_repeated(bob, catalogue, worker, engin
 
 
 def test_what_the_wallet_limited_but_did_not_cut_short_is_repeated(bob, catalogue, worker, engine):
-    fund(bob, 2_000)
+    fund(bob, 5_000)
     first = answered(worker, ask(bob, catalogue, max_tokens=500))
     assert (first.is_limited_by_balance, first.finish_reason) == (True, "stop")
     assert ask(bob, catalogue, max_tokens=500).is_from_cache

@@ -8,16 +8,14 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing.models import Price
-from inference.catalogue import DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
+from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
+from inference.engine.checkpoint import read_checkpoint
 from inference.models import CatalogueModel
+from tests.inference.checkpoints import make_checkpoint
 
 
 def make_model(folder, *missing):
-    folder.mkdir(parents=True)
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        if name not in missing:
-            (folder / name).touch()
-    return folder
+    return make_checkpoint(folder, **{name.replace(".", "__"): None for name in missing})
 
 
 def test_seeding_twice_changes_nothing_that_staff_changed(catalogue):
@@ -25,7 +23,7 @@ def test_seeding_twice_changes_nothing_that_staff_changed(catalogue):
     seed_catalogue()
     model = CatalogueModel.objects.get(key="gemma-3-1b")
     assert (model.name, model.is_active) == ("Renamed", False)
-    assert CatalogueModel.objects.count() == Price.objects.count() == 3
+    assert CatalogueModel.objects.count() == Price.objects.count() == 6
 
 
 def test_prices_are_those_of_the_price_list(catalogue):
@@ -33,7 +31,19 @@ def test_prices_are_those_of_the_price_list(catalogue):
         price.model_key: (price.prompt_microcredits_per_token, price.completion_microcredits_per_token)
         for price in Price.objects.all()
     }
-    assert prices == {"gemma-3-270m": (20, 40), "gemma-3-1b": (100, 200), "gemma-3-12b": (1000, 2000)}
+    assert prices == {
+        "gemma-3-270m": (20, 40),
+        "gemma-3-1b": (100, 200),
+        "gemma-3-4b": (300, 600),
+        "gemma-3-12b": (1000, 2000),
+        "gemma-3-27b": (2500, 5000),
+        "smollm2-135m": (10, 20),
+    }
+
+
+def test_the_largest_models_wait_for_an_operator_to_offer_them(catalogue):
+    offered = list(CatalogueModel.objects.offered().values_list("key", flat=True))
+    assert offered == ["gemma-3-12b", "gemma-3-1b", "gemma-3-270m", "smollm2-135m"]
 
 
 def test_the_folder_of_model_dir_wins_over_the_source(settings, tmp_path):
@@ -61,10 +71,14 @@ def test_prepare_models_notes_what_is_there_and_what_is_not(db, settings, tmp_pa
     monkeypatch.delenv("HF_TOKEN", raising=False)
     settings.MODEL_DIR = tmp_path
     make_model(tmp_path / DEMO_KEY)
+    make_model(tmp_path / SMALL_DEMO_KEY, "chat_template.jinja")
     call_command("prepare_models")
-    available = {model.key: model.is_available for model in CatalogueModel.objects.all()}
-    assert available == {"gemma-3-270m": True, "gemma-3-1b": False, "gemma-3-12b": False}
-    assert "gemma-3-270m: ready" in capsys.readouterr().out
+    available = {model.key for model in CatalogueModel.objects.all() if model.is_available}
+    assert available == {"gemma-3-270m"}
+    said = capsys.readouterr().out
+    assert "gemma-3-270m: ready" in said
+    assert "smollm2-135m: It has no chat template." in said
+    assert "gemma-3-27b" not in said
     make_model(tmp_path / "gemma-3-1b")
     call_command("prepare_models", "gemma-3-1b")
     assert CatalogueModel.objects.get(key="gemma-3-1b").is_available
@@ -73,7 +87,9 @@ def test_prepare_models_notes_what_is_there_and_what_is_not(db, settings, tmp_pa
 def test_keys_that_are_unknown_or_not_ready_end_with_an_error(db, settings, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     settings.MODEL_DIR = tmp_path
-    with pytest.raises(CommandError, match=r"No such model: gemma-9\. There are: gemma-3-270m, gemma-3-1b"):
+    with pytest.raises(
+        CommandError, match=r"No such model: gemma-9\. There are: smollm2-135m, gemma-3-270m, gemma-3-27b"
+    ):
         call_command("prepare_models", "gemma-9")
     with pytest.raises(CommandError, match="Not every model is ready"):
         call_command("prepare_models", "gemma-3-1b")
@@ -160,7 +176,9 @@ def test_a_model_is_downloaded_with_progress_and_only_the_files_it_needs(
     monkeypatch.setattr("inference.downloads.SAY_SECONDS", 0.001)
     settings.MODEL_DIR = tmp_path
     weights = b"w" * 3_000_000
-    hub.files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": weights, "picture.png": b"no"}
+    theirs = make_model(tmp_path / "theirs")
+    hub.files = {file.name: file.read_bytes() for file in theirs.iterdir()}
+    hub.files |= {"model.safetensors": weights, "picture.png": b"no"}
     call_command("prepare_models", "gemma-3-1b")
     assert CatalogueModel.objects.get(key="gemma-3-1b").is_available
     assert (tmp_path / "gemma-3-1b" / "model.safetensors").read_bytes() == weights
@@ -179,3 +197,14 @@ def test_a_hub_that_cannot_be_reached_leaves_the_model_unavailable(db, settings,
         call_command("prepare_models", "gemma-3-1b")
     reason = CatalogueModel.objects.get(key="gemma-3-1b").unavailable_reason
     assert reason == "Downloading google/gemma-3-1b-it failed: the hub at http://127.0.0.1:1 cannot be reached."
+
+
+def test_a_demo_folder_of_an_earlier_version_learns_how_to_draw(db, settings, tmp_path):
+    settings.MODEL_DIR = tmp_path
+    folder = make_checkpoint(tmp_path / DEMO_KEY, generation_config__json='{"eos_token_id": 1}')
+    call_command("prepare_models", DEMO_KEY)
+    assert read_checkpoint(folder).sampling.temperature < 0.8
+    own = '{"eos_token_id": 1, "do_sample": true, "temperature": 1.5}'
+    (folder / "generation_config.json").write_text(own)
+    call_command("prepare_models", DEMO_KEY)
+    assert (folder / "generation_config.json").read_text() == own

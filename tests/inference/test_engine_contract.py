@@ -1,12 +1,15 @@
-"""Every engine keeps the contract of `inference.engine.base`: the fake ones, the real one, both architectures."""
+"""Every engine keeps the contract of `inference.engine.base`: the fake ones, and the real one on each architecture."""
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
+from inference.engine.checkpoint import CheckpointError, read_checkpoint
 from inference.engine.fake import FakeEngine
 from tests.inference.engines import begin, write
 
@@ -20,6 +23,9 @@ GREEDY = Sampling(temperature=0.0)
         "paced",
         pytest.param(("Gemma3ForCausalLM", "int8"), marks=pytest.mark.slow),
         pytest.param(("Gemma3ForConditionalGeneration", "float32"), marks=pytest.mark.slow),
+        pytest.param(("LlamaForCausalLM", "int8"), marks=pytest.mark.slow),
+        pytest.param(("Qwen2ForCausalLM", "float32"), marks=pytest.mark.slow),
+        pytest.param(("Qwen3ForCausalLM", "int8"), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -67,9 +73,9 @@ def ask_at_once(engine, requests):
         return list(pool.map(run, requests))
 
 
-def ask(engine, name, max_tokens=12, sampling=GREEDY, stop=()):
-    request = EngineRequest(name, [2, 105, 2364, 107, 9259, 106, 107], max_tokens, sampling, stop)
-    return write(engine, request)
+def ask(engine, name, max_tokens=12, sampling=GREEDY, stop=(), **options):
+    prompt = [2, 105, 364, 107, 925, 106, 107]  # ids that every tokenizer here has
+    return write(engine, EngineRequest(name, prompt, max_tokens, sampling, stop, **options))
 
 
 def wait_until(condition, seconds=30):
@@ -77,6 +83,22 @@ def wait_until(condition, seconds=30):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def tokens_of(engine, request):
+    """What the engine draws for a request, before it becomes text."""
+    drawn, deliver = {}, engine._manager.output_router.deliver_batch
+
+    def note(outputs):
+        drawn.update((output.request_id, output.generated_tokens) for output in outputs)
+        deliver(outputs)
+
+    engine._manager.output_router.deliver_batch = note
+    try:
+        write(engine, request)
+    finally:
+        engine._manager.output_router.deliver_batch = deliver
+    return drawn[request.id]
 
 
 def text_of(deltas):
@@ -109,7 +131,7 @@ def test_a_seed_draws_the_same_with_min_p_and_the_penalty(engine):
 
 def test_a_seed_draws_the_same_whoever_shares_the_batch(engine):
     def request(number, seed):
-        prompt = [2, 105, 2364, 107, *range(500, 500 + 3 * number + 1), 106, 107]
+        prompt = [2, 105, 364, 107, *range(500, 500 + 3 * number + 1), 106, 107]
         return EngineRequest(f"shared-{number}-{seed}", prompt, 24, Sampling(seed=seed))
 
     alone = text_of(write(engine, request(4, 11)))
@@ -118,7 +140,7 @@ def test_a_seed_draws_the_same_whoever_shares_the_batch(engine):
 
 
 def test_a_request_past_its_time_ends_with_an_error_and_frees_the_slot(engine):
-    request = EngineRequest("late", [2, 9259], 50_000, GREEDY, max_seconds=0.2)
+    request = EngineRequest("late", [2, 925], 30_000, GREEDY, max_seconds=0.2)
     started = time.monotonic()
     with pytest.raises(EngineError, match="too long"):
         write(engine, request)
@@ -141,6 +163,15 @@ def test_a_stop_string_is_cut_and_ends_the_answer(engine):
     assert deltas[-1].finish_reason == "stop"
 
 
+def test_blanks_around_an_answer_are_dropped_where_the_request_says_so(engine):
+    whole = text_of(ask(engine, "blanks", max_tokens=30))
+    for stop in ((), (whole[len(whole) // 2 :][:3],)):
+        kept = whole[: whole.index(stop[0])] if stop else whole
+        deltas = ask(engine, "trimmed", max_tokens=30, stop=stop, trims_start=True)
+        assert text_of(deltas) == kept.strip()
+        assert text_of(ask(engine, "untrimmed", max_tokens=30, stop=stop)) == kept
+
+
 def test_cancel_ends_within_a_step_and_frees_the_slot(engine):
     deltas = []
 
@@ -149,7 +180,7 @@ def test_cancel_ends_within_a_step_and_frees_the_slot(engine):
         if len(deltas) == 3:
             engine.cancel("cancelled")
 
-    request = EngineRequest("cancelled", [2, 9259], 4000, GREEDY)
+    request = EngineRequest("cancelled", [2, 925], 4000, GREEDY)
     assert engine.write(request, cancel_at_the_third) == "cancelled"
     assert deltas[-1].finish_reason == "cancelled"
     assert deltas[-1].completion_tokens < 1000
@@ -164,7 +195,7 @@ def test_an_id_that_has_ended_can_be_used_again(engine):
     """A cancellation after the end would hit whoever has the id next, who would wait for ever."""
 
     def again():
-        return write(engine, EngineRequest("again", [2, 9259], 2, GREEDY, max_seconds=20))
+        return write(engine, EngineRequest("again", [2, 925], 2, GREEDY, max_seconds=20))
 
     assert {again()[-1].finish_reason for _ in range(20)} <= {"length", "stop"}
 
@@ -178,9 +209,9 @@ def test_an_error_of_who_gets_the_text_is_theirs_alone_and_frees_the_slot(engine
         if len(came) == at or delta.finish_reason:
             raise ValueError("the reader is gone")
 
-    company = begin(engine, EngineRequest("company", [2, 9259], 200, GREEDY))
+    company = begin(engine, EngineRequest("company", [2, 925], 200, GREEDY))
     with pytest.raises(ValueError, match="the reader is gone"):
-        engine.write(EngineRequest("left", [2, 9259], 5, GREEDY), fail)
+        engine.write(EngineRequest("left", [2, 925], 5, GREEDY), fail)
     assert len(came) <= at
     assert ask(engine, "after")[-1].completion_tokens > 0
     engine.cancel("company")
@@ -215,10 +246,10 @@ def test_stop_frees_the_slot_within_one_step_and_it_serves_the_next(own_engine):
         step()
 
     batcher._generation_step = record
-    full = [EngineRequest(f"full-{number}", [2, 9259], 5000, GREEDY) for number in range(31)]
+    full = [EngineRequest(f"full-{number}", [2, 925], 5000, GREEDY) for number in range(31)]
     with ThreadPoolExecutor(32) as pool:
         running = [pool.submit(write, own_engine, request) for request in full]
-        stopped = begin(own_engine, EngineRequest("stopped", [2, 9259], 5000, GREEDY))
+        stopped = begin(own_engine, EngineRequest("stopped", [2, 925], 5000, GREEDY))
         wait_until(lambda: steps and len(steps[-1]) == 32)
         waiting = pool.submit(ask, own_engine, "next", 3)
         time.sleep(0.2)
@@ -263,13 +294,88 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(own_engine):
     assert ask(own_engine, "after-nan")[-1].completion_tokens > 0
 
 
+@pytest.fixture
+def forced_engine(tiny_models):
+    """An engine that never stops by itself, and a function that makes it draw one id again and again."""
+    from inference.engine.batching import BatchingEngine
+
+    engine = BatchingEngine(tiny_models["Qwen2ForCausalLM"], precision="float32", ignores_stop_tokens=True)
+
+    def force(token_id):
+        def spoil(_module, _inputs, logits):
+            logits[..., token_id] = 1e6
+            return logits
+
+        engine._manager.model.lm_head.register_forward_hook(spoil)
+
+    yield engine, force
+    engine.close()
+
+
+@pytest.mark.slow
+def test_the_first_token_of_a_vocabulary_is_one_like_any_other(forced_engine):
+    engine, force = forced_engine
+    force(0)
+    assert tokens_of(engine, EngineRequest("zeros", [0, 5, 0], 4, GREEDY)) == [0, 0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_row_of_the_embedding_that_is_no_token_is_never_drawn(forced_engine):
+    engine, force = forced_engine
+    for row in (1024, 1087):
+        force(row)
+    for sampling in (GREEDY, Sampling(temperature=2.0, seed=3)):
+        drawn = tokens_of(engine, EngineRequest(f"rows-{sampling.seed}", [5, 6], 40, sampling))
+        assert len(drawn) == 40
+        assert max(drawn) < 1024
+
+
+@pytest.mark.parametrize("prompt", [[5, 1024], [5, -1]])
+@pytest.mark.slow
+def test_a_prompt_with_a_token_that_the_model_does_not_have_fails_alone(forced_engine, prompt):
+    engine, _force = forced_engine
+    company = begin(engine, EngineRequest("company", [5, 6], 30, GREEDY))
+    with pytest.raises(EngineError, match="a token that this model does not know"):
+        write(engine, EngineRequest("unknown", prompt, 5, GREEDY))
+    assert list(company)[-1].completion_tokens == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Gemma3ForCausalLM", "LlamaForCausalLM", "Qwen2ForCausalLM"])
+def test_the_stop_tokens_of_the_checkpoint_end_an_answer_and_are_counted(tiny_models, name):
+    engine = make_engine(tiny_models, name, "float32")
+    for number, token in enumerate(read_checkpoint(tiny_models[name]).stop_token_ids):
+        steps = count(1)
+
+        def spoil(_module, _inputs, logits, token=token, steps=steps):
+            logits[..., token] = 1e6 if next(steps) == 3 else -1e6
+            return logits
+
+        hook = engine._manager.model.lm_head.register_forward_hook(spoil)
+        deltas = ask(engine, f"stops-{number}", max_tokens=9)
+        hook.remove()
+        assert (deltas[-1].finish_reason, deltas[-1].completion_tokens) == ("stop", 3)
+    engine.close()
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_knows_more_than_the_embedding_is_refused(tiny_models, tmp_path, demo_folder):
+    folder = shutil.copytree(tiny_models["LlamaForCausalLM"], tmp_path / "mixed")
+    shutil.copy(demo_folder / "tokenizer.json", folder)
+    with pytest.raises(CheckpointError, match=r"\d{6} tokens and its embedding 1024: they do not belong together"):
+        make_engine({"mixed": folder}, "mixed")
+    (folder / "tokenizer.json").write_text('{"model": {}}')
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be read"):
+        make_engine({"mixed": folder}, "mixed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), RuntimeError("a step failed")])
 def test_a_failing_step_fails_all_who_wait_and_is_seen(own_engine, tiny_models, error):
     def fail(*_args, **_kwargs):
         raise error
 
-    deltas = begin(own_engine, EngineRequest("running", [2, 9259], 4000, GREEDY))
+    deltas = begin(own_engine, EngineRequest("running", [2, 925], 4000, GREEDY))
     own_engine._manager.model.lm_head.forward = fail
     with pytest.raises(EngineError):
         list(deltas)
@@ -283,7 +389,7 @@ def test_a_failing_step_fails_all_who_wait_and_is_seen(own_engine, tiny_models, 
 
 @pytest.mark.slow
 def test_a_dead_batching_thread_fails_the_waiting_and_is_seen(own_engine):
-    deltas = begin(own_engine, EngineRequest("waiting", [2, 9259], 4000, GREEDY))
+    deltas = begin(own_engine, EngineRequest("waiting", [2, 925], 4000, GREEDY))
     own_engine._manager.stop(block=True, hard_stop=True)
     with pytest.raises(EngineError):
         list(deltas)

@@ -14,7 +14,7 @@ from inference import relay, services
 from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
 from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState, queue_of
-from inference.prompts import InvalidPrompt, Turn
+from inference.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
 from inference.services import (
     Parameters,
     request_generation,
@@ -45,7 +45,7 @@ def ask(user, model, max_tokens=20, key=None, text="Tell me a story."):
     return request_generation(
         user=user,
         model=model,
-        prompt=[Turn("user", text)],
+        prompt=Conversation([Turn("user", text)]),
         parameters=Parameters(max_tokens=max_tokens),
         idempotency_key=key or str(uuid4()),
         inputs_hash="test",
@@ -172,7 +172,7 @@ def test_a_failing_engine_costs_nothing_and_keeps_the_text(alice, catalogue, wor
     worker.serve(generation.model_id)
     generation.refresh_from_db()
     assert generation.state == GenerationState.FAILED
-    assert generation.text == "The quick brown "
+    assert generation.text == "The quick brown"
     assert charge(alice) == (0, 0)
     assert faults() == []
 
@@ -299,9 +299,7 @@ def test_nobody_is_trusted_staff_without_credits_is_refused_like_everybody(staff
 
 def ask_price(user, model):
     """How many tokens the test's prompt has."""
-    from inference.prompts import encode_conversation
-
-    return len(encode_conversation(model=model, turns=[Turn("user", "Tell me a story.")]))
+    return len(encode_prompt(model=model, prompt=Conversation([Turn("user", "Tell me a story.")])))
 
 
 def test_the_length_is_limited_by_the_balance_and_says_so(bob, catalogue):

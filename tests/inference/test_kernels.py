@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention
+from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, silu
 from transformers.models.gemma3.modeling_gemma3 import apply_rotary_pos_emb
 
 from inference.engine import kernels
@@ -66,29 +66,64 @@ def test_the_norm_before_a_product_is_torchs():
     assert torch.allclose(steps, wanted_steps, rtol=1e-5)
 
 
-def test_the_norm_of_a_product_is_added():
-    hidden, products, steps, weight = random(3, 640), random(3, 640, seed=1), random(3, seed=2).abs(), random(640)
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_product_gets_its_factor_and_its_bias(has_bias):
+    products, steps, bias = random(3, 640), random(3, seed=1).abs(), random(640 if has_bias else 0, seed=2)
+    wanted = products * steps.unsqueeze(1) + (bias if has_bias else 0)
+    call(kernels.finish_rows, products, steps, bias)
+    assert torch.allclose(products, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("has_norm", [True, False])
+def test_a_product_or_its_norm_is_added(has_norm, has_bias):
+    hidden, products, steps = random(3, 640), random(3, 640, seed=1), random(3, seed=2).abs()
+    bias, weight = random(640 if has_bias else 0, seed=3), random(640 if has_norm else 0, seed=4)
+    product = products * steps.unsqueeze(1) + (bias if has_bias else 0)
+    wanted = hidden + (rms_norm(product, (640,), weight, EPSILON) if has_norm else product)
     result = torch.empty_like(hidden)
-    wanted = hidden + rms_norm(products * steps.unsqueeze(1), (640,), weight, EPSILON)
-    call(kernels.add_norm, hidden, products, steps, weight, EPSILON, result)
+    call(kernels.add_products, hidden, products.clone(), steps, bias, weight, EPSILON, result)
     assert torch.allclose(result, wanted, atol=1e-5)
+    call(kernels.add_products, hidden, products, steps, bias, weight, EPSILON, hidden)
+    assert torch.equal(hidden, result)
 
 
-def test_the_gate_is_gelu_in_its_tanh_form_also_for_very_large_numbers():
+def test_adding_and_the_next_norm_in_one_go_are_the_two_after_each_other():
+    hidden, products, steps = random(3, 640), random(3, 640, seed=1), random(3, seed=2).abs()
+    bias, weight, next_weight = random(640, seed=3), random(640, seed=4), random(640, seed=5)
+    wanted, wanted_scaled, wanted_steps = torch.empty(3, 640), torch.empty(3, 640), torch.empty(3)
+    call(kernels.add_products, hidden, products.clone(), steps, bias, weight, EPSILON, wanted)
+    call(kernels.normalise_and_scale, wanted, next_weight, EPSILON, 128, LIMIT, wanted_scaled, wanted_steps)
+    result, scaled, new_steps = torch.empty(3, 640), torch.empty(3, 640), torch.empty(3)
+    call(
+        kernels.add_normalise_and_scale,
+        *(hidden, products, steps, bias, weight, EPSILON, next_weight, 128, LIMIT, result, scaled, new_steps),
+    )
+    assert torch.equal(result, wanted)
+    assert torch.equal(scaled, wanted_scaled)
+    assert torch.equal(new_steps, wanted_steps)
+
+
+@pytest.mark.parametrize("is_gelu", [True, False])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_the_gate_is_gelu_in_its_tanh_form_or_silu_also_for_very_large_numbers(is_gelu, has_bias):
     products, steps = random(3, 512) * 4, torch.tensor([1.0, 0.5, 40.0])
+    bias = random(512 if has_bias else 0, seed=2)
     scaled, new_steps, wanted, wanted_steps = torch.empty(3, 256), torch.empty(3), torch.empty(3, 256), torch.empty(3)
-    first, second = (products * steps.unsqueeze(1)).chunk(2, dim=1)
-    call(kernels.scale_rows, gelu(first, approximate="tanh") * second, 128, LIMIT, wanted, wanted_steps)
-    call(kernels.gate_and_scale, products, steps, 128, LIMIT, scaled, new_steps)
+    first, second = (products * steps.unsqueeze(1) + (bias if has_bias else 0)).chunk(2, dim=1)
+    gated = gelu(first, approximate="tanh") if is_gelu else silu(first)
+    call(kernels.scale_rows, gated * second, 128, LIMIT, wanted, wanted_steps)
+    call(kernels.gate_and_scale, products, steps, bias, is_gelu, 128, LIMIT, scaled, new_steps)
     assert torch.allclose(scaled, wanted, atol=1e-3)
     assert torch.allclose(new_steps, wanted_steps, rtol=1e-5)
 
 
-def test_a_gate_that_is_no_number_stays_in_its_row():
+@pytest.mark.parametrize("is_gelu", [True, False])
+def test_a_gate_that_is_no_number_stays_in_its_row(is_gelu):
     products, steps = random(4, 512), torch.ones(4)
     products[0, 3], products[1, 100], products[2, 300] = float("nan"), float("inf"), float("nan")
     scaled, new_steps = torch.empty(4, 256), torch.empty(4)
-    call(kernels.gate_and_scale, products, steps, 128, LIMIT, scaled, new_steps)
+    call(kernels.gate_and_scale, products, steps, torch.empty(0), is_gelu, 128, LIMIT, scaled, new_steps)
     assert new_steps.isfinite().tolist() == [False, False, False, True]
     assert scaled[3].isfinite().all()
 
@@ -103,22 +138,26 @@ def test_the_exponential_is_close_and_ends_at_its_farthest():
     assert np.isnan(kernels.exponential(np.float32("nan")))
 
 
-def test_heads_are_normalised_and_turned_as_the_library_does():
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("has_norms", [True, False])
+def test_heads_are_normalised_and_turned_as_the_library_does(has_norms, has_bias):
     tokens, size = 5, 16
     products, steps = random(tokens, (4 + 2 + 2) * size), random(tokens, seed=1).abs()
-    query_weight, key_weight = random(size, seed=2), random(size, seed=3)
+    query_weight, key_weight = (random(size if has_norms else 0, seed=seed) for seed in (2, 3))
+    bias = random(8 * size if has_bias else 0, seed=5)
     angles = random(tokens, size // 2, seed=4).repeat(1, 2)
     queries, keys, values = torch.empty(tokens, 4, size), torch.empty(tokens, 2, size), torch.empty(tokens, 2, size)
-    rows = (products * steps.unsqueeze(1)).view(1, tokens, -1, size).transpose(1, 2)
+    rows = products * steps.unsqueeze(1) + (bias if has_bias else 0)
+    rows = rows.view(1, tokens, -1, size).transpose(1, 2)
     wanted_queries, wanted_keys = apply_rotary_pos_emb(
-        rms_norm(rows[:, :4], (size,), query_weight, EPSILON),
-        rms_norm(rows[:, 4:6], (size,), key_weight, EPSILON),
+        rms_norm(rows[:, :4], (size,), query_weight, EPSILON) if has_norms else rows[:, :4],
+        rms_norm(rows[:, 4:6], (size,), key_weight, EPSILON) if has_norms else rows[:, 4:6],
         angles.cos().unsqueeze(0),
         angles.sin().unsqueeze(0),
     )
     call(
         kernels.split_heads,
-        *(products, steps, query_weight, key_weight, EPSILON, angles.cos(), angles.sin(), queries, keys, values),
+        *(products, steps, bias, query_weight, key_weight, EPSILON, angles.cos(), angles.sin(), queries, keys, values),
     )
     assert torch.allclose(queries, wanted_queries[0].transpose(0, 1), atol=1e-5)
     assert torch.allclose(keys, wanted_keys[0].transpose(0, 1), atol=1e-5)

