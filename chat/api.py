@@ -36,7 +36,7 @@ MOST_KEY_CHARACTERS = 90  # with its mark, what fits into the row
 ASKING = (402, 404, 409, 422, 503)
 
 explain(services.AnswerInProgress, CONFLICT)
-explain(keeping.NotTheLastAnswer, CONFLICT)
+explain(services.NotTheLastAnswer, CONFLICT)
 
 
 class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]

@@ -5,14 +5,10 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
-from chat.services import AnswerInProgress, Exchange, retry_answer
+from chat.services import AnswerInProgress, Exchange, NotTheLastAnswer, retry_answer
 from inference.models import CatalogueModel, Generation
 from inference.prompts import InvalidPrompt
 from inference.services import Caller
-
-
-class NotTheLastAnswer(Exception):
-    """Only the last answer of a conversation can be written again."""
 
 
 def open_conversation(*, user: User, model: CatalogueModel, title: str) -> Conversation:
@@ -70,8 +66,7 @@ def regenerate_answer(*, user: User, answer: Message, idempotency_key: str, call
 
     Raises NotTheLastAnswer, and as `chat.services.send_message` does.
     """
-    later = Message.objects.filter(conversation=answer.conversation_id, pk__gt=answer.pk)
-    if answer.role != Role.ASSISTANT or later.filter(role=Role.USER).exists():
+    if answer.role != Role.ASSISTANT:
         raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
     return retry_answer(user=user, answer=answer, idempotency_key=idempotency_key, caller=caller)
 

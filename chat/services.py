@@ -33,6 +33,10 @@ class AnswerInProgress(Exception):
     """The conversation is still being answered; stop that first, or wait."""
 
 
+class NotTheLastAnswer(Exception):
+    """Only the last answer of a conversation can be written again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A prompt and the answer that was asked for; a retry adds an answer alone."""
@@ -72,7 +76,7 @@ def estimate_message(
 
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
-    """Ask again for an answer that failed. Raises as `send_message` does."""
+    """Ask again for the last answer, which failed, say. Raises NotTheLastAnswer, and as `send_message` does."""
     inputs_hash = hash_inputs("retry", answer.pk)
     return _ask(partial(_add_retry, user, answer, idempotency_key, inputs_hash, caller), user, is_new=False)
 
@@ -132,6 +136,8 @@ def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: s
     conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
     refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
     _refuse_while_answering(conversation)
+    if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():
+        raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
     failed = Generation.objects.select_related("model").get(message=answer)
     generation = request_generation(
         user=user,

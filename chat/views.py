@@ -33,6 +33,7 @@ FAILURES: dict[type[Exception], int] = {
     InvalidPrompt: 422,
     IdempotencyConflict: 409,
     services.AnswerInProgress: 409,
+    services.NotTheLastAnswer: 409,
     InsufficientCredits: 402,
     CreditsOwed: 402,
     MonthlyCapReached: 402,

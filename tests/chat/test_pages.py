@@ -237,6 +237,26 @@ def test_an_interrupted_answer_says_it_cost_nothing_and_can_be_retried_once(
     assert faults() == []
 
 
+def test_a_failed_answer_with_a_later_question_is_not_retried_in_its_place(
+    client, alice, conversation, send, worker, faults
+):
+    """Its new answer stood at the end, and what the model saw lacked the good answer to the later question."""
+    send("Fail please", to=conversation)
+    failed = Generation.objects.latest("created_at")
+    services.fail_generation(generation_id=failed.pk, error="The machine that was answering stopped.")
+    retry = reverse("chat:retry", args=[Message.objects.get(generation=failed).pk])
+    assert retry in client.get(conversation.get_absolute_url()).content.decode()
+    send("And now?", to=conversation)
+    worker.serve(failed.model_id)
+    count = Generation.objects.count()
+    assert retry not in client.get(conversation.get_absolute_url()).content.decode()
+    refused = client.post(retry, {"idempotency_key": uuid4()}, headers={"HX-Request": "true"})
+    assert refused.status_code == 409
+    assert "Only the last answer can be written again" in refused.content.decode()
+    assert Generation.objects.count() == count
+    assert faults() == []
+
+
 def test_stop_from_the_page_answers_at_once(client, conversation, send):
     send("Go on", to=conversation)
     generation = Generation.objects.latest("created_at")
