@@ -12,14 +12,13 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 import psutil
-import redis
 from celery import current_app
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from django.conf import settings
@@ -34,6 +33,7 @@ from inference.availability import mark_available, mark_unavailable
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason, Sampling
 from inference.hot_path import claim_next
 from inference.jobs import HandedBack, Job, StoppedBeforeItBegan
+from inference.loops import Loop
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
 from inference.model_loader import CatalogueLoader, import_engine
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
@@ -78,8 +78,10 @@ class Worker:
         self._stopping = threading.Lock()
         self._has_ended = threading.Event()
         self._started_at = time.time()
-        for target in (self._beat, self._listen):
-            threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
+        self._never = threading.Event()  # set by nobody: as long as rows run, somebody says that they are alive
+        self._loops: list[Loop] = []
+        self._keep_doing(self._beat, settings.HEARTBEAT_SECONDS, self._never)
+        self._keep_doing(self._listen, 1.0, self._never)
 
     def serve(self, model_key: str) -> None:
         """Answer the rows of this model that wait, those that there are places for; returns when they are written.
@@ -87,6 +89,8 @@ class Worker:
         Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends.
         """
         open_ticket(model_key)
+        for loop in list(self._loops):
+            loop.revive()
         if self._is_stopping:
             call_worker(model_key=model_key)
         answers: deque[Future[None]] = deque()
@@ -204,6 +208,7 @@ class Worker:
             time.sleep(0.05)
         self.models.close()
         self._has_ended.set()
+        manager_status.forget_worker(self.name)
 
     def preload(self, keys: Sequence[str]) -> None:
         """Load these models now, one after the other. One that does not load is marked, and tried again later."""
@@ -213,8 +218,9 @@ class Worker:
     def look_after(self, keys: Sequence[str]) -> None:
         """From now on report what is loaded, unload what is idle, and try again those of `keys` that did not load."""
         self._keys = list(keys)
-        for target in (self._report, self._tend):
-            threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True).start()
+        self._report()
+        for step in (self._report, self._tend):
+            self._keep_doing(step, settings.HEARTBEAT_SECONDS, self._has_ended)
 
     def try_unavailable(self, keys: Sequence[str]) -> None:
         """Load the models that customers cannot ask now, so that they can; each after its own pause."""
@@ -350,19 +356,16 @@ class Worker:
             return
         writer.end(GenerationState.FAILED)
 
+    def _keep_doing(self, step: Callable[[], None], pause_seconds: float, ended: threading.Event) -> None:
+        loop = Loop(f"worker{step.__name__}", step, pause_seconds=pause_seconds, ended=ended)
+        self._loops.append(loop)
+        loop.revive()
+
     def _beat(self) -> None:
-        """Every HEARTBEAT_SECONDS, say that the running rows are alive and look for what happened to them."""
-        while True:
-            time.sleep(settings.HEARTBEAT_SECONDS)
-            jobs = dict(self._jobs)
-            if not jobs:
-                continue
-            try:
-                self._beat_once(jobs)
-            except DatabaseError as error:
-                logger.warning("no heartbeat: %s", error)
-            finally:
-                connection.close()
+        """Say that the running rows are alive, and look for what happened to them."""
+        jobs = dict(self._jobs)
+        if jobs:
+            self._beat_once(jobs)
 
     def _beat_once(self, jobs: dict[UUID, Job]) -> None:
         rows = Generation.objects.filter(pk__in=jobs)
@@ -380,16 +383,12 @@ class Worker:
                 self._abandon(job, "It took too long.")
 
     def _listen(self) -> None:
-        """Stop what the web asks to stop. While Redis is away the heartbeat sees it in the row."""
-        while True:
-            try:
-                with relay.subscribe_to_stops() as channel:
-                    while True:
-                        message = channel.get_message(timeout=1.0)
-                        if message:
-                            self._stop_by_id(UUID(message["data"]))
-            except redis.RedisError:
-                time.sleep(1)
+        """Stop what the web asks to stop, until Redis is away: then the heartbeat sees it in the row."""
+        with relay.subscribe_to_stops() as channel:
+            while True:
+                message = channel.get_message(timeout=1.0)
+                if message:
+                    self._stop_by_id(UUID(message["data"]))
 
     def _stop_by_id(self, generation_id: UUID) -> None:
         self._early_stops.append(generation_id)  # first, for a thread that is about to make the job
@@ -406,25 +405,16 @@ class Worker:
         self.models.wake()
 
     def _report(self) -> None:
-        """Every HEARTBEAT_SECONDS, say in Redis what is loaded here."""
-        while True:
+        """Say in Redis what is loaded here."""
+        if not self._has_ended.is_set():
             manager_status.write_worker(self.status())
-            if self._has_ended.wait(settings.HEARTBEAT_SECONDS):
-                manager_status.forget_worker(self.name)
-                return
 
     def _tend(self) -> None:
-        """Every HEARTBEAT_SECONDS, unload what is idle, try again what did not load, and listen for new models."""
-        while not self._has_ended.wait(settings.HEARTBEAT_SECONDS):
-            try:
-                self.models.unload_idle()
-                self._serve_new_models()
-                self.try_unavailable(self._keys)
-                self._look_for_work(self._keys)
-            except DatabaseError as error:
-                logger.warning("the models are not looked after: %s", error)
-            finally:
-                connection.close()
+        """Unload what is idle, try again what did not load, and listen for new models."""
+        self.models.unload_idle()
+        self._serve_new_models()
+        self.try_unavailable(self._keys)
+        self._look_for_work(self._keys)
 
 
 _making = threading.Lock()

@@ -1,0 +1,49 @@
+"""Threads that do one thing again and again for as long as a worker lives, whatever goes wrong in between."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import redis
+from django.db import DatabaseError, InterfaceError, connection
+
+logger = logging.getLogger(__name__)
+
+EXPECTED = (DatabaseError, InterfaceError, redis.RedisError)  # a server is away: one line in the log says it all
+
+
+class Loop:
+    """Calls `step` every `pause_seconds`, the first time after one pause, until `ended` is set.
+
+    Money hangs on these threads: without heartbeats, healthy answers end as lost. So an error of a step, of whatever
+    kind, is logged and the next step comes. Should the thread itself end, `revive` begins another.
+    """
+
+    def __init__(self, name: str, step: Callable[[], None], *, pause_seconds: float, ended: threading.Event) -> None:
+        self.name = name
+        self._step = step
+        self._pause_seconds = pause_seconds
+        self._ended = ended
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def revive(self) -> None:
+        """Have a thread that runs, begun now where there is none."""
+        with self._starting:
+            if self._ended.is_set() or (self._thread is not None and self._thread.is_alive()):
+                return
+            if self._thread is not None:
+                logger.error("the thread of %s had ended and begins anew", self.name)
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._pause_seconds):
+            try:
+                self._step()
+            except EXPECTED as error:
+                logger.warning("%s: %s, trying again", self.name, error)
+            except Exception:
+                logger.exception("%s: a step failed, the next one comes", self.name)
+            finally:
+                connection.close()
