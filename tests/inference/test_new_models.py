@@ -167,4 +167,7 @@ def test_programs_read_what_a_model_is(catalogue, folder, settings):
     assert card["default_parameters"]["temperature"] == 0.6
     assert Decimal(card["pricing"]["prompt"]) == Decimal("0.0000025")  # 0.25 credits, of one cent each, for a thousand
     assert card["pricing"]["completion_microcredits"] == 500
+    settings.TOPUP_CURRENCY = "jpy"  # has no smaller unit: a credit costs a yen
+    [card] = describe_models(CatalogueModel.objects.filter(key="tiny-llama"))
+    assert (card["pricing"]["currency"], Decimal(card["pricing"]["prompt"])) == ("jpy", Decimal("0.00025"))
     assert card["top_provider"]["max_completion_tokens"] == 2048
