@@ -7,7 +7,6 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from billing.currencies import decimals_of
-from billing.currencies import decimals_of
 from billing.models import MICROCREDITS_PER_CREDIT, Price
 
 LARGEST_PRICE = Decimal(1_000_000)  # credits for 1,000 tokens
