@@ -100,10 +100,10 @@ def _orders_to_ask_about(since: datetime) -> list[TopUp]:
 def _check_session(session: StripeJson) -> Iterator[Finding]:
     """What is wrong with a paid session. Sessions of whatever else is sold on the account carry no order's id."""
     text = (session.get("metadata") or {}).get("topup_id", "")
-    if not text:
-        return
     topup_id = parse_id(text)
-    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
+    if topup_id is None:
+        return
+    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first()
     took = f"{session['amount_total']} {session['currency']}"
     if topup is None:
         yield Finding("paid, but there is no such order", text, session["id"], took)

@@ -3,6 +3,9 @@
 Stripe delivers an event at least once, in any order, for three days (https://docs.stripe.com/webhooks). So nothing
 here depends on order: completions win over failures; refunds and disputes are never taken from the event but read
 anew. An event that came before its order's completion is refused, and so comes again after it.
+
+Whatever else is sold on the same account sends its events here too. Ours name an order, by a UUID in their metadata or
+by their payment. All others are closed without a word; one that names an order and does not fit it stays open.
 """
 
 import logging
@@ -39,7 +42,7 @@ class Outcome(Enum):
     """What became of an event."""
 
     DONE = "done"
-    FOREIGN = "foreign"  # fits no order; kept for a person to look at
+    FOREIGN = "foreign"  # names an order and fits none; kept for a person to look at
     TOO_EARLY = "too early"
     FAILED = "failed"
 
@@ -194,7 +197,9 @@ def _read_completed(session: StripeJson) -> Change | None:
     """A session ended: paid now, or by a method whose money takes days. `amount_total` is what was asked for."""
     if session["mode"] == "setup":
         return _read_card(session)
-    topup_id = _order_of_session(session)
+    topup_id = _order_in(session)
+    if topup_id is None:
+        return None
     if session["payment_status"] == "unpaid":
         return Unpaid(topup_id, TopUpState.PENDING)
     if session["payment_status"] != "paid":
@@ -209,61 +214,65 @@ def _read_card(session: StripeJson) -> Change | None:
     return CardEntered(card_id, kept) if card_id and kept else None
 
 
-def _read_failed(session: StripeJson) -> Change:
-    return Unpaid(_order_of_session(session), TopUpState.FAILED)
+def _read_failed(session: StripeJson) -> Change | None:
+    topup_id = _order_in(session)
+    return None if topup_id is None else Unpaid(topup_id, TopUpState.FAILED)
 
 
 def _read_expired(session: StripeJson) -> Change | None:
-    if session["mode"] == "setup":  # nobody entered a card
-        return None
-    return Unpaid(_order_of_session(session), TopUpState.CANCELLED)
+    """An order was not paid in time. A session in which nobody entered a card names no order."""
+    topup_id = _order_in(session)
+    return None if topup_id is None else Unpaid(topup_id, TopUpState.CANCELLED)
 
 
 def _read_payment(payment: StripeJson) -> Change | None:
     """An automatic order's charge ended. Other payments are told by their sessions."""
-    metadata = payment.get("metadata") or {}
-    if not metadata.get("automatic"):
+    topup_id = _order_in(payment)
+    if topup_id is None or not payment["metadata"].get("automatic"):
         return None
-    topup_id = parse_id(metadata.get("topup_id", ""))
-    if topup_id is None:
-        raise TopUpConflict(f"payment {payment['id']} is for no order of ours")
     if payment["status"] == "succeeded":
         return Paid(topup_id, payment["amount_received"], payment["currency"], payment["id"])
     return Declined(topup_id, charge_of(payment).code)
 
 
-def _read_refunded(charge_or_refund: StripeJson) -> Change:
+def _read_refunded(charge_or_refund: StripeJson) -> Change | None:
     """Money was given back, or the bank sent it back to us: a charge and a refund both name their payment."""
-    return Refunded(_order_of_payment(id_of(charge_or_refund["payment_intent"])).pk)
+    topup = _order_of_payment(id_of(charge_or_refund.get("payment_intent")))
+    return None if topup is None else Refunded(topup.pk)
 
 
-def _read_disputed(dispute: StripeJson) -> Change:
-    payment_intent = id_of(dispute["payment_intent"])
+def _read_disputed(dispute: StripeJson) -> Change | None:
+    payment_intent = id_of(dispute.get("payment_intent"))
     topup = _order_of_payment(payment_intent)
-    return Disputed(topup.pk, disputed_minor(payment_intent, topup))
+    return None if topup is None else Disputed(topup.pk, disputed_minor(payment_intent, topup))
 
 
-def _order_of_session(session: StripeJson) -> UUID:
-    """The order a session is for. Not by client_reference_id: a payment link takes that from its buyer's URL."""
-    topup_id = parse_id((session.get("metadata") or {}).get("topup_id", ""))
-    if topup_id is None:
-        raise TopUpConflict(f"session {session['id']} is for no order of ours")
-    return topup_id
+def _order_in(session_or_payment: StripeJson) -> UUID | None:
+    """The order that the metadata names; None for what is none of ours.
+
+    Not by client_reference_id: a payment link takes that from its buyer's URL.
+    """
+    return parse_id((session_or_payment.get("metadata") or {}).get("topup_id", ""))
 
 
-def _order_of_payment(payment_intent: str) -> TopUp:
-    """The paid order behind a PaymentIntent. Raises TooEarly for one that is ours but not completed yet.
+def _order_of_payment(payment_intent: str) -> TopUp | None:
+    """The paid order behind a PaymentIntent; None for one that is none of ours, or for no PaymentIntent at all.
 
+    Raises TooEarly for one that is ours but not completed yet, TopUpConflict where the order knows of another payment.
     Stripe redelivers what was refused, so it meets the completed order then; if the completion itself was lost,
     reconciliation finds it.
     """
-    topup = TopUp.objects.filter(provider=NAME, payment_reference=payment_intent).first() if payment_intent else None
+    if not payment_intent:
+        return None
+    topup = TopUp.objects.filter(provider=NAME, payment_reference=payment_intent).first()
     if topup is not None:
         return topup
-    topup_id = parse_id(topup_id_of_payment(payment_intent)) if payment_intent else None
-    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first() if topup_id else None
+    topup_id = parse_id(topup_id_of_payment(payment_intent))
+    if topup_id is None:
+        return None
+    topup = TopUp.objects.filter(provider=NAME, pk=topup_id).first()
     if topup is None:
-        raise TopUpConflict(f"payment {payment_intent} is for no order of ours")
+        raise TopUpConflict(f"payment {payment_intent} is for {topup_id}, and there is no such order")
     if topup.state != TopUpState.PAID:
         raise TooEarly(f"{topup} is not completed yet")
     if topup.payment_reference != payment_intent:

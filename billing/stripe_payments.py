@@ -272,9 +272,17 @@ def verify_event(body: bytes, signature: str | None) -> StripeJson:
 
 
 def topup_id_of_payment(payment_intent: str) -> str:
-    """The order that a PaymentIntent was made for; empty for a payment that is none of ours. Raises PaymentError."""
+    """The order that a PaymentIntent was made for; empty for a payment that is none of ours. Raises PaymentError.
+
+    One that Stripe does not know was made by somebody else: on an account that is connected to this one, for example.
+    """
     with api() as client:
-        payment = client.v1.payment_intents.retrieve(payment_intent)
+        try:
+            payment = client.v1.payment_intents.retrieve(payment_intent)
+        except stripe.InvalidRequestError as error:
+            if error.http_status != 404:
+                raise
+            return ""
     return str(_metadata(payment).get("topup_id", ""))
 
 

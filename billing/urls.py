@@ -1,6 +1,6 @@
 """URLs of the credits pages."""
 
-from django.urls import path, register_converter
+from django.urls import path, re_path, register_converter
 
 from billing import spending_views, statement_views, topup_views, views, webhooks
 from billing.statements import MonthConverter
@@ -32,5 +32,5 @@ urlpatterns = [
     path("statements/<month:month>/", statement_views.statement, name="statement"),
     path("statements/<month:month>.csv", statement_views.statement_csv, name="statement_csv"),
     path("receipts/<uuid:hold_id>/", views.receipt, name="receipt"),
-    path("webhooks/stripe/", webhooks.stripe_webhook, name="stripe_webhook"),
+    re_path("^webhooks/stripe/?$", webhooks.stripe_webhook, name="stripe_webhook"),  # a redirect would lose the event
 ]

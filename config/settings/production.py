@@ -12,6 +12,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 SECURE_SSL_REDIRECT = True
+# Stripe follows no redirect, and a proxy may speak http to us. An event is believed for its signature alone.
+SECURE_REDIRECT_EXEMPT = [r"^credits/webhooks/stripe/?$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True

@@ -1,7 +1,9 @@
 """Stripe: who may say that something was paid, and what comes of it in every order of delivery."""
 
 import json
+import logging
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -161,8 +163,6 @@ def test_an_event_of_a_type_nobody_asked_for_is_stored_and_accepted(stripe, bob)
 
 FOREIGN = {
     "no order of ours": lambda session: session["metadata"].update(topup_id=str(uuid4())),
-    "no id of an order": lambda session: session["metadata"].update(topup_id="'; --"),
-    "only the buyer's reference": lambda session: session.update(metadata={}),
     "another amount": lambda session: session.update(amount_total=9_999),
     "another currency": lambda session: session.update(currency="jpy"),
     "nothing to pay": lambda session: session.update(payment_status="no_payment_required"),
@@ -180,6 +180,92 @@ def test_a_foreign_event_is_kept_shouted_about_and_never_credited(stripe, bob, c
     assert stored.processed_at is None
     assert [event["id"] in alert for alert in alerts(caplog)] == [True]
     assert (balance(bob), state_of(topup)) == (0, TopUpState.CREATED)
+
+
+# What else is sold on the same account of Stripe's
+
+ELSEWHERE = {
+    "a sale": (PAID, {"metadata": {}}),
+    "a sale without metadata": (PAID, {"metadata": None}),
+    "a sale with other metadata": (PAID, {"metadata": {"topup_id": "17"}}),
+    "a sale that looks like an attack": (PAID, {"metadata": {"topup_id": "'; --"}}),
+    "a payment link with our order as its buyer's reference": (PAID, {"metadata": {}, "client_reference_id": "ours"}),
+    "a subscription": (PAID, {"mode": "subscription", "payment_intent": None, "metadata": {}}),
+    "a free trial": (PAID, {"mode": "subscription", "payment_status": "no_payment_required", "metadata": {}}),
+    "a card that is kept": (PAID, {"mode": "setup", "setup_intent": "seti_x", "metadata": {"card_id": "12"}}),
+    "a sale that waits": (PAID, {"payment_status": "unpaid", "metadata": {}}),
+    "a sale that arrived late": ("checkout.session.async_payment_succeeded", {"metadata": {}}),
+    "a sale that failed": ("checkout.session.async_payment_failed", {"metadata": {}}),
+    "a sale that expired": ("checkout.session.expired", {"metadata": {}}),
+    "a charge": ("payment_intent.succeeded", {"object": "payment_intent", "metadata": {"automatic": "1"}}),
+    "a decline": ("payment_intent.payment_failed", {"object": "payment_intent", "metadata": {"automatic": "yes"}}),
+    "a refund": ("charge.refunded", {"payment_intent": "theirs"}),
+    "a refund of a payment with an id of its own": ("refund.created", {"payment_intent": "numbered"}),
+    "a refund of a payment that Stripe does not know": ("refund.updated", {"payment_intent": "pi_gone"}),
+    "a refund of an old charge": ("charge.refunded", {"payment_intent": None}),
+    "a refund without a payment": ("refund.failed", {"object": "refund"}),
+    "a dispute": ("charge.dispute.created", {"payment_intent": "theirs"}),
+    "a dispute of an old charge": ("charge.dispute.closed", {"payment_intent": None}),
+}
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_what_else_is_sold_on_the_account_is_closed_without_an_alarm(stripe, bob, caplog, what):
+    topup = order(bob)
+    of_others = {
+        name: stripe._add("payment_intents", "pi", object="payment_intent", metadata=metadata)["id"]
+        for name, metadata in (("theirs", {}), ("numbered", {"topup_id": "17"}))
+    }
+    kind, fields = ELSEWHERE[what]
+    named = {"payment_intent": of_others.get(fields.get("payment_intent"), fields.get("payment_intent"))}
+    if fields.get("client_reference_id"):
+        named["client_reference_id"] = str(topup.pk)
+    session = stripe.objects["checkout/sessions"][topup.checkout_reference]
+    about = {**session, "payment_status": "paid", **fields, **named} if "session" in kind else {**fields, **named}
+    event = stripe.event(kind, {"id": "their_own", "status": "succeeded", **about})
+    assert [deliver(event), deliver(event)] == [200, 200]
+    stored = PaymentEvent.objects.get()
+    assert stored.error == ""
+    assert stored.processed_at is not None
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+    assert (balance(bob), state_of(topup)) == (0, TopUpState.CREATED)
+
+
+# Where it is sent
+
+
+def as_in_production(settings, monkeypatch):
+    """What production says about https."""
+    monkeypatch.setenv("ALLOWED_HOSTS", "testserver")
+    monkeypatch.setenv("PUBLIC_URL", "https://testserver")
+    monkeypatch.setenv("EMAIL_URL", "consolemail://")
+    found = runpy.run_path(str(django_settings.BASE_DIR / "config" / "settings" / "production.py"))
+    for name, value in found.items():
+        if name.startswith("SECURE_"):
+            setattr(settings, name, value)
+    assert settings.SECURE_SSL_REDIRECT is True
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize("address", [WEBHOOK, WEBHOOK.removesuffix("/")])
+def test_a_webhook_is_taken_where_it_is_sent(stripe, bob, settings, monkeypatch, client, address, scheme):
+    as_in_production(settings, monkeypatch)
+    body = json.dumps(stripe.pay(order(bob).checkout_reference)).encode()
+    headers = {"Stripe-Signature": sign(body), "X-Forwarded-Proto": scheme}
+    assert client.post(address, body, content_type="application/json", headers=headers).status_code == 200
+    assert balance(bob) == TOTAL
+    forged = {"Stripe-Signature": "t=1,v1=x", "X-Forwarded-Proto": scheme}
+    assert client.post(address, body, content_type="application/json", headers=forged).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/credits/", "/accounts/login/", "/credits/webhooks/stripe/x", "/x/credits/webhooks/stripe/", "/v1/models"],
+)
+def test_nothing_else_is_served_without_https(settings, monkeypatch, client, address, db):
+    as_in_production(settings, monkeypatch)
+    answer = client.get(address, headers={"X-Forwarded-Proto": "http"})
+    assert (answer.status_code, answer["Location"]) == (301, f"https://testserver{address}")
 
 
 @pytest.mark.parametrize("act", ["pay", "pay_later", "money_never_arrives", "expire"])

@@ -62,6 +62,31 @@ PAYMENTS = [
         CURRENCIES,
         "agreed_to_in_dollars",
     ),
+    # An event of Stripe's that is lost in a redirect, or of something else that is sold on the account.
+    Guard(
+        "webhook redirected",
+        "billing/urls.py",
+        "^webhooks/stripe/?$",
+        "^webhooks/stripe/$",
+        WEBHOOKS,
+        "taken_where_it_is_sent",
+    ),
+    Guard(
+        "webhook redirected",
+        "config/settings/production.py",
+        """[r"^credits/webhooks/stripe/?$"]""",
+        "[]",
+        WEBHOOKS,
+        "taken_where_it_is_sent",
+    ),
+    Guard(
+        "alarm about somebody else's sale",
+        "billing/stripe_events.py",
+        "    if not payment_intent:\n        return None",
+        "    if not payment_intent:\n        raise TopUpConflict",
+        WEBHOOKS,
+        "what_else_is_sold",
+    ),
     # A forged webhook, or one signed with an empty secret.
     Guard(
         "forged webhook",
