@@ -44,8 +44,8 @@ ANSWER_CACHE = [
     Guard(
         "another request's answer",
         "inference/answer_cache.py",
-        'asdict(parameters) | {"max_tokens": requested_tokens}',
-        '{"max_tokens": requested_tokens, "seed": parameters.seed}',
+        "sampling = asdict(request.sampling)",
+        'sampling = {"seed": request.sampling.seed}',
         CACHE,
         "another_request_is_not_answered",
     ),

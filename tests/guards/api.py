@@ -188,9 +188,9 @@ API = [
     ),
     Guard(
         "conversation rewritten",
-        "chat/keeping.py",
-        "if answer.role != Role.ASSISTANT or later.filter(role=Role.USER).exists():",
-        "if answer.role != Role.ASSISTANT:",
+        "chat/services.py",
+        "if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():",
+        "if conversation is None:",
         CONVERSATIONS,
         "only_the_last_answer_is_written_again",
     ),
