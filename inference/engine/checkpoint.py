@@ -17,6 +17,10 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 TEXT_ARCHITECTURES = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 WITH_TEXT_MODEL = frozenset({"gemma3"})
 
+# What a `config.json` may leave out, since it is the default of transformers' own configuration class: the files of
+# Gemma 3 4B, 12B and 27B name neither.
+LEFT_OUT = {"gemma3_text": {"vocab_size": 262_208, "max_position_embeddings": 131_072}}
+
 CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG = (
     "config.json",
     "generation_config.json",
@@ -147,7 +151,7 @@ def _text_config(config: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"Its architecture, {kind or 'not named'}, is not served here. Served are: {served}.")
     if config.get("quantization_config") or text.get("quantization_config"):
         raise CheckpointError("Its weights are stored quantised. Use the original ones: INFERENCE_PRECISION says how.")
-    return dict(text)
+    return LEFT_OUT.get(text["model_type"], {}) | text
 
 
 def _whole_number(config: dict[str, Any], name: str) -> int:

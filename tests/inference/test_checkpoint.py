@@ -32,6 +32,15 @@ def test_the_language_model_of_one_with_images_is_read(tmp_path):
     assert (checkpoint.model_type, checkpoint.stop_token_ids) == ("gemma3_text", (106, 257))
 
 
+def test_what_gemmas_larger_models_leave_out_is_known(tmp_path):
+    """The published configuration of Gemma 3 12B has no size of its vocabulary and no length."""
+    text = {"model_type": "gemma3_text", "hidden_size": 3840, "num_hidden_layers": 48, "sliding_window": 1024}
+    config = {"model_type": "gemma3", "eos_token_id": [1, 106], "text_config": text}
+    checkpoint = read_checkpoint(make_checkpoint(tmp_path, config__json=json.dumps(config)))
+    assert (checkpoint.vocabulary, checkpoint.context_tokens) == (262_208, 131_072)
+    assert checkpoint.stop_token_ids == (1, 106, 257)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
