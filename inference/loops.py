@@ -13,14 +13,23 @@ EXPECTED = (DatabaseError, InterfaceError, redis.RedisError)  # a server is away
 
 
 class Loop:
-    """Calls `step` every `pause_seconds`, the first time after one pause, until `ended` is set.
+    """Calls `step` every `pause_seconds` until `ended` is set; the first time after one pause, or at once.
 
     Money hangs on these threads: without heartbeats, healthy answers end as lost. So an error of a step, of whatever
     kind, is logged and the next step comes. Should the thread itself end, `revive` begins another.
     """
 
-    def __init__(self, name: str, step: Callable[[], None], *, pause_seconds: float, ended: threading.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], None],
+        *,
+        pause_seconds: float,
+        ended: threading.Event,
+        begins_at_once: bool = False,
+    ) -> None:
         self.name = name
+        self._begins_at_once = begins_at_once
         self._step = step
         self._pause_seconds = pause_seconds
         self._ended = ended
@@ -38,12 +47,17 @@ class Loop:
             self._thread.start()
 
     def _run(self) -> None:
+        if self._begins_at_once:
+            self._try_step()
         while not self._ended.wait(self._pause_seconds):
-            try:
-                self._step()
-            except EXPECTED as error:
-                logger.warning("%s: %s, trying again", self.name, error)
-            except Exception:
-                logger.exception("%s: a step failed, the next one comes", self.name)
-            finally:
-                connection.close()
+            self._try_step()
+
+    def _try_step(self) -> None:
+        try:
+            self._step()
+        except EXPECTED as error:
+            logger.warning("%s: %s, trying again", self.name, error)
+        except Exception:
+            logger.exception("%s: a step failed, the next one comes", self.name)
+        finally:
+            connection.close()

@@ -81,7 +81,7 @@ class Worker:
         self._never = threading.Event()  # set by nobody: as long as rows run, somebody says that they are alive
         self._loops: list[Loop] = []
         self._keep_doing(self._beat, settings.HEARTBEAT_SECONDS, self._never)
-        self._keep_doing(self._listen, 1.0, self._never)
+        self._keep_doing(self._listen, 1.0, self._never, begins_at_once=True)
 
     def serve(self, model_key: str) -> None:
         """Answer the rows of this model that wait, those that there are places for; returns when they are written.
@@ -356,8 +356,16 @@ class Worker:
             return
         writer.end(GenerationState.FAILED)
 
-    def _keep_doing(self, step: Callable[[], None], pause_seconds: float, ended: threading.Event) -> None:
-        loop = Loop(f"worker{step.__name__}", step, pause_seconds=pause_seconds, ended=ended)
+    def _keep_doing(
+        self,
+        step: Callable[[], None],
+        pause_seconds: float,
+        ended: threading.Event,
+        *,
+        begins_at_once: bool = False,
+    ) -> None:
+        name = f"worker{step.__name__}"
+        loop = Loop(name, step, pause_seconds=pause_seconds, ended=ended, begins_at_once=begins_at_once)
         self._loops.append(loop)
         loop.revive()
 

@@ -65,7 +65,7 @@ def test_heartbeats_go_on_after_an_error_that_is_none_of_the_database(
     alice, catalogue, worker, engine, monkeypatch, settings
 ):
     """An InterfaceError ended the thread of heartbeats, and with it, ten seconds later, every healthy answer."""
-    engine.step_seconds, engine.length = 0.05, 200
+    engine.step_seconds = 0.05
     beats, beat = [], worker._beat_once
 
     def fail_once(jobs):
@@ -75,10 +75,10 @@ def test_heartbeats_go_on_after_an_error_that_is_none_of_the_database(
         beat(jobs)
 
     monkeypatch.setattr(worker, "_beat_once", fail_once)
-    generation = ask(alice, catalogue)
+    generation = ask(alice, catalogue, max_tokens=1000)
     serving = threading.Thread(target=worker.serve, args=(generation.model_id,))
     serving.start()
-    wait_for(lambda: len(beats) >= 2, 10)
+    wait_for(lambda: len(beats) >= 2, 30)
     for job in list(worker._jobs.values()):
         job.stop()
     serving.join(timeout=20)
