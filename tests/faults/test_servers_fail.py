@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, PROMPT_PRICE
+from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, PROMPT_PRICE, STORY_TELLER
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -59,13 +59,13 @@ class Customer:
         return urllib.request.urlopen(request, timeout=120)
 
     def ask(self, max_tokens=60):
-        body = {"model": "gemma-3-270m", "prompt": "Once upon a time", "max_tokens": max_tokens, "temperature": 0.8}
+        body = {"model": STORY_TELLER, "prompt": "Once upon a time", "max_tokens": max_tokens, "temperature": 0.8}
         return self.call("/api/v1/generations", body)
 
     def stream(self, max_tokens=60):
         """An answer over OpenAI's API, read in a thread: the list of its data lines, growing."""
         lines = []
-        body = {"model": "gemma-3-270m", "prompt": "Once upon", "max_tokens": max_tokens, "stream": True}
+        body = {"model": STORY_TELLER, "prompt": "Once upon", "max_tokens": max_tokens, "stream": True}
 
         def read():
             with self.open("/v1/completions", body) as answer:

@@ -106,7 +106,7 @@ def test_installation_goes_on_under_a_lock(place: Path) -> None:
 def test_every_embedded_wheel_is_pinned_by_version_and_hash() -> None:
     text = (environment.REQUIREMENTS / "local.txt").read_text()
     requirements = [entry for entry in re.split(r"\n(?=\S)", text) if not entry.startswith("#")]
-    assert len(requirements) == 7
+    assert len(requirements) == 8
     for requirement in requirements:
         assert re.match(r"[a-z0-9-]+==[0-9.a-z]+ \\\n", requirement)
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement)
