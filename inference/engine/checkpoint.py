@@ -151,7 +151,8 @@ def _text_config(config: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"Its architecture, {kind or 'not named'}, is not served here. Served are: {served}.")
     if config.get("quantization_config") or text.get("quantization_config"):
         raise CheckpointError("Its weights are stored quantised. Use the original ones: INFERENCE_PRECISION says how.")
-    return LEFT_OUT.get(text["model_type"], {}) | text
+    whole: dict[str, Any] = LEFT_OUT.get(text["model_type"], {}) | text
+    return whole
 
 
 def _whole_number(config: dict[str, Any], name: str) -> int:
