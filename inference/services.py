@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -191,13 +191,8 @@ def request_generation(
         prompt_token_ids=prompt_token_ids,
         prompt_tokens=len(prompt_token_ids),
         requested_completion_tokens=requested_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        seed=sampling.seed,
         stop=list(parameters.stop),
-        min_p=sampling.min_p,
-        repetition_penalty=sampling.repetition_penalty,
+        **asdict(sampling),
         end_user=caller.end_user,
         client_attempt=caller.attempt,
     )
