@@ -268,12 +268,17 @@ def _count_entries() -> int:
 
 
 def _run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
+    """As the owner: the application may neither make tables nor take the walls down."""
     import psycopg
     from django.db import connection
 
-    connection.ensure_connection()
-    with psycopg.ClientCursor(connection.connection) as cursor:  # the values in its text: it may be several statements
-        cursor.execute(statement.encode(), parameters)
+    from config.postgresql.roles import as_owner
+
+    with as_owner(connection):
+        connection.ensure_connection()
+        # The values in its text: it may be several statements.
+        with psycopg.ClientCursor(connection.connection) as cursor:
+            cursor.execute(statement.encode(), parameters)
 
 
 # The walls are down while this runs. What it makes adds up all the same: `verify_ledger` is run on it.

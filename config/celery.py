@@ -5,13 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import beat_init, worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
 app = Celery("tally")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+@beat_init.connect
+def refuse_too_mighty_a_role(**_kwargs: object) -> None:
+    """A worker, and beat, run as a role that owns nothing, or not at all. Raises SystemExit."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    from config.postgresql.roles import refuse_to_start_with_might
+
+    try:
+        refuse_to_start_with_might()
+    except ImproperlyConfigured as error:  # which a signal would only log
+        raise SystemExit(str(error)) from None
 
 
 @worker_ready.connect

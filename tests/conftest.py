@@ -9,7 +9,7 @@ from django.core.cache import cache
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
-from tests import emptying
+from tests import emptying, owner
 from tests.cast import CREDIT, UserFactory, fund
 from tests.stack import Stack
 
@@ -36,6 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_of_the_stack(item: pytest.Item) -> bool:
     return item.path.relative_to(ROOT).parts[0] in OF_THE_STACK
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """The database is the owner's and the tests are the application; some need the owner."""
+    with django_db_blocker.unblock():
+        owner.install()
 
 
 @pytest.fixture(scope="session", autouse=True)

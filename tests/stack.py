@@ -17,6 +17,7 @@ from deploy.local.runtime import RuntimeFile
 from deploy.local.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
+NOT_OURS = ("DATABASE_URL", "DATABASE_OWNER_URL", "SECRET_KEY")
 
 
 class Stack:
@@ -98,7 +99,7 @@ class Stack:
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database directly."""
-        with psycopg.connect(self.runtime["database_url"]) as connection:
+        with psycopg.connect(self.runtime["database_owner_url"]) as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -112,7 +113,7 @@ class Stack:
         return balance, held
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "SECRET_KEY")}
+        kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
         kept.pop("DJANGO_SETTINGS_MODULE", None)
         kept.pop("INFERENCE_ENGINE", None)
         return kept | {"TALLY_LOCAL_DIR": str(self.local), "REDIS_URL": self.redis.url}

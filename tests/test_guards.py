@@ -37,7 +37,7 @@ def broken(copy: Path, guard: Guard) -> Iterator[Path]:
 
 def run_tests(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
     """Run the guard's tests in a database of their own: all in one, or in a new one where the guard is a wall of it."""
-    is_a_wall = "/migrations/" in guard.file or "/walls/" in guard.file
+    is_a_wall = any(part in guard.file for part in ("/migrations/", "/walls/", "/privileges.py"))
     name, option = ("_walls", "--create-db") if is_a_wall else ("_guards", "--reuse-db")
     address = urlsplit(os.environ["DATABASE_URL"])
     variables = os.environ | {"DATABASE_URL": urlunsplit(address._replace(path=f"{address.path}{name}"))}

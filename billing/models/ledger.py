@@ -14,15 +14,19 @@ from django.db.models import Case, F, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from billing.models.kept import Kept
+
 MICROCREDITS_PER_CREDIT = 1_000_000
 
 
-class Wallet(models.Model):
+class Wallet(Kept):
     """What one user owns and how much of it is promised to answers that still run.
 
     The three amounts that may be null cost the path of an answer no query: the most to spend in a calendar month, and
     the balances below which somebody is waiting to act (`watch`): null when nobody is.
     """
+
+    MAY_CHANGE = ("monthly_cap_microcredits", "armed_alert_microcredits", "armed_refill_microcredits")
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="wallet")
     balance_microcredits = models.BigIntegerField(default=0, editable=False)
@@ -74,7 +78,7 @@ class PriceQuerySet(models.QuerySet["Price"]):
         return self.in_effect().filter(model_key=model_key).order_by("-effective_at", "-pk").first()
 
 
-class Price(models.Model):
+class Price(Kept):
     """One version of a model's prices. A new price is a new row; the database refuses to edit an old one."""
 
     model_key = models.SlugField(max_length=64)
@@ -112,13 +116,15 @@ class HoldState(models.TextChoices):
     EXPIRED = "expired", _("expired")
 
 
-class Hold(models.Model):
+class Hold(Kept):
     """The worst case of one answer, set aside before it runs, with the prices it was promised.
 
     `amount = prompt tokens x prompt price + most completion tokens x completion price`; once settled,
     `charged` is the same sum with the tokens that came. Both sums are constraints. With `is_from_cache` the prices are
     those of an answer that was generated before, and what is held is what is charged.
     """
+
+    MAY_CHANGE = ("state", "completion_tokens", "charged_microcredits", "closed_at")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
@@ -228,7 +234,7 @@ CREDIT_KINDS = (*GRANT_KINDS, EntryKind.REFUND)
 DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
 
 
-class LedgerEntry(models.Model):
+class LedgerEntry(Kept):
     """One movement of credits. Never changed, never deleted; `balance_after` is filled by the database."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
@@ -300,7 +306,7 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         return self.order_by(F("expires_at").asc(nulls_last=True), is_paid, "pk")
 
 
-class Grant(models.Model):
+class Grant(Kept):
     """Where credit came from and what is left of it. The entry that brought it says why; its amount is this amount."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="grants")
@@ -337,7 +343,7 @@ class Grant(models.Model):
         return f"grant {self.pk}"
 
 
-class GrantUse(models.Model):
+class GrantUse(Kept):
     """The part of an entry that one grant paid for (negative), or got back by a refund (positive)."""
 
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="uses")

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing.currencies import UnknownCurrency, format_money, known_currency, step_minor
+from billing.models.kept import Kept
 from billing.models.ledger import LedgerEntry, Wallet
 
 
@@ -279,7 +280,7 @@ class Redemption(models.Model):
         return f"redemption {self.pk}"
 
 
-class Debt(models.Model):
+class Debt(Kept):
     """What a refund or a dispute took back after it was spent. While any is left the wallet cannot spend."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="debts")
@@ -310,7 +311,7 @@ class Debt(models.Model):
         return f"debt {self.pk}"
 
 
-class DebtPayment(models.Model):
+class DebtPayment(Kept):
     """A part of a debt that an entry paid, or that a won dispute forgave (then without an entry). Append-only."""
 
     debt = models.ForeignKey(Debt, on_delete=models.PROTECT, related_name="payments")

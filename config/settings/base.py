@@ -97,6 +97,11 @@ DATABASES = {
     }
 }
 
+# Who owns the tables and migrates them; the log-in above then is a role that owns nothing (docs/adr/0028).
+DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
+DATABASE_APP_ROLE = DATABASES["default"]["USER"] if DATABASE_OWNER_URL else ""  # `migrate` grants it what it needs
+DEMAND_RESTRICTED_ROLE = False  # whether to run as nothing else
+
 # Redis, always: broker, token relay and cache. Nothing that is money lives there.
 REDIS_URL = env.str("REDIS_URL")
 CACHES = {

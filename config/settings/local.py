@@ -13,7 +13,9 @@ def _take_what_startup_wrote() -> None:
         secret_key = (local / "secret_key").read_text().strip()
     except (OSError, ValueError):
         return
-    os.environ.setdefault("DATABASE_URL", runtime.get("database_url", ""))
+    if "DATABASE_URL" not in os.environ:  # the processes of a running Tally have one, and no business with the owner's
+        os.environ["DATABASE_URL"] = runtime.get("database_url", "")
+        os.environ.setdefault("DATABASE_OWNER_URL", runtime.get("database_owner_url", ""))
     os.environ.setdefault("REDIS_URL", runtime.get("redis_url", ""))
     os.environ.setdefault("SECRET_KEY", secret_key)
 

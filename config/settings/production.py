@@ -3,6 +3,7 @@
 from config.settings.base import *
 
 DEMO = False
+DEMAND_RESTRICTED_ROLE = True
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
 PUBLIC_URL = env.str("PUBLIC_URL")
 EMAIL_CONFIG = env.email_url("EMAIL_URL")

@@ -38,9 +38,11 @@ class GivenServer:
     pid = None
     log = Path(os.devnull)
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, owner_url: str = "") -> None:
+        """`owner_url` is the log-in of who owns the tables of a database; empty where `url` is that, too."""
         self.name = name
         self.url = url
+        self.owner_url = owner_url
 
     def start(self) -> None:
         """Nothing to do."""
@@ -95,6 +97,11 @@ class EmbeddedServer(ABC):
     @abstractmethod
     def url(self) -> str:
         """Address with user and password, valid after the first start."""
+
+    @property
+    @abstractmethod
+    def owner_url(self) -> str:
+        """The address for who owns the tables of a database; empty where there are none."""
 
     @property
     def pid(self) -> int | None:

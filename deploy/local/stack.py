@@ -24,6 +24,9 @@ FLOWER_PORT = 5555
 HEALTHY_SECONDS = 180.0  # a slow disk loads torch for a minute
 GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the worker learns from the catalogue
 _CELERY = ("celery", "-A", "config")
+_ONE_ROLE = """\
+    There is a DATABASE_URL, but no DATABASE_OWNER_URL: Tally runs as the role that owns its tables. What its
+    triggers refuse stays refused, but that role may take them down (docs/database-roles.md)."""
 
 
 def run(*, detached: bool = False) -> int:
@@ -42,7 +45,7 @@ class Stack:
     """One run of Tally in a local directory whose lock we hold.
 
     runtime.json holds: state (starting, running, stopping), healthy, supervisor_pid, web_url, flower_url,
-    database_url, redis_url, processes, and the demo log-ins customer, staff, operator.
+    database_url, database_owner_url, redis_url, processes, and the demo log-ins customer, staff, operator.
     """
 
     def __init__(self, directory: Path, *, detached: bool = False) -> None:
@@ -80,9 +83,12 @@ class Stack:
             "web_url": f"http://127.0.0.1:{web_port}",
             "flower_url": f"http://127.0.0.1:{flower_port}",
             "database_url": postgres.url,
+            "database_owner_url": postgres.owner_url,
             "redis_url": redis.url,
         }
         self._file.update(**urls)
+        if not postgres.owner_url:
+            say(_ONE_ROLE)
         variables = self._variables(urls)
         people = self._set_up(variables)
         for app in self._apps(variables, web_port, flower_port, people["operator"]):
@@ -144,6 +150,7 @@ class Stack:
             | {
                 "DJANGO_SETTINGS_MODULE": "config.settings.local",
                 "DATABASE_URL": urls["database_url"],
+                "DATABASE_OWNER_URL": "",
                 "REDIS_URL": urls["redis_url"],
                 "READY_DIR": str(self._ready),
                 "TALLY_LOCAL_DIR": str(self._directory),
@@ -152,7 +159,8 @@ class Stack:
 
     def _set_up(self, variables: dict[str, str]) -> dict[str, Any]:
         """Migrate, prepare the model, seed. Returns the demo log-ins by role."""
-        self._manage("Migrating the database", variables, "migrate", "--noinput")
+        owner = {"DATABASE_OWNER_URL": self._file.value("database_owner_url")}  # the application's processes have none
+        self._manage("Migrating the database", variables | owner, "migrate", "--noinput")
         self._manage("Preparing the demo models", variables, "prepare_models")
         lines = self._manage("Seeding the catalogue and demo accounts", variables, "seed_demo", "--json")
         for line in reversed(lines):

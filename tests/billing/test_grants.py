@@ -10,6 +10,7 @@ from billing import ledger
 from billing.models import EntryKind, Grant, LedgerEntry, Wallet
 from tests.billing.test_ledger import open_hold
 from tests.cast import at_once
+from tests.owner import as_owner
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
@@ -45,9 +46,9 @@ def let_expire(grant):
 
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute("ALTER TABLE billing_grant DISABLE TRIGGER USER")
-        cursor.execute("UPDATE billing_grant SET expires_at = now() - interval '1 hour' WHERE id = %s", [grant.pk])
-        cursor.execute("ALTER TABLE billing_grant ENABLE TRIGGER USER")
+        as_owner("ALTER TABLE billing_grant DISABLE TRIGGER USER")
+        as_owner("UPDATE billing_grant SET expires_at = now() - interval '1 hour' WHERE id = {}", grant.pk)
+        as_owner("ALTER TABLE billing_grant ENABLE TRIGGER USER")
         cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 

@@ -22,6 +22,7 @@ from billing.history import entries_of, narrow
 from billing.models import EntryKind, LedgerEntry
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT
+from tests.owner import as_owner
 
 OVERVIEW = "/credits/"
 
@@ -295,7 +296,7 @@ ENTRIES = 100_000
 def insert_entries(user, count):
     """Entries of this user, inserted by the database with the walls down, for tests that only read them."""
     with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
+        as_owner("SET session_replication_role = replica")
         cursor.execute(
             """INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits,
                    idempotency_key, inputs_hash, reason, created_at)
@@ -304,8 +305,8 @@ def insert_entries(user, count):
                FROM generate_series(0, %s - 1) n""",
             [user.wallet.pk, count],
         )
-        cursor.execute("SET session_replication_role = DEFAULT")
-        cursor.execute("ANALYZE billing_ledgerentry")
+        as_owner("SET session_replication_role = DEFAULT")
+        as_owner("ANALYZE billing_ledgerentry")
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from accounts.api_keys import create_key
 from billing import ledger
 from billing.key_caps import key_cap_room_microcredits
 from billing.models import Hold
+from tests.billing.test_bypass import refused
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT
+from tests.owner import as_owner
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
@@ -83,5 +85,6 @@ def test_the_database_refuses_a_hold_with_somebody_elses_key(alice, charlie):
 def test_the_database_refuses_to_change_the_key_of_a_hold(alice):
     hold = hold_with(make_key(alice), alice)
     for change in (make_key(alice).pk, None):
+        refused(lambda change=change: Hold.objects.filter(pk=hold.pk).update(api_key=change))
         with pytest.raises(IntegrityError, match="never changed"), transaction.atomic():
-            Hold.objects.filter(pk=hold.pk).update(api_key=change)
+            as_owner("UPDATE billing_hold SET api_key_id = {} WHERE id = {}", change, hold.pk)

@@ -32,6 +32,7 @@ from billing.models import Debt, EntryKind, Grant, GrantUse, Hold, LedgerEntry, 
 from billing.topups import StaleReading, complete_topup, set_disputed, set_refunded
 from billing.verification import verify
 from tests.cast import UserFactory
+from tests.owner import as_owner
 
 PROMPT_PRICE, COMPLETION_PRICE, LEAST_TOKENS = 20, 40, 16
 CACHED_PROMPT_PRICE, CACHED_COMPLETION_PRICE = 2, 4
@@ -143,8 +144,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def open_two_wallets(self):
-        with connection.cursor() as cursor:  # or the triggers go on with the plans they made for empty tables
-            cursor.execute(f"ANALYZE {', '.join(model._meta.db_table for model in MOVED)}")
+        # Or the triggers go on with the plans they made for empty tables.
+        as_owner(f"ANALYZE {', '.join(model._meta.db_table for model in MOVED)}")
         self.now = timezone.now()
         self.clock = patch("django.utils.timezone.now", lambda: self.now)
         self.clock.start()

@@ -12,6 +12,7 @@ from billing.models import Refund, TopUp
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.billing.test_topups import complete, order, refunded
 from tests.cast import fund
+from tests.owner import as_owner
 
 
 @pytest.fixture
@@ -23,10 +24,10 @@ def tamper(alice):
         with connection.cursor() as cursor:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             for table in tables:
-                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-            cursor.execute(statement)
+                as_owner(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            as_owner(statement)
             for table in tables:
-                cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+                as_owner(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
     return run
 

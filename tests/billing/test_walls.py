@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from billing import walls
+from tests.owner import as_owner
 
 MIGRATION = import_module("billing.migrations.0016_walls_of_files")
 FUNCTIONS = """
@@ -28,8 +29,7 @@ def rows(statement):
 
 
 def install():
-    with connection.cursor() as cursor:
-        cursor.execute(walls.read(*MIGRATION.WALLS))
+    as_owner(walls.read(*MIGRATION.WALLS))
 
 
 def test_every_file_is_a_wall_that_a_migration_builds():
@@ -38,8 +38,7 @@ def test_every_file_is_a_wall_that_a_migration_builds():
 
 def test_the_database_holds_exactly_what_the_files_say():
     stands = rows(FUNCTIONS) | rows(TRIGGERS)
-    with connection.cursor() as cursor:
-        cursor.execute(MIGRATION.REMOVE)
+    as_owner(MIGRATION.REMOVE)
     assert rows(FUNCTIONS) | rows(TRIGGERS) == {}
     install()
     assert rows(FUNCTIONS) | rows(TRIGGERS) == stands
@@ -73,7 +72,6 @@ def test_money_moves_after_the_row_is_there():
 
 
 def test_the_walls_of_before_stand_again_when_the_migration_is_taken_back():
-    with connection.cursor() as cursor:
-        cursor.execute(MIGRATION.BACKWARD)
+    as_owner(MIGRATION.BACKWARD)
     assert "BEFORE INSERT" in rows(TRIGGERS)["billing_ledgerentry.billing_entry_move"][0]
     install()

@@ -3,7 +3,7 @@
 from tests.guards.guard import Guard
 
 LEDGER = "tests/billing/test_ledger.py"
-BYPASS = "tests/billing/test_bypass.py"
+ROLES = "tests/billing/test_bypass_roles.py"
 CACHE = "tests/inference/test_answer_cache.py tests/inference/test_single_flight.py"
 
 ANSWER_CACHE = [
@@ -26,11 +26,11 @@ ANSWER_CACHE = [
     ),
     Guard(
         "cache price for another hold",
-        "billing/migrations/0013_hold_from_cache.py",
-        "migrations.RunSQL(FORWARD, BACKWARD)",
-        "migrations.RunSQL('', '')",
-        BYPASS,
-        "a_hold_cannot_become_one_from_the_cache",
+        "billing/walls/hold_cache_keep.sql",
+        "WHEN (NEW.is_from_cache IS DISTINCT FROM OLD.is_from_cache)",
+        "WHEN (FALSE)",
+        ROLES,
+        "the_owner_is_refused_too",
     ),
     # Another's answer, another request's, one that was cut short or erased; generated more than once; nobody to go on.
     Guard(

@@ -5,6 +5,8 @@ from tests.guards.guard import Guard
 SQL = "tests/billing/test_bypass_sql.py"
 WALLS = "tests/billing/test_walls.py"
 VERIFY = "tests/billing/test_verify_ledger.py"
+ROLES = "tests/billing/test_bypass_roles.py"
+START = "tests/config/test_database_roles.py"
 
 
 def moved_too_early(defect: str, wall: str, table: str, select: str) -> Guard:
@@ -64,5 +66,61 @@ OF_WALLS = [
         "",
         WALLS,
         "nobody_else_may_call_them",
+    ),
+    Guard(
+        "a trigger of one's own",
+        "billing/walls/wallet_guard.sql",
+        "\n             OR NOT (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = TG_RELID)) THEN",
+        ") THEN",
+        ROLES,
+        "a_trigger_of_its_own_sets_no_balance",
+    ),
+    Guard(
+        "a balance named in an update",
+        "billing/privileges.py",
+        """return f"SELECT, INSERT, UPDATE ({columns})" if columns else "SELECT, INSERT\"""",
+        """return "SELECT, INSERT, UPDATE\"""",
+        ROLES,
+        "it_may_not_name_an_amount",
+    ),
+    Guard(
+        "temporary tables",
+        "billing/privileges.py",
+        """    yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"\n""",
+        "",
+        ROLES,
+        "it_may_not_make_temporary_tables",
+    ),
+    Guard(
+        "a temporary table in front of ours",
+        "billing/walls/check_entry_covered.sql",
+        "    SET search_path = pg_catalog, public, pg_temp AS $$",
+        "    AS $$",
+        f"{WALLS} {ROLES}",
+        "every_wall_looks_for_names",
+    ),
+    Guard(
+        "money deleted",
+        "billing/privileges.py",
+        "    if kept is None:\n",
+        "    if kept is None or not kept.MAY_CHANGE:\n",
+        ROLES,
+        "it_may_not_alter_empty_or_take_over",
+    ),
+    Guard(
+        "the application as the owner",
+        "config/postgresql/roles.py",
+        "    if might:\n",
+        "    if False:\n",
+        START,
+        "the_owner_is_refused_and_told_why",
+    ),
+    Guard(
+        "the application as the owner",
+        "config/settings/production.py",
+        "DEMAND_RESTRICTED_ROLE = True",
+        "DEMAND_RESTRICTED_ROLE = False",
+        START,
+        "no_process_of_production_starts_as_the_owner",
     ),
 ]

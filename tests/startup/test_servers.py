@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("name", ["postgresql", "redis"])
 
 
 def query(server: PostgresServer, statement: str) -> Any:
-    with psycopg.connect(server.url, autocommit=True, connect_timeout=5) as connection:
+    with psycopg.connect(server.owner_url, autocommit=True, connect_timeout=5) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
 
@@ -277,3 +277,34 @@ def test_given_urls_are_used_and_never_stopped(tmp_path: Path, monkeypatch: pyte
         "redis://cache.example/0",
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_postgresql_has_a_role_that_owns_nothing(postgres: PostgresServer) -> None:
+    postgres.start()
+    query(postgres, "create table theirs ()")
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        role = connection.execute(
+            "select rolsuper or rolcreatedb or rolcreaterole or rolbypassrls or rolreplication"
+            " from pg_roles where rolname = session_user"
+        ).fetchone()
+        assert role == (False,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("drop table theirs")
+
+
+def test_a_data_directory_of_before_gets_that_role_at_its_next_start(postgres: PostgresServer) -> None:
+    postgres.start()
+    query(postgres, "drop role tally_app")
+    postgres.stop()
+    postgres._state.pop("app_password")
+    postgres.start()
+    with psycopg.connect(postgres.url) as connection:
+        assert connection.execute("select session_user").fetchone() == ("tally_app",)
+
+
+def test_a_given_database_has_the_owner_that_is_given_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://app@db.example/tally")
+    monkeypatch.delenv("DATABASE_OWNER_URL", raising=False)
+    assert servers_of(tmp_path)[0].owner_url == ""
+    monkeypatch.setenv("DATABASE_OWNER_URL", "postgres://owner@db.example/tally")
+    assert servers_of(tmp_path)[0].owner_url == "postgres://owner@db.example/tally"

@@ -1,0 +1,31 @@
+"""Rows of money: inserted by the application, changed by the database alone but for a few columns, never deleted."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+
+
+class Kept(models.Model):
+    """The application's role may update the columns of MAY_CHANGE and no others (`billing.privileges`)."""
+
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save as ever. A save of the whole row names what MAY_CHANGE, and what differs from the stored row.
+
+        So one that changes nothing passes, and one that changes an amount is refused by the database.
+        """
+        is_whole = not args and options.get("update_fields") is None and not options.get("force_insert")
+        if is_whole and not self._state.adding and self.pk is not None:
+            options["update_fields"] = self._changes()
+        super().save(*args, **options)
+
+    def _changes(self) -> list[str]:
+        """The columns to write. One query, which no path of an answer takes: those name their fields."""
+        columns = [field.attname for field in self._meta.concrete_fields if not field.primary_key]
+        row = type(self)._base_manager.filter(pk=self.pk)  # noqa: SLF001  (which Django documents)
+        stored = row.values(*columns).first() or {}
+        return [name for name in columns if name in self.MAY_CHANGE or stored.get(name) != getattr(self, name)]
