@@ -41,6 +41,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "accounts.view_auditevent",
         "billing.view_wallet",
         "billing.adjust_wallet",
+        "billing.view_adjustment",
         "billing.view_ledgerentry",
         "billing.view_grant",
         "billing.view_hold",

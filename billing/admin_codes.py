@@ -24,12 +24,14 @@ from django_stubs_ext import StrOrPromise
 from accounts.admin_base import ServiceAdmin
 from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
-from billing import promotions
+from accounts.models import User
+from billing import approvals, promotions
 from billing.exports import FORMULA_STARTS
 from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
 from billing.templatetags.money import format_credits
 
 MOST_CREDITS_A_CODE = 1_000_000
+WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")
 CHANGEABLE = ("ends_at", "is_active")
 COLUMNS = ("code", "batch", "credits", "starts_at", "ends_at", "redemptions")
 
@@ -110,10 +112,18 @@ class PromotionCodeAdmin(ServiceAdmin):
 
     form = CodeForm
     refusals = (promotions.CodeExists,)
-    list_display = ("code", "credits_microcredits", "redemptions_count", "most_redemptions", "ends_at", "batch")
-    list_filter = ("is_active", "batch")
+    list_display = (
+        "code",
+        "credits_microcredits",
+        "redemptions_count",
+        "most_redemptions",
+        "ends_at",
+        "batch",
+        "is_waiting",
+    )
+    list_filter = ("is_active", "is_waiting", "batch")
     search_fields = ("code", "batch")
-    actions = ("export_csv",)
+    actions = ("export_csv", "approve")
 
     def get_readonly_fields(self, _request: HttpRequest, obj: PromotionCode | None = None) -> Any:
         """What a code is worth, once it is there."""
@@ -124,8 +134,11 @@ class PromotionCodeAdmin(ServiceAdmin):
         by = cast(Request, request).user
         if change:
             promotions.change_code(code=obj, ends_at=obj.ends_at, is_active=obj.is_active, by=by)
-        else:
-            obj.pk = promotions.create_code(by=by, **form.cleaned_data).pk
+            return
+        made = promotions.create_code(by=by, **form.cleaned_data)
+        obj.pk = made.pk
+        if made.is_waiting:
+            messages.warning(request, WAITS)
 
     def get_urls(self) -> list[URLPattern]:
         """The pages of stocks, before the admin's own."""
@@ -141,6 +154,18 @@ class PromotionCodeAdmin(ServiceAdmin):
         """The chosen codes, one a line."""
         return _csv_of(chosen.order_by("pk"))
 
+    @admin.action(permissions=["add"], description=gettext_lazy("Approve, with the whole stock"))
+    def approve(self, request: HttpRequest, chosen: QuerySet[PromotionCode]) -> None:
+        """Let codes that wait for a second person give credits; one of a stock stands for all of it."""
+        stocks = {code.batch or f"code {code.pk}": code for code in chosen.filter(is_waiting=True)}
+        for code in stocks.values():
+            try:
+                promotions.approve_code(code=code, by=cast(Request, request).user)
+            except promotions.ApprovalRefused as refused:
+                messages.error(request, f"{code.batch or code}: {refused}")
+            else:
+                messages.success(request, _("{code} can be redeemed now.").format(code=code.batch or code))
+
     def generate_view(self, request: HttpRequest) -> HttpResponse:
         """Show the form, then what it would be worth, then generate."""
         if not self.has_add_permission(request):
@@ -149,7 +174,7 @@ class PromotionCodeAdmin(ServiceAdmin):
             request,
             model_admin=self,
             form=StockForm(request.POST or None, initial={"idempotency_key": uuid4()}),
-            preview=_preview,
+            preview=lambda form: _preview(form, cast(Request, request).user),
             act=lambda form: _generate(request, form),
             page={
                 "title": _("Generate a stock of codes"),
@@ -169,7 +194,7 @@ class PromotionCodeAdmin(ServiceAdmin):
         return _csv_of(codes.order_by("pk"))
 
 
-def _preview(form: StockForm) -> str:
+def _preview(form: StockForm, by: User) -> str:
     terms, count = form.terms, form.cleaned_data["count"]
     text = _("{count} codes of {each} credits each: {total} credits if all are redeemed.").format(
         count=count,
@@ -180,6 +205,8 @@ def _preview(form: StockForm) -> str:
         text += " " + _("Valid until {end:%Y-%m-%d %H:%M} UTC.").format(end=terms.ends_at)
     if terms.is_for_new_users:
         text += " " + _("For new customers only.")
+    if approvals.needs_second_person(by=by, worth_microcredits=terms.credits_microcredits * count):
+        text += f" {WAITS}"
     return text
 
 
@@ -193,6 +220,8 @@ def _generate(request: HttpRequest, form: StockForm) -> HttpResponse:
     query = urlencode({"batch": form.cleaned_data["batch"]})
     link = f"{reverse('admin:billing_promotioncode_stock')}?{query}"
     text = _("{count} codes are ready.").format(count=len(made))
+    if made[0].is_waiting:
+        messages.warning(request, WAITS)
     messages.success(request, format_html('{} <a href="{}">{}</a>', text, link, _("Download them as CSV")))
     return redirect(f"{reverse('admin:billing_promotioncode_changelist')}?{query}")
 

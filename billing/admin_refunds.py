@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from accounts.admin_base import ReadOnlyAdmin
 from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
-from billing import refund_payouts, refunds
+from billing import approvals, refund_payouts, refunds
 from billing.models import Hold, Refund, RefundState, TopUp
 
 
@@ -87,9 +87,13 @@ class RefundableAdmin(ReadOnlyAdmin):
         )
 
     def _preview(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> str:
+        """What would happen. Refuses what the service would refuse."""
         if form.smallest_units > refunds.refundable_amount(**of):
             raise StepRefused(_("More than can be refunded."))
-        what = refunds.describe_refund(by=cast(Request, request).user, amount=form.smallest_units, **of)
+        try:
+            what = refunds.describe_refund(by=cast(Request, request).user, amount=form.smallest_units, **of)
+        except approvals.OwnWallet as refused:
+            raise StepRefused(refused) from refused
         why = _("Reason: {reason}. The customer is told, and the audit log keeps it.")
         return f"{what} {why.format(reason=form.cleaned_data['reason'])}"
 
@@ -104,7 +108,7 @@ class RefundableAdmin(ReadOnlyAdmin):
             )
         except refunds.RefundConflict as conflict:
             raise StepRefused(conflict, status=HTTPStatus.CONFLICT) from conflict
-        except refunds.RefundRefused as refused:
+        except (refunds.RefundRefused, approvals.OwnWallet) as refused:
             raise StepRefused(refused) from refused
         level = messages.WARNING if refund.error else messages.SUCCESS
         text = _("Refund: {state}.").format(state=refund.get_state_display())
@@ -179,7 +183,7 @@ class RefundAdmin(ReadOnlyAdmin):
         for refund in chosen:
             try:
                 decided = refunds.decide_refund(refund=refund, by=cast(Request, request).user, is_approved=is_approved)
-            except refunds.RefundRefused as error:
+            except (refunds.RefundRefused, approvals.OwnWallet) as error:
                 messages.error(request, f"{refund}: {error}")
             else:
                 self._say(request, decided)

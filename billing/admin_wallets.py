@@ -1,4 +1,7 @@
-"""Wallets in the admin: balances to read, and credits to adjust by hand, with a reason, in two steps."""
+"""Wallets in the admin: balances to read, and credits to adjust by hand, with a reason, in two steps.
+
+What a second person must approve waits in the list of adjustments.
+"""
 
 from decimal import Decimal
 from http import HTTPStatus
@@ -8,6 +11,7 @@ from uuid import uuid4
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -17,8 +21,8 @@ from django.utils.translation import gettext_lazy
 from accounts.admin_base import ReadOnlyAdmin
 from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
-from billing import ledger, services
-from billing.models import MICROCREDITS_PER_CREDIT, Wallet
+from billing import adjustments, approvals, ledger
+from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
 from billing.templatetags.money import format_credits
 
 MOST_CREDITS = 10_000_000
@@ -73,7 +77,7 @@ class WalletAdmin(ReadOnlyAdmin):
             request,
             model_admin=self,
             form=AdjustmentForm(request.POST or None, initial={"idempotency_key": uuid4()}),
-            preview=lambda form: _preview(wallet, form),
+            preview=lambda form: _preview(request, wallet, form),
             act=lambda form: _adjust(request, wallet, form),
             page={
                 "title": _("Adjust credits"),
@@ -85,8 +89,13 @@ class WalletAdmin(ReadOnlyAdmin):
         )
 
 
-def _preview(wallet: Wallet, form: AdjustmentForm) -> str:
-    """What the balance would be; what is owed is paid first. Refuses what the ledger would refuse."""
+def _preview(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> str:
+    """What the balance would be; what is owed is paid first. Refuses what the service would refuse."""
+    by = cast(Request, request).user
+    try:
+        approvals.refuse_own_wallet(by=by, customer=wallet.user)
+    except approvals.OwnWallet as refused:
+        raise StepRefused(refused) from refused
     if -form.microcredits > wallet.available_microcredits:
         raise StepRefused(_too_much(wallet.available_microcredits))
     pays = max(0, min(form.microcredits, ledger.owed_microcredits(wallet=wallet)))
@@ -97,25 +106,33 @@ def _preview(wallet: Wallet, form: AdjustmentForm) -> str:
     )
     if pays:
         text += " " + _("{pays} credits pay what is owed.").format(pays=format_credits(pays))
+    worth = abs(form.microcredits)
+    if approvals.needs_second_person(by=by, customer=wallet.user, worth_microcredits=worth):
+        text += " " + _("A second person must approve it first.")
     why = _("Reason: {reason}. It stands in the customer's history and in the audit log.")
     return f"{text} {why.format(reason=form.cleaned_data['reason'])}"
 
 
 def _adjust(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> HttpResponse:
     try:
-        entry = services.adjust_credits(
+        adjustment = adjustments.adjust_credits(
             user=wallet.user,
             amount_microcredits=form.microcredits,
             idempotency_key=f"adjust:{form.cleaned_data['idempotency_key']}",
             reason=form.cleaned_data["reason"],
             by=cast(Request, request).user,
         )
+    except approvals.OwnWallet as refused:
+        raise StepRefused(refused) from refused
     except ledger.InsufficientCredits as error:
         raise StepRefused(_too_much(error.available_microcredits)) from error
     except ledger.IdempotencyConflict as error:
         text = _("This form was already sent with another amount or reason. Reload the page.")
         raise StepRefused(text, status=HTTPStatus.CONFLICT) from error
-    after = format_credits(entry.balance_after_microcredits)
+    if adjustment.entry is None:
+        messages.warning(request, _("Nothing was moved yet: a second person must approve it."))
+        return redirect("admin:billing_wallet_change", wallet.pk)
+    after = format_credits(adjustment.entry.balance_after_microcredits)
     messages.success(request, _("Done: the balance was {after} credits after it.").format(after=after))
     return redirect("admin:billing_wallet_change", wallet.pk)
 
@@ -124,3 +141,59 @@ def _too_much(available_microcredits: int) -> str:
     return _("At most {most} credits can be taken: the rest is held or not there.").format(
         most=format_credits(available_microcredits)
     )
+
+
+@admin.register(Adjustment)
+class AdjustmentAdmin(ReadOnlyAdmin):
+    """Adjustments, and the decision on those that wait for a second person."""
+
+    list_display = (
+        "id",
+        "requested_at",
+        "state",
+        "wallet_owner",
+        "credits",
+        "reason",
+        "requested_by",
+        "decided_by",
+    )
+    list_filter = ("state", "requested_at")
+    search_fields = ("id", "reason", "wallet__user__email", "requested_by__email")
+    list_select_related = ("wallet__user", "requested_by", "decided_by")
+    actions = ("approve", "reject")
+
+    @admin.display(description=gettext_lazy("customer"))
+    def wallet_owner(self, row: Adjustment) -> str:
+        """Whose credits they are."""
+        return str(row.wallet.user)
+
+    @admin.display(description=gettext_lazy("credits"))
+    def credits(self, row: Adjustment) -> str:
+        """How many."""
+        return format_credits(row.amount_microcredits)
+
+    def has_adjust_wallet_permission(self, request: HttpRequest) -> bool:
+        """Who may decide."""
+        return request.user.has_perm("billing.adjust_wallet")
+
+    @admin.action(permissions=["adjust_wallet"], description=gettext_lazy("Approve and carry out"))
+    def approve(self, request: HttpRequest, chosen: QuerySet[Adjustment]) -> None:
+        """Approve what waits."""
+        self._decide(request, chosen, is_approved=True)
+
+    @admin.action(permissions=["adjust_wallet"], description=gettext_lazy("Reject"))
+    def reject(self, request: HttpRequest, chosen: QuerySet[Adjustment]) -> None:
+        """Reject what waits."""
+        self._decide(request, chosen, is_approved=False)
+
+    def _decide(self, request: HttpRequest, chosen: QuerySet[Adjustment], *, is_approved: bool) -> None:
+        by = cast(Request, request).user
+        for row in chosen:
+            try:
+                decided = adjustments.decide_adjustment(adjustment=row, by=by, is_approved=is_approved)
+            except (adjustments.AdjustmentRefused, approvals.OwnWallet) as refused:
+                messages.error(request, f"{row}: {refused}")
+            except ledger.InsufficientCredits as error:
+                messages.error(request, f"{row}: {_too_much(error.available_microcredits)}")
+            else:
+                messages.success(request, f"{row}: {decided.get_state_display()}")

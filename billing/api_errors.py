@@ -1,7 +1,7 @@
 """What the refusals of billing are called in the API."""
 
 from accounts.api_problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
-from billing import closing, ledger, limits, promotions, refunds, services, topups
+from billing import adjustments, approvals, closing, ledger, limits, promotions, refunds, services, topups
 from billing.key_caps import KeyCapReached
 from billing.payments import PaymentError
 
@@ -56,6 +56,9 @@ explain(topups.InvalidAmount, REFUSED)
 explain(promotions.InvalidCode, REFUSED)
 explain(refunds.RefundConflict, IDEMPOTENCY_CONFLICT, lambda _error: OTHER_INPUTS)
 explain(refunds.RefundRefused, REFUSED)
+explain(approvals.OwnWallet, REFUSED)
+explain(adjustments.AdjustmentRefused, REFUSED)
+explain(promotions.ApprovalRefused, REFUSED)
 explain(promotions.StockExists, IDEMPOTENCY_CONFLICT)
 explain(promotions.CodeExists, CONFLICT)
 explain(services.PriceExists, CONFLICT)

@@ -150,7 +150,20 @@ USAGE = {
         {"day": "2026-11-22", "charged_microcredits": {"gemma-3-1b": 974_400}, "total_microcredits": 974_400},
     ],
 }
-ADJUSTMENT = REDEEMED | {"id": 4713, "kind": "adjustment", "reason": "as agreed on the phone"}
+ADJUSTMENT = {
+    "id": "5e0c7d7a-93a4-4c2e-b7b4-1f2f4c9f2a10",
+    "state": "done",
+    "user_id": 7,
+    "amount_microcredits": 5_000_000,
+    "amount_credits": "5.000000",
+    "reason": "as agreed on the phone",
+    "requested_by_id": 2,
+    "requested_at": "2026-11-22T14:20:00.000000Z",
+    "decided_by_id": 2,
+    "decided_at": "2026-11-22T14:20:00.000000Z",
+    "ledger_entry_id": 4713,
+}
+REJECTED_ADJUSTMENT = ADJUSTMENT | {"state": "rejected", "decided_by_id": 3, "ledger_entry_id": None}
 REFUND = {
     "id": "a4f0c2de-0b1e-4e57-8c6e-2a1b7f5d9e33",
     "state": "done",
@@ -180,7 +193,11 @@ CODE = {
     "batch": "",
     "redemptions_count": 12,
     "created_at": "2026-11-22T14:09:00.000000Z",
+    "created_by_id": 2,
+    "is_waiting": False,
+    "approved_by_id": 3,
 }
+APPROVED_CODE = CODE | {"redemptions_count": 0}
 PRICE = {
     "id": 9,
     "model_key": "gemma-3-1b",

@@ -1,4 +1,7 @@
-"""Staff: customers' credits, corrections, refunds, codes and prices. Permissions are those of the admin."""
+"""Staff: customers' credits, refunds, codes and prices. Permissions are those of the admin.
+
+Adjustments are in `api_staff_adjustments`.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -12,7 +15,6 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_permission
 from accounts.api_base import ApiList, ApiView
-from accounts.api_problems import REFUSED, Problem
 from accounts.api_schema import IDEMPOTENCY_KEY, either, operation
 from accounts.models import User
 from billing import api_examples as examples
@@ -21,7 +23,6 @@ from billing.api import wallet_figures
 from billing.api_filters import EntryFilter
 from billing.api_serializers import EntryOut, WalletOut
 from billing.api_staff_serializers import (
-    AdjustmentIn,
     AnswerRefundIn,
     CodeFilter,
     CodeOut,
@@ -72,34 +73,6 @@ class CustomerEntries(ApiList):
         return self.list(request)
 
 
-class Adjustments(ApiView):
-    """Corrections of a customer's wallet."""
-
-    permission_classes = (requires_permission("billing.adjust_wallet"),)
-
-    @operation(
-        tag=MONEY,
-        summary="Adjust a customer's credits",
-        answer=EntryOut,
-        example=examples.ADJUSTMENT,
-        body=AdjustmentIn,
-        body_example={"amount_microcredits": 5_000_000, "reason": "as agreed on the phone"},
-        status=201,
-        errors=(402, 409, 422),
-        parameters=[IDEMPOTENCY_KEY],
-    )
-    def post(self, _request: Request, user_id: int) -> Response:
-        """Correct a wallet by hand, up or down, once for each key. No more can be taken than is free."""
-        key, fields = self.read_idempotency_key(), self.read_body(AdjustmentIn)
-        if fields["amount_microcredits"] == 0:
-            raise Problem(REFUSED, _("Nothing is no adjustment."))
-        customer = get_object_or_404(User, pk=user_id)
-        entry = services.adjust_credits(
-            user=customer, idempotency_key=f"adjust:api:{self.caller.pk}:{key}", by=self.caller, **fields
-        )
-        return Response(EntryOut(entry).data, status=201)
-
-
 class Refunds(ApiList):
     """Refunds."""
 
@@ -130,7 +103,7 @@ class Refunds(ApiList):
     )
     def post(self, _request: Request) -> Response:
         """Give back an answer's charge or a payment, or a part, once for each key. Payments need the permission
-        `billing.make_refund`; without it, and above the limit, a second person decides. The customer is told.
+        `billing.make_refund`; without it, and beyond what one person may move in a day, a second one decides.
         """
         key, is_payment = self.read_idempotency_key(), self.has_field("topup_id")
         fields = self.read_body(PaymentRefundIn if is_payment else AnswerRefundIn)
@@ -179,7 +152,7 @@ class Approve(Deciding):
 
     @operation(tag=REFUNDS, summary="Approve a refund", answer=RefundOut, example=examples.REFUND, errors=(422,))
     def post(self, _request: Request, refund_id: UUID) -> Response:
-        """Carry out a refund that waits. Whoever asked for it cannot approve it; a second time is refused."""
+        """Carry out a refund that waits. Neither whoever asked for it nor the customer can approve it."""
         return self.decide(refund_id, is_approved=True)
 
 
@@ -219,7 +192,9 @@ class StaffCodes(ApiList):
         errors=(409,),
     )
     def post(self, _request: Request) -> Response:
-        """Make one code that many may use, each as often as `most_per_user` says."""
+        """Make one code that many may use, each as often as `most_per_user` says. One without `most_redemptions`, or
+        worth more than one person may give in a day, waits until a second person approves it.
+        """
         return Response(CodeOut(promotions.create_code(by=self.caller, **self.read_body(NewCodeIn))).data, status=201)
 
 
@@ -232,18 +207,33 @@ class Stock(ApiView):
         tag=CODES,
         summary="Make a stock of codes",
         answer=StockOut,
-        example={"batch": "fair 2026", "codes": ["7K3MWQ9ZT2HB"]},
+        example={"batch": "fair 2026", "codes": ["7K3MWQ9ZT2HB"], "is_waiting": False},
         body=StockIn,
         body_example={"batch": "fair 2026", "count": 100, "credits_microcredits": 5_000_000},
         status=201,
         errors=(409,),
     )
     def post(self, _request: Request) -> Response:
-        """Make single-use codes under a name. The same name and terms answer the same codes; other terms a 409."""
+        """Make single-use codes under a name. The same name and terms answer the same codes; other terms a 409. Worth
+        more than one person may give in a day, they wait until a second person approves one of them, and so all.
+        """
         fields = self.read_body(StockIn)
         count = fields.pop("count")
         made = promotions.generate_codes(terms=CodeTerms(**fields), count=count, by=self.caller)
-        return Response(StockOut({"batch": fields["batch"], "codes": [code.code for code in made]}).data, status=201)
+        stock = {"batch": fields["batch"], "codes": [code.code for code in made], "is_waiting": made[0].is_waiting}
+        return Response(StockOut(stock).data, status=201)
+
+
+class ApproveCode(ApiView):
+    """The second person's yes to a code."""
+
+    permission_classes = (requires_permission("billing.add_promotioncode"),)
+
+    @operation(tag=CODES, summary="Approve a code", answer=CodeOut, example=examples.APPROVED_CODE, errors=(422,))
+    def post(self, _request: Request, code_id: int) -> Response:
+        """Let a code that waits be redeemed, with all of its stock. Whoever made it cannot approve it."""
+        code = get_object_or_404(PromotionCode, pk=code_id)
+        return Response(CodeOut(promotions.approve_code(code=code, by=self.caller)).data)
 
 
 class Withdraw(ApiView):

@@ -4,10 +4,11 @@ from typing import Any
 
 import django_filters
 from django.core.validators import validate_slug
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
-from billing.models import Price, PromotionCode, Refund, RefundState
+from billing.models import Adjustment, AdjustmentState, Price, PromotionCode, Refund, RefundState
 from billing.services import MOST_PRICE
 
 MOST_ADJUSTED = 10**13  # ten million credits: as the admin has it
@@ -20,6 +21,36 @@ class AdjustmentIn(ApiInput):
         min_value=-MOST_ADJUSTED, max_value=MOST_ADJUSTED, help_text="Not zero; with a minus they are taken."
     )
     reason = Text(max_length=200, help_text="In the customer's history and in the audit log.")
+
+
+class AdjustmentOut(serializers.ModelSerializer[Adjustment]):
+    """A correction of a wallet."""
+
+    state = serializers.ChoiceField(AdjustmentState.values, read_only=True)
+    user_id = serializers.IntegerField(source="wallet.user_id", read_only=True)
+    amount_credits = Credits("amount_microcredits")
+    requested_by_id = serializers.IntegerField(read_only=True)
+    decided_by_id = serializers.IntegerField(allow_null=True, read_only=True)
+    ledger_entry_id = serializers.IntegerField(
+        source="entry_id", allow_null=True, read_only=True, help_text="None while it waits, or once it was rejected."
+    )
+
+    class Meta:
+        model = Adjustment
+        fields = (
+            "id",
+            "state",
+            "user_id",
+            "amount_microcredits",
+            "amount_credits",
+            "reason",
+            "requested_by_id",
+            "requested_at",
+            "decided_by_id",
+            "decided_at",
+            "ledger_entry_id",
+        )
+        read_only_fields = fields
 
 
 class RefundOut(serializers.ModelSerializer[Refund]):
@@ -70,6 +101,8 @@ class CodeOut(serializers.ModelSerializer[PromotionCode]):
     """A promotion code and how often it was used."""
 
     credits = Credits("credits_microcredits")
+    created_by_id = serializers.IntegerField(allow_null=True, read_only=True)
+    approved_by_id = serializers.IntegerField(allow_null=True, read_only=True)
 
     class Meta:
         model = PromotionCode
@@ -88,6 +121,9 @@ class CodeOut(serializers.ModelSerializer[PromotionCode]):
             "batch",
             "redemptions_count",
             "created_at",
+            "created_by_id",
+            "is_waiting",
+            "approved_by_id",
         )
         read_only_fields = fields
 
@@ -124,6 +160,7 @@ class StockOut(serializers.Serializer[Any]):
 
     batch = serializers.CharField()
     codes = serializers.ListField(child=serializers.CharField())
+    is_waiting = serializers.BooleanField(help_text="For a second person, who must approve one of them.")
 
 
 class PriceOut(serializers.ModelSerializer[Price]):
@@ -154,6 +191,22 @@ class PriceIn(ApiInput):
     effective_at = Instant(required=False, help_text="Now, if it is left out; not in the past.")
 
 
+def _text_filter(*, most: int, **options: Any) -> django_filters.CharFilter:
+    """A filter by text of up to `most` characters, which the documentation says too."""
+    schema = {"type": "string", "minLength": 1, "maxLength": most}
+    return extend_schema_field(schema)(django_filters.CharFilter(max_length=most, **options))
+
+
+class AdjustmentFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """By state."""
+
+    state = django_filters.ChoiceFilter(choices=AdjustmentState.choices)
+
+    class Meta:
+        model = Adjustment
+        fields = ("state",)
+
+
 class RefundFilter(django_filters.FilterSet):  # type: ignore[misc]
     """By state."""
 
@@ -167,19 +220,20 @@ class RefundFilter(django_filters.FilterSet):  # type: ignore[misc]
 class CodeFilter(django_filters.FilterSet):  # type: ignore[misc]
     """By spelling, stock and use."""
 
-    code = django_filters.CharFilter(max_length=40, lookup_expr="iexact")
-    batch = django_filters.CharFilter(max_length=60)
+    code = _text_filter(most=40, lookup_expr="iexact")
+    batch = _text_filter(most=60)
     is_active = django_filters.BooleanFilter()
+    is_waiting = django_filters.BooleanFilter()
 
     class Meta:
         model = PromotionCode
-        fields = ("is_active",)
+        fields = ("is_active", "is_waiting")
 
 
 class PriceFilter(django_filters.FilterSet):  # type: ignore[misc]
     """By model."""
 
-    model_key = django_filters.CharFilter(max_length=64)
+    model_key = _text_filter(most=64)
 
     class Meta:
         model = Price

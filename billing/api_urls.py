@@ -3,6 +3,7 @@
 from django.urls import path
 
 from billing import api, api_account, api_notices, api_staff
+from billing import api_staff_adjustments as adjustments
 
 urlpatterns = [
     path("account/closing", api_account.Closing.as_view(), name="closing"),
@@ -28,13 +29,26 @@ urlpatterns = [
     path("preferences", api_notices.Preferences.as_view(), name="preferences"),
     path("admin/users/<int:user_id>/wallet", api_staff.CustomerWallet.as_view(), name="staff_wallet"),
     path("admin/users/<int:user_id>/ledger-entries", api_staff.CustomerEntries.as_view(), name="staff_entries"),
-    path("admin/users/<int:user_id>/adjustments", api_staff.Adjustments.as_view(), name="staff_adjustments"),
+    path("admin/users/<int:user_id>/adjustments", adjustments.CustomerAdjustments.as_view(), name="staff_adjust"),
+    path("admin/adjustments", adjustments.Adjustments.as_view(), name="staff_adjustments"),
+    path("admin/adjustments/<uuid:adjustment_id>", adjustments.AdjustmentView.as_view(), name="staff_adjustment"),
+    path(
+        "admin/adjustments/<uuid:adjustment_id>/approve",
+        adjustments.ApproveAdjustment.as_view(),
+        name="staff_adjustment_approve",
+    ),
+    path(
+        "admin/adjustments/<uuid:adjustment_id>/reject",
+        adjustments.RejectAdjustment.as_view(),
+        name="staff_adjustment_reject",
+    ),
     path("admin/refunds", api_staff.Refunds.as_view(), name="staff_refunds"),
     path("admin/refunds/<uuid:refund_id>", api_staff.RefundView.as_view(), name="staff_refund"),
     path("admin/refunds/<uuid:refund_id>/approve", api_staff.Approve.as_view(), name="staff_refund_approve"),
     path("admin/refunds/<uuid:refund_id>/reject", api_staff.Reject.as_view(), name="staff_refund_reject"),
     path("admin/codes", api_staff.StaffCodes.as_view(), name="staff_codes"),
     path("admin/codes/stocks", api_staff.Stock.as_view(), name="staff_stocks"),
+    path("admin/codes/<int:code_id>/approve", api_staff.ApproveCode.as_view(), name="staff_code_approve"),
     path("admin/codes/<int:code_id>/withdraw", api_staff.Withdraw.as_view(), name="staff_code_withdraw"),
     path("admin/prices", api_staff.Prices.as_view(), name="staff_prices"),
 ]

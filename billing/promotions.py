@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.models import User
-from billing import ledger
+from billing import approvals, ledger
 from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState, Wallet
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
@@ -27,6 +27,10 @@ class StockExists(ValueError):
 
 class InvalidCode(Exception):
     """The code gives nothing to this user now; the message says why. Nothing was credited."""
+
+
+class ApprovalRefused(Exception):
+    """This person cannot approve the code, or nothing waits; the message says why."""
 
 
 class CodeExists(Exception):
@@ -61,6 +65,7 @@ def redeem_code(*, user: User, text: str, idempotency_key: str = "") -> Redempti
     code = PromotionCode.objects.spelled(_clean(text)).select_for_update().first()
     if code is None:
         raise InvalidCode(_("There is no such code. Check the spelling."))
+    _refuse_own_code(code, user)
     used = code.redemptions.filter(wallet=wallet).count()
     _refuse_outside_limits(code, user, used)
     expires_at = None
@@ -84,11 +89,14 @@ def redeem_code(*, user: User, text: str, idempotency_key: str = "") -> Redempti
 def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> list[PromotionCode]:
     """Make a stock of single-use codes, once for each name: asked for again, it returns the same codes.
 
+    Where a person makes more than they may alone, the stock waits for a second person.
     Raises ValueError unless 1 to MOST_GENERATED are asked for under a name, StockExists when the name has another
     stock.
     """
     if not 1 <= count <= MOST_GENERATED or not terms.batch.strip():
         raise ValueError("between 1 and 10,000 codes at a time, under a name")
+    if by is not None:
+        approvals.lock_person(by)
     fields = _fields_of(terms)
     with connection.cursor() as cursor:  # there is no row yet that two people at once could wait for
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"codes {terms.batch}"])
@@ -97,28 +105,51 @@ def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> l
         if len(earlier) == count and all(getattr(earlier[0], name) == value for name, value in fields.items()):
             return earlier
         raise StockExists(_("There is another stock of this name."))
+    worth = count * terms.credits_microcredits
+    fields |= _author(by, worth)
     made = PromotionCode.objects.bulk_create(
         PromotionCode(code="".join(secrets.choice(ALPHABET) for _position in range(GENERATED_LENGTH)), **fields)
         for _number in range(count)
     )
     if by is not None:
-        worth = count * terms.credits_microcredits
         audit.record(actor=by, action="codes generated", batch=terms.batch, count=count, microcredits=worth)
     return made
 
 
 @transaction.atomic
 def create_code(*, code: str, by: User, **fields: Any) -> PromotionCode:
-    """Make one code with these fields of `PromotionCode`. Raises CodeExists."""
+    """Make one code with these fields of `PromotionCode`. Raises CodeExists.
+
+    One that is worth more than a person may give alone, or that has no limit, waits for a second person.
+    """
+    approvals.lock_person(by)
+    most = fields.get("most_redemptions")
+    author = _author(by, None if most is None else most * fields["credits_microcredits"])
     try:
         with transaction.atomic():
-            made = PromotionCode.objects.create(code=code.strip().upper(), **fields)
+            made = PromotionCode.objects.create(code=code.strip().upper(), **fields, **author)
     except IntegrityError as error:
         if "billing_code_is_unique" not in str(error):
             raise
         raise CodeExists(_("There is a code of this spelling.")) from error
     audit.record(actor=by, action="code created", code=made.code, microcredits=made.credits_microcredits)
     return made
+
+
+@transaction.atomic
+def approve_code(*, code: PromotionCode, by: User) -> PromotionCode:
+    """Let a code that waits give credits, with all of its stock. Raises ApprovalRefused."""
+    same = {"batch": code.batch} if code.batch else {"pk": code.pk}
+    waiting = PromotionCode.objects.select_for_update().filter(is_waiting=True, **same)
+    locked = list(waiting.order_by("pk"))
+    if not locked:
+        raise ApprovalRefused(_("This code does not wait for approval."))
+    if any(one.created_by_id == by.pk for one in locked):
+        raise ApprovalRefused(_("Somebody else must approve: you made this code."))
+    PromotionCode.objects.filter(pk__in=[one.pk for one in locked]).update(is_waiting=False, approved_by=by)
+    audit.record(actor=by, action="code approved", code=code.code, batch=code.batch, count=len(locked))
+    code.refresh_from_db()
+    return code
 
 
 @transaction.atomic
@@ -167,9 +198,28 @@ def _fields_of(terms: CodeTerms) -> dict[str, Any]:
     }
 
 
+def _author(by: User | None, worth_microcredits: int | None) -> dict[str, Any]:
+    """Who made codes of this worth (None: without a limit), and whether somebody else must approve them."""
+    if by is None:
+        return {}
+    is_waiting = worth_microcredits is None or approvals.needs_second_person(
+        by=by, worth_microcredits=worth_microcredits
+    )
+    return {"created_by": by, "is_waiting": is_waiting}
+
+
+def _refuse_own_code(code: PromotionCode, user: User) -> None:
+    """Nobody gives credits to themselves, and nobody alone gives a customer more in a day than they may."""
+    if user.pk in (code.created_by_id, code.approved_by_id):
+        raise InvalidCode(_("You made or approved this code. It is for customers."))
+    is_made_alone = code.created_by_id is not None and code.approved_by_id is None
+    if is_made_alone and approvals.moved_for(user) + code.credits_microcredits > settings.REFUND_APPROVAL_MICROCREDITS:
+        raise InvalidCode(_("You were given as much today as we give in a day. Redeem this code tomorrow."))
+
+
 def _refuse_outside_limits(code: PromotionCode, user: User, used: int) -> None:
     now = timezone.now()
-    if not code.is_active or now < code.starts_at:
+    if not code.is_active or code.is_waiting or now < code.starts_at:
         raise InvalidCode(_("This code is not valid now."))
     if code.ends_at is not None and now >= code.ends_at:
         raise InvalidCode(_("This code has expired."))

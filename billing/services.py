@@ -34,24 +34,6 @@ def give_signup_bonus(*, user: User) -> LedgerEntry | None:
     )
 
 
-@transaction.atomic
-def adjust_credits(*, user: User, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> LedgerEntry:
-    """Correct a wallet by hand, up or down, and note it in the audit log, in one transaction, once for each key.
-
-    Raises what `ledger.adjust` does, and IdempotencyConflict for a key that gave another reason.
-    """
-    ledger.lock_wallet(user=user)
-    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
-    if earlier is not None and earlier.reason != reason:
-        raise ledger.IdempotencyConflict(f"{idempotency_key} was used with another reason")
-    entry = ledger.adjust(
-        user=user, amount_microcredits=amount_microcredits, idempotency_key=idempotency_key, reason=reason, by=by
-    )
-    if earlier is None:
-        audit.record(actor=by, action="credits adjusted", subject=user, microcredits=amount_microcredits, reason=reason)
-    return entry
-
-
 class PriceExists(Exception):
     """The model has another price from this very moment, or these prices already."""
 
@@ -150,7 +132,7 @@ def refuse_package(package: Package) -> None:
 
     That is CREDITS_PER_MINOR_UNIT credits a minor unit: at least half of it, at most twice of it.
     """
-    if package.currency != settings.TOPUP_CURRENCY:
+    if package.currency.lower() != settings.TOPUP_CURRENCY:
         raise PackageRefused(_("Packages are sold in {currency}.").format(currency=settings.TOPUP_CURRENCY.upper()))
     if package.bonus_microcredits > package.credits_microcredits:
         raise PackageRefused(_("A bonus is at most as much as the credits that are bought."))

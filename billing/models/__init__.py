@@ -1,9 +1,10 @@
 """The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
-`notices` what they were told.
+`notices` what they were told, `refunds` and `adjustments` what staff asked for.
 
 Only billing imports them.
 """
 
+from billing.models.adjustments import Adjustment, AdjustmentState
 from billing.models.ledger import (
     CONTRA_ACCOUNTS,
     CREDIT_KINDS,
@@ -39,6 +40,8 @@ __all__ = [
     "GRANT_KINDS",
     "MICROCREDITS_PER_CREDIT",
     "OPEN_STATES",
+    "Adjustment",
+    "AdjustmentState",
     "AutomaticTopUp",
     "Debt",
     "DebtPayment",

@@ -36,6 +36,10 @@ class Package(models.Model):
                 name="billing_package_is_worth_something",
                 condition=Q(price_minor__gt=0, credits_microcredits__gt=0, bonus_microcredits__gte=0),
             ),
+            models.CheckConstraint(
+                name="billing_package_bonus_within_its_credits",
+                condition=Q(bonus_microcredits__lte=F("credits_microcredits")),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -214,7 +218,10 @@ class PromotionCodeQuerySet(models.QuerySet["PromotionCode"]):
 
 
 class PromotionCode(models.Model):
-    """Credits for whoever knows the code, within its limits. Stored in upper case."""
+    """Credits for whoever knows the code, within its limits. Stored in upper case.
+
+    `created_by` is empty where no person made it. While `is_waiting` a second person must approve it (`approvals`).
+    """
 
     code = models.CharField(max_length=40)
     credits_microcredits = models.BigIntegerField()
@@ -226,6 +233,13 @@ class PromotionCode(models.Model):
     is_for_new_users = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     batch = models.CharField(max_length=60, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+", editable=False
+    )
+    is_waiting = models.BooleanField(_("waiting for approval"), default=False, editable=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+", editable=False
+    )
     redemptions_count = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -244,6 +258,10 @@ class PromotionCode(models.Model):
             models.CheckConstraint(
                 name="billing_code_within_its_limit",
                 condition=Q(most_redemptions__isnull=True) | Q(redemptions_count__lte=F("most_redemptions")),
+            ),
+            models.CheckConstraint(
+                name="billing_code_is_approved_by_another",
+                condition=Q(approved_by__isnull=True) | Q(is_waiting=False) & ~Q(approved_by=F("created_by")),
             ),
         ]
 

@@ -264,7 +264,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Money (money.md). Integers only: microcredits, a millionth of a credit.
-REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # above: two people
+REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # alone, in a day
 LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000)  # below: one e-mail, unless changed
 SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
 NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes

@@ -14,7 +14,7 @@ from accounts import audit, roles
 from accounts.api_keys import create_key
 from accounts.models import Scope, User
 from accounts.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
-from billing import refunds, services
+from billing import adjustments, refunds, services
 from billing.models import LedgerEntry, Package, PaymentEvent, Price, PromotionCode, Refund, Wallet
 from chat.models import Conversation
 from inference.models import CatalogueModel, Generation
@@ -44,6 +44,7 @@ TABLE = {
     "auth_group": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "account_emailaddress": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "billing_wallet": pages(SEES_MONEY, adjust=MONEY),
+    "billing_adjustment": pages(MONEY),
     "billing_ledgerentry": pages(SEES_MONEY),
     "billing_grant": pages(SEES_MONEY),
     "billing_hold": pages(SEES_MONEY, refund=SEES_MONEY),
@@ -85,6 +86,7 @@ def objects(alice, staff):
     complete(topup)
     hold = spend(alice, 10)
     refunds.request_refund(by=staff, amount=1, reason="A test", idempotency_key="k", hold=hold)
+    adjustments.adjust_credits(user=alice, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
     PaymentEvent.objects.create(provider="bank", event_id="evt_1", type="paid", payload={})
     PromotionCode.objects.create(code="WELCOME", credits_microcredits=CREDIT, batch="fair")
     model = CatalogueModel.objects.first()

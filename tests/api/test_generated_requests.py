@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from billing import ledger, refunds
+from billing import adjustments, ledger, refunds
 from billing.models import Notice, PromotionCode
 from billing.sandbox import play
 from billing.services import seed_packages
@@ -45,6 +45,9 @@ def things(staff, alice, with_key):
     topup = start_topup(user=staff, offer=offer_of_amount(500), idempotency_key="k")
     play(topup=topup, action="pay")
     refund = refunds.request_refund(by=alice, amount=1, reason="r", idempotency_key="k", hold=hold)
+    adjustment = adjustments.adjust_credits(
+        user=alice, amount_microcredits=5000 * CREDIT, idempotency_key="k", reason="r", by=staff
+    )
     exchange = send_message(
         user=staff,
         conversation=None,
@@ -66,6 +69,7 @@ def things(staff, alice, with_key):
         "topup_id": topup.pk,
         "notice_id": Notice.objects.create(user=staff, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
+        "adjustment_id": adjustment.pk,
         "code_id": PromotionCode.objects.create(code="X1", credits_microcredits=CREDIT).pk,
     }
 

@@ -25,7 +25,7 @@ PUBLIC = {
     )
 }
 METHODS = ("get", "post", "put", "patch", "delete")
-UUIDS = {"conversation_id", "generation_id", "hold_id", "refund_id", "session_id", "topup_id"}
+UUIDS = {"adjustment_id", "conversation_id", "generation_id", "hold_id", "refund_id", "session_id", "topup_id"}
 PAGES = {"schema", "docs", "redoc", "unknown"}  # the documentation itself, and what there is not
 
 

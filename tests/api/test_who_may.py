@@ -12,7 +12,7 @@ from django.urls import URLPattern, get_resolver, reverse
 
 from accounts.models import Scope, User
 from accounts.roles import FINANCE, OPERATOR, SUPPORT
-from billing import ledger, refunds
+from billing import adjustments, ledger, refunds
 from billing.models import Notice, PromotionCode
 from billing.sandbox import play
 from billing.topups import offer_of_amount, start_topup
@@ -79,7 +79,11 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("staff_audit", "get"): MONEY,
     ("staff_wallet", "get"): SEES_MONEY,
     ("staff_entries", "get"): SEES_MONEY,
-    ("staff_adjustments", "post"): MONEY,
+    ("staff_adjust", "post"): MONEY,
+    ("staff_adjustments", "get"): MONEY,
+    ("staff_adjustment", "get"): MONEY,
+    ("staff_adjustment_approve", "post"): MONEY,
+    ("staff_adjustment_reject", "post"): MONEY,
     ("staff_refunds", "get"): SEES_MONEY,
     ("staff_refunds", "post"): SEES_MONEY,
     ("staff_refund", "get"): SEES_MONEY,
@@ -88,6 +92,7 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("staff_codes", "get"): MONEY,
     ("staff_codes", "post"): MONEY,
     ("staff_stocks", "post"): MONEY,
+    ("staff_code_approve", "post"): MONEY,
     ("staff_code_withdraw", "post"): MONEY,
     ("staff_prices", "get"): MONEY,
     ("staff_prices", "post"): MONEY,
@@ -174,6 +179,9 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
         clients[f"key without {scope}"] = with_key(alice, *[other for other in Scope.values if other != scope])
         clients[f"key with {scope}"] = with_key(alice, scope)
     refund = refunds.request_refund(by=staff, amount=1, reason="r", idempotency_key="k", hold=hold)
+    adjustment = adjustments.adjust_credits(
+        user=alice, amount_microcredits=1, idempotency_key="k", reason="r", by=staff
+    )
     things = {
         "key_id": with_key(alice).key.pk,
         "session_id": clients["customer"].session_row.pk,
@@ -187,6 +195,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
         "generation_id": talk.messages.last().generation_id,
         "notice_id": Notice.objects.create(user=alice, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
+        "adjustment_id": adjustment.pk,
         "code_id": PromotionCode.objects.create(code="X", credits_microcredits=CREDIT).pk,
     }
     return clients, things

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import promotions, services
+from billing import adjustments, promotions
 from billing.ledger import IdempotencyConflict
 from billing.models import LedgerEntry, PromotionCode, Wallet
 from billing.promotions import CodeTerms, InvalidCode, StockExists
@@ -61,7 +61,7 @@ def test_an_adjustment_says_what_will_happen_and_happens_once(desk, alice, staff
 @pytest.mark.django_db(transaction=True)
 def test_an_adjustment_clicked_at_the_same_moment_happens_once(alice, staff, faults):
     def click(_number):
-        return services.adjust_credits(
+        return adjustments.adjust_credits(
             user=alice, amount_microcredits=CREDIT, idempotency_key="k", reason="A test", by=staff
         ).pk
 
@@ -81,9 +81,9 @@ def test_another_adjustment_under_the_same_key_is_refused(desk, alice, change):
 
 
 def test_another_customers_wallet_under_the_same_key_is_refused(alice, charlie, staff):
-    services.adjust_credits(user=alice, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
+    adjustments.adjust_credits(user=alice, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
     with pytest.raises(IdempotencyConflict):
-        services.adjust_credits(user=charlie, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
+        adjustments.adjust_credits(user=charlie, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -150,8 +151,8 @@ def test_a_package_far_from_what_its_money_buys_is_refused(desk, finance, change
 
 
 def test_a_package_of_twice_the_credits_is_the_most(desk):
-    desk.post(reverse("admin:billing_package_add"), package(bonus_microcredits=1000 * CREDIT))
-    assert Package.objects.get().bonus_microcredits == 1000 * CREDIT
+    desk.post(reverse("admin:billing_package_add"), package(currency="USD", bonus_microcredits=1000 * CREDIT))
+    assert (Package.objects.get().bonus_microcredits, Package.objects.get().currency) == (1000 * CREDIT, "usd")
 
 
 # Codes
@@ -172,6 +173,11 @@ def test_a_code_is_added_and_changed_on_record_and_keeps_its_worth(desk, finance
     assert not code.is_active
     assert event("code changed").details == {"code": "WELCOME", "is_active": "True → False"}
     assert desk.post(reverse("admin:billing_promotioncode_add"), fields | moment).status_code == 200  # it is there
+
+
+def test_the_database_refuses_a_bonus_above_what_is_bought(db):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Package.objects.create(**package(bonus_microcredits=1001 * CREDIT))
 
 
 def test_codes_and_packages_are_not_deleted(client, staff, catalogue):

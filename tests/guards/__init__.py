@@ -7,9 +7,10 @@ from tests.guards.answer_cache import ANSWER_CACHE
 from tests.guards.api import API
 from tests.guards.guard import Guard
 from tests.guards.payments import PAYMENTS
+from tests.guards.people import PEOPLE
 from tests.guards.spending import SPENDING
 from tests.guards.walls import OF_WALLS
 
 __all__ = ["GUARDS", "Guard"]
 
-GUARDS = [*SPENDING, *OF_WALLS, *ANSWER_CACHE, *PAYMENTS, *API]
+GUARDS = [*SPENDING, *OF_WALLS, *ANSWER_CACHE, *PAYMENTS, *PEOPLE, *API]
