@@ -20,39 +20,43 @@ from django.utils.translation import gettext_lazy
 from accounts.admin_base import ReadOnlyAdmin
 from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
-from billing import approvals, refund_payouts, refunds
+from billing import approvals, currencies, refund_payouts, refunds
 from billing.models import Hold, Refund, RefundState, TopUp
+
+DECIMALS_OF_CREDITS = 6
 
 
 class RefundForm(TwoStepForm):
-    """How much and why. The amount is in credits, or in the main unit of the payment's currency."""
+    """How much and why. The amount is in credits, or as people write the payment's currency."""
 
     amount = forms.DecimalField(min_value=0, max_digits=24)
     reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
 
-    def __init__(self, *args: Any, unit: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, decimals: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.unit = unit
+        self.decimals = decimals
         amount = cast(forms.DecimalField, self.fields["amount"])
-        amount.widget.attrs["step"] = str(1 / Decimal(unit))
-        amount.validators.append(DecimalValidator(max_digits=24, decimal_places=len(str(unit)) - 1))
+        amount.widget.attrs["step"] = f"{Decimal(1).scaleb(-decimals):f}"
+        amount.validators.append(DecimalValidator(max_digits=24, decimal_places=decimals))
 
     @property
     def smallest_units(self) -> int:
-        """The amount in microcredits or minor units; the form has refused anything finer."""
-        return int(self.cleaned_data["amount"] * self.unit)
+        """The amount in microcredits or smallest units; the form has refused anything finer."""
+        return int(self.cleaned_data["amount"].scaleb(self.decimals))
 
 
 class RefundableAdmin(ReadOnlyAdmin):
     """Adds `<id>/refund/`: first what would happen, in credits or money, then the refund itself.
 
-    `field` is what `refunds.request_refund` calls the object, `unit` how many smallest units the form's unit has, and
-    `permissions` those of which one is needed.
+    `field` is what `refunds.request_refund` calls the object, and `permissions` those of which one is needed.
     """
 
     field: str
-    unit: int
     permissions: tuple[str, ...]
+
+    def decimals_of(self, _target: Any) -> int:
+        """How many decimals an amount is written with: those of credits."""
+        return DECIMALS_OF_CREDITS
 
     def get_urls(self) -> list[URLPattern]:
         """The refund page, before the admin's own pages."""
@@ -68,7 +72,8 @@ class RefundableAdmin(ReadOnlyAdmin):
         if target is None:
             raise Http404
         of: dict[str, Any] = {self.field: target}
-        most = Decimal(refunds.refundable_amount(**of)) / self.unit
+        decimals = self.decimals_of(target)
+        most = Decimal(refunds.refundable_amount(**of)).scaleb(-decimals)
         start = {"amount": most, "idempotency_key": uuid4()}
         page = {
             "title": _("Refund"),
@@ -80,7 +85,7 @@ class RefundableAdmin(ReadOnlyAdmin):
         return answer_in_two_steps(
             request,
             model_admin=self,
-            form=RefundForm(request.POST or None, initial=start, unit=self.unit),
+            form=RefundForm(request.POST or None, initial=start, decimals=decimals),
             preview=lambda form: self._preview(request, form, of),
             act=lambda form: self._refund(request, form, of),
             page=page,
@@ -120,7 +125,7 @@ class RefundableAdmin(ReadOnlyAdmin):
 class HoldAdmin(RefundableAdmin):
     """What is and was set aside; a settled one can be refunded."""
 
-    field, unit, permissions = "hold", 1_000_000, (refunds.PERMISSION, "billing.request_refund")
+    field, permissions = "hold", (refunds.PERMISSION, "billing.request_refund")
     list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
     list_filter = ("state", "model_key", "created_at")
     search_fields = ("id", "wallet__user__email", "reference")
@@ -131,12 +136,16 @@ class HoldAdmin(RefundableAdmin):
 class TopUpAdmin(RefundableAdmin):
     """Orders and their payments; a paid one can be refunded."""
 
-    field, unit, permissions = "topup", 100, (refunds.PERMISSION,)
+    field, permissions = "topup", (refunds.PERMISSION,)
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # as of Django 6 anyway
     list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
     list_filter = ("state", "provider", "currency", "created_at")
     search_fields = ("id", "user__email", "checkout_reference", "payment_reference")
     list_select_related = ("user",)
+
+    def decimals_of(self, target: TopUp) -> int:
+        """Those of its currency."""
+        return currencies.decimals_of(target.currency)
 
 
 @admin.register(Refund)

@@ -1,5 +1,6 @@
 """Currencies with no decimals, with three, and those that Stripe counts in another way than people do."""
 
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -92,6 +93,25 @@ def test_a_refund_of_ours_and_one_in_the_dashboard_count_the_same(
     assert topup.disputed_minor == minor // 2
     assert balance(bob) == (minor - minor // 10 - minor // 5 - minor // 2) * CREDIT
     assert reconciliation.reconcile() == []
+
+
+@pytest.mark.parametrize(("currency", "typed", "minor", "at_stripe", "shown"), AMOUNTS)
+def test_staff_refund_what_they_type(client, bob, staff, stripe, sell, currency, typed, minor, at_stripe, shown):
+    sell(currency)
+    client.force_login(bob)
+    order(client, typed)
+    topup = TopUp.objects.get()
+    deliver(stripe.pay(topup.checkout_reference))
+    client.force_login(staff)
+    url = reverse("admin:billing_topup_refund", args=[topup.pk])
+    assert f'name="amount" value="{typed}"' in client.get(url).content.decode()
+    tenth = str(Decimal(typed) / 10)
+    sent = {"amount": tenth, "reason": "A tenth", "idempotency_key": uuid4()}
+    assert f"{tenth} {currency.upper()} go back" in client.post(url, sent).content.decode().replace(",", "")
+    client.post(url, sent | {"confirmed": "true"})
+    assert [one["amount"] for one in stripe.objects["refunds"].values()] == [at_stripe // 10]
+    topup.refresh_from_db()
+    assert topup.refunded_minor == minor // 10
 
 
 def test_a_part_of_a_forint_is_taken_as_one_and_never_credited(client, bob, stripe, sell):
