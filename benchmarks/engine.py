@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -50,6 +50,7 @@ DEMOS = ("gemma-3-270m", "smollm2-135m")
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, top_k=64)
 GREEDY = Sampling(temperature=0.0)
 _numbers = count()
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -99,7 +100,9 @@ def measure(folder: Path, gguf: Path | None, *, quick: bool, growth: int) -> dic
             results["growth"] = _growth(engine, growth)
     if not quick:
         results["engine_by_precision"] = {name: _rates_of(folder, name) for name in ("float32", "bfloat16")}
-        results["perplexity"] = {name: perplexity(folder, name) for name in ("float32", "bfloat16", "int8")}
+        results["perplexity"] = {
+            name: _in_a_thread_that_ends(partial(perplexity, folder, name)) for name in ("float32", "bfloat16", "int8")
+        }
         results["perplexity_int8_vs_float32"] = results["perplexity"]["int8"] / results["perplexity"]["float32"]
     return results
 
@@ -266,8 +269,8 @@ def _generate_rate(folder: Path, precision: Precision) -> float:
     return _in_a_thread_that_ends(lambda: _generate_one(load_language_model(folder, precision)))
 
 
-def _in_a_thread_that_ends(compute: Callable[[], float]) -> float:
-    """What else computes here may leave no team of threads behind, or the engine's sleeps: see BatchingEngine."""
+def _in_a_thread_that_ends(compute: Callable[[], T]) -> T:
+    """What else computes here may leave no team of threads behind, or the engine's sleeps (`engine.batching`)."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(compute).result()
 

@@ -18,6 +18,7 @@ from inference.engine.loading import batching_options, load_language_model, use_
 from inference.engine.precision import Precision
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 from inference.engine.scheduling import TOO_LARGE
+from inference.engine.teams import IdleWait
 from inference.engine.text import TextAssembler, load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class BatchingEngine:
         self._stop_token_ids = frozenset(() if ignores_stop_tokens else checkpoint.stop_token_ids)
         if threads:
             torch.set_num_threads(threads)
-        # In a thread that ends: libgomp keeps a team of threads for each that ever computed, and while it has more of
-        # them than cores, a team sleeps between any two operations.
+        # In a thread that ends, and its team of threads with it: see `engine.teams`.
         with ThreadPoolExecutor(1) as loader:
             model = loader.submit(load_language_model, folder, precision).result()
         self._manager = _make_batcher(model, cache_tokens, OnePassSampler(self._vocabulary))
@@ -216,6 +216,7 @@ def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any
     manager.output_router = _StepRouter()
     if model.device.type == "cpu":
         use_cpu_attention(model)
+        manager._wake_up_loop = IdleWait()  # noqa: SLF001  what its thread waits for while there are no requests
     manager.logit_processor = sampler
     make_processor = manager._create_batch_processor  # noqa: SLF001  the library makes it in its own thread
 
