@@ -1,6 +1,9 @@
 """The Celery app. Queues: `generate.<model key>` for GPU workers, `default` for everything else."""
 
 import os
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,8 @@ from celery import Celery
 from celery.signals import beat_init, worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+
+ALIVE_SECONDS = 2.0
 
 app = Celery("tally")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -31,8 +36,32 @@ def refuse_too_mighty_a_role(**_kwargs: object) -> None:
 @worker_ready.connect
 def tell_supervisor_ready(sender: Any, **_kwargs: object) -> None:
     """Touch READY_DIR/<node name before the @>, so that a supervisor knows the worker takes tasks."""
+    name = sender.hostname.partition("@")[0]
+    _touch(name)
+    _tell_supervisor_alive(name)
+
+
+@beat_init.connect
+def tell_supervisor_of_beat(**_kwargs: object) -> None:
+    """The same for beat, which is ready at once."""
+    _tell_supervisor_alive("beat")
+
+
+def _tell_supervisor_alive(name: str) -> None:
+    """Touch READY_DIR/<name>.alive every two seconds: of a process that hangs, it is not touched any more."""
+
+    def go_on() -> None:
+        while True:
+            with suppress(OSError):  # a full disk is no reason to be killed for; the next touch may succeed
+                _touch(f"{name}.alive")
+            time.sleep(ALIVE_SECONDS)
+
+    threading.Thread(target=go_on, name="alive", daemon=True).start()
+
+
+def _touch(name: str) -> None:
     from django.conf import settings
 
     if settings.READY_DIR:
         Path(settings.READY_DIR).mkdir(parents=True, exist_ok=True)
-        (Path(settings.READY_DIR) / sender.hostname.partition("@")[0]).touch()
+        (Path(settings.READY_DIR) / name).touch()

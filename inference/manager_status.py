@@ -35,6 +35,7 @@ class WorkerStatus:
     written_at: float
     models: list[LoadedModel] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    serves: list[str] = field(default_factory=list)  # keys of the models whose queues it listens to
 
     @property
     def ready_models(self) -> set[str]:

@@ -271,6 +271,7 @@ class Worker:
             written_at=time.time(),
             models=self.models.loaded_models(),
             failures=self.models.failures(),
+            serves=list(self._keys),
         )
 
     def model_loaded(self, model: ModelSource) -> None:

@@ -14,8 +14,8 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from inference import answer_cache, relay
-from inference.models import CatalogueModel, GenerationState
+from inference import answer_cache, manager_status, relay
+from inference.models import CatalogueModel, Generation, GenerationState
 
 WORKERS_ANSWER_SECONDS = 1.0
 
@@ -49,11 +49,18 @@ def database_answers() -> bool:
 
 
 def redis_answers() -> bool:
-    """Whether Redis answers."""
+    """Whether Redis takes what is written to it: one that is full answers, and every request for an answer fails."""
     try:
-        return bool(relay.connection().ping())
+        return bool(relay.connection().set("readyz", "1", ex=60))
     except redis.RedisError:
         return False
+
+
+def unserved_models() -> list[str]:
+    """The keys of models that customers may ask now and no GPU worker listens for. Raises DatabaseError."""
+    served = {key for worker in manager_status.read_workers() if not worker.is_stopping for key in worker.serves}
+    offered = CatalogueModel.objects.offered().filter(unavailable_reason="").values_list("key", flat=True)
+    return [key for key in offered if key not in served]
 
 
 def read_system() -> dict[str, Any]:
@@ -87,27 +94,35 @@ def read_gpus() -> list[dict[str, Any]]:
 
 
 def read_models() -> list[dict[str, Any]]:
-    """Every model of the catalogue with its queue: how many wait and run, and since when the first waits. One query."""
-    queued, running = (Q(generations__state=state) for state in (GenerationState.QUEUED, GenerationState.RUNNING))
-    models: Any = CatalogueModel.objects.annotate(
-        queued=Count("generations", filter=queued),
-        running=Count("generations", filter=running),
-        first_queued_at=Min("generations__created_at", filter=queued),
+    """Every model of the catalogue with its queue: how many wait and run, and since when the first waits.
+
+    Two queries, which look at what is live alone: ended answers are counted in years.
+    """
+    queued, running = (Q(state=state) for state in (GenerationState.QUEUED, GenerationState.RUNNING))
+    figures: Any = Generation.objects.live().values("model_id").order_by()
+    figures = figures.annotate(
+        queued=Count("pk", filter=queued),
+        running=Count("pk", filter=running),
+        first_queued_at=Min("created_at", filter=queued),
     )
-    return [
-        {
-            "key": model.key,
-            "name": model.name,
-            "is_active": model.is_active,
-            "is_available": model.is_available,
-            "unavailable_reason": model.unavailable_reason,
-            "queue": model.queue,
-            "queued": model.queued,
-            "running": model.running,
-            "oldest_queued_seconds": _age(model.first_queued_at),
-        }
-        for model in models.order_by("position", "key")
-    ]
+    live = {row.pop("model_id"): row for row in figures}
+    nothing = {"queued": 0, "running": 0, "first_queued_at": None}
+    models = CatalogueModel.objects.order_by("position", "key")
+    return [_describe_model(model, live.get(model.key, nothing)) for model in models]
+
+
+def _describe_model(model: CatalogueModel, live: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "key": model.key,
+        "name": model.name,
+        "is_active": model.is_active,
+        "is_available": model.is_available,
+        "unavailable_reason": model.unavailable_reason,
+        "queue": model.queue,
+        "queued": live["queued"],
+        "running": live["running"],
+        "oldest_queued_seconds": _age(live["first_queued_at"]),
+    }
 
 
 def read_queues() -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from monitoring.machine import database_answers, redis_answers
+from monitoring.machine import database_answers, redis_answers, unserved_models
 
 
 @require_safe
@@ -17,6 +17,13 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """200 when PostgreSQL and Redis answer, 503 and which does not otherwise."""
-    checks = {"database": database_answers(), "redis": redis_answers()}
-    return JsonResponse(checks, status=200 if all(checks.values()) else 503)
+    """200 when PostgreSQL answers, Redis takes writes and every model on offer has a GPU worker; 503 and what is
+    missing otherwise.
+    """
+    checks = {"database": database_answers(), "redis": redis_answers(), "workers": False}
+    missing = [name for name in ("database", "redis") if not checks[name]]
+    if not missing:
+        unserved = unserved_models()
+        checks["workers"] = not unserved
+        missing = [f"a GPU worker for {key}" for key in unserved]
+    return JsonResponse({**checks, "missing": missing}, status=503 if missing else 200)

@@ -62,6 +62,13 @@ class GivenServer:
         """Assumed, as is_alive."""
         return True
 
+    def is_hung(self) -> bool:
+        """Not ours to know."""
+        return False
+
+    def kill(self) -> None:
+        """Never: it is not ours."""
+
     def clean_up(self) -> None:
         """Nothing to do."""
 
@@ -166,6 +173,10 @@ class EmbeddedServer(ABC):
     def is_ready(self) -> bool:
         """`start` returns when it answers, so alive is ready."""
         return self.is_alive()
+
+    def is_hung(self) -> bool:
+        """Never said of a server of data: one that pauses is waited for, and killing it would help nobody."""
+        return False
 
     def clean_up(self) -> None:
         """Read the exit status of a dead server and end what is left of its group."""

@@ -195,29 +195,54 @@ class Stack:
         web_address, flower_address = f"127.0.0.1:{web_port}", f"127.0.0.1:{flower_port}"
         web = ["gunicorn", "config.asgi:application", "-k", "uvicorn_worker.UvicornWorker"]
         web += ["--workers", os.environ.get("WEB_WORKERS", "1")]
-        web += ["--bind", web_address, "--graceful-timeout", "5", "--timeout", "60", "--no-control-socket"]
+        web += ["--bind", web_address, "--graceful-timeout", "20", "--timeout", "60", "--no-control-socket"]
         beat = [*_CELERY, "beat", "--schedule", str(self._directory / "celerybeat-schedule"), "--pidfile="]
         flower = [*_CELERY, "flower", "--address=127.0.0.1", f"--port={flower_port}", "--persistent=False"]
         # In the environment, since everybody can read the arguments of a process.
         threads = os.environ.get("GPU_WORKER_THREADS", "64")
         login = {"FLOWER_BASIC_AUTH": f"{operator['email']}:{operator['password']}"}
         return [
-            self._app("web", web, variables, readiness.answers(web_address, "/readyz")),
+            self._app(
+                "web",
+                web,
+                variables,
+                readiness.answers(web_address, "/readyz"),
+                is_well=readiness.is_served(web_address, "/healthz"),
+            ),
             self._worker(
                 "gpu-worker",
                 ["-n", "gpu@%h", f"--concurrency={threads}", "-Q", GPU_QUEUES],
                 {"WORKER_SERVES_NEW_MODELS": "1"} | variables,
             ),
             self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
-            self._app("beat", [*beat, "--loglevel=INFO"], variables, readiness.alive_for(1.0)),
-            self._app("flower", flower, variables | login, readiness.answers(flower_address, "/healthcheck")),
+            self._app(
+                "beat",
+                [*beat, "--loglevel=INFO"],
+                variables,
+                readiness.alive_for(1.0),
+                is_well=readiness.beats(self._ready / "beat.alive"),
+            ),
+            self._app(
+                "flower",
+                flower,
+                variables | login,
+                readiness.answers(flower_address, "/healthcheck"),
+                is_well=readiness.is_served(flower_address, "/healthcheck"),
+            ),
         ]
 
     def _worker(self, name: str, arguments: list[str], variables: dict[str, str]) -> App:
         """A Celery worker; it touches a file called as its node, up to the @, when it takes tasks."""
         ready = self._ready / arguments[1].partition("@")[0]
         options = ["--pool=threads", "--without-gossip", "--without-mingle", "--loglevel=INFO"]
-        return self._app(name, [*_CELERY, "worker", *arguments, *options], variables, readiness.touched(ready), ready)
+        return self._app(
+            name,
+            [*_CELERY, "worker", *arguments, *options],
+            variables,
+            readiness.touched(ready),
+            ready,
+            is_well=readiness.beats(ready.with_suffix(".alive")),
+        )
 
     def _app(
         self,
@@ -226,6 +251,8 @@ class Stack:
         variables: dict[str, str],
         is_ready: Callable[[App], bool],
         sign: Path | None = None,
+        *,
+        is_well: Callable[[], bool],
     ) -> App:
         """`sign` is the file whose existence says ready; each start removes it first."""
         return App(
@@ -236,4 +263,5 @@ class Stack:
             log=self._logs / f"{name}.log",
             is_ready=is_ready,
             before_start=(lambda: sign.unlink(missing_ok=True)) if sign else (lambda: None),
+            is_well=is_well,
         )

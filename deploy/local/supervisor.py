@@ -1,6 +1,7 @@
 """A small supervisor: starts services, waits until all are ready, restarts what dies, stops everything."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ LONGEST_DELAY_SECONDS = 10.0
 QUIET_SECONDS = 30.0  # who lived this long starts again at once and with a clean record
 DEATHS_BEFORE_GIVING_UP = 2  # while Tally starts; later nothing is given up
 TICK_SECONDS = 0.1
+ASK_SECONDS = 2.0  # between two questions whether an app is well
+BAD_ANSWERS = 6  # in a row: it hangs
 
 
 class Service(Protocol):
@@ -37,6 +40,12 @@ class Service(Protocol):
 
     def is_ready(self) -> bool:
         """Whether it does its work; asked only while it is alive, until it says yes."""
+
+    def is_hung(self) -> bool:
+        """Whether it is alive and does nothing any more, so that only killing it helps."""
+
+    def kill(self) -> None:
+        """End it at once, with its children."""
 
     def clean_up(self) -> None:
         """After a death: end what is left of its process group."""
@@ -64,8 +73,12 @@ class App:
         log: Path,
         is_ready: Callable[["App"], bool],
         before_start: Callable[[], object] = lambda: None,
+        is_well: Callable[[], bool] | None = None,
     ) -> None:
-        """`before_start` removes the signs of readiness that an earlier life may have left."""
+        """`before_start` removes the signs of readiness that an earlier life may have left.
+
+        `is_well` is asked again and again while the process lives, in a thread, since a process that hangs lets wait.
+        """
         self.name = name
         self.log = log
         self._command = list(command)
@@ -73,6 +86,8 @@ class App:
         self._directory = directory
         self._is_ready = is_ready
         self._before_start = before_start
+        self._is_well = is_well
+        self._bad_answers = 0  # in a row, since it was well
         self._child: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
 
@@ -95,14 +110,37 @@ class App:
                 stderr=log,
                 start_new_session=True,
             )
+        if self._is_well is not None:
+            threading.Thread(target=self._ask_how_it_is, args=(self._child, self._is_well), daemon=True).start()
+
+    def _ask_how_it_is(self, child: "subprocess.Popen[bytes]", is_well: Callable[[], bool]) -> None:
+        self._bad_answers = 0
+        while self._child is child and child.returncode is None:
+            time.sleep(ASK_SECONDS)
+            answer = is_well()
+            if self._child is child:
+                self._bad_answers = 0 if answer else self._bad_answers + 1
 
     def is_alive(self) -> bool:
         """Whether the process runs; a zombie is read and counts as dead."""
         return self._child is not None and self._child.poll() is None
 
     def is_ready(self) -> bool:
-        """Ask the check this app came with."""
-        return self._is_ready(self)
+        """Ask the check this app came with. How it was while it started does not count."""
+        if not self._is_ready(self):
+            return False
+        self._bad_answers = 0
+        return True
+
+    def is_hung(self) -> bool:
+        """Whether it was not well so often that it will not be again."""
+        return self._bad_answers >= BAD_ANSWERS
+
+    def kill(self) -> None:
+        """SIGKILL, to its whole group."""
+        if self._child is not None:
+            processes.kill_group(self._child.pid)
+            self._child.wait()
 
     def clean_up(self) -> None:
         """End the children of a dead process: an orphaned web worker would keep the port."""
@@ -194,6 +232,9 @@ class Supervisor:
                     self._start(watched)
             elif not watched.service.is_alive():
                 self._note_death(watched, f"ended with status {watched.service.exit_status()}")
+            elif watched.is_ready and watched.service.is_hung():
+                watched.service.kill()
+                self._note_death(watched, "did nothing any more and was killed")
             elif not watched.is_ready and watched.service.is_ready():
                 watched.is_ready = True
                 self._on_change()

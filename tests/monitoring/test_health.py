@@ -1,24 +1,71 @@
 """Health tells which part does not answer."""
 
+import time
+
+import pytest
 from django.urls import reverse
 
 from inference import relay
+from inference.manager_status import WorkerStatus, forget_worker, write_worker
+
+
+@pytest.fixture
+def worker():
+    """Call it for a GPU worker that was heard of just now and serves these models."""
+
+    def make(*keys, **options):
+        figures = {"pid": 1, "device": "cpu", "is_stopping": False, "running": 0, "process_bytes": 0}
+        figures |= {"budget_bytes": 0, "started_at": 0.0, "written_at": time.time()}
+        write_worker(WorkerStatus(name="test", serves=list(keys), **{**figures, **options}))
+
+    yield make
+    forget_worker("test")
+
+
+def ready(client):
+    response = client.get(reverse("readyz"))
+    return response.status_code, response.json()
 
 
 def test_the_process_is_healthy(client):
     assert client.get(reverse("healthz")).json() == {"status": "ok"}
 
 
-def test_everything_is_ready(client, db):
-    response = client.get(reverse("readyz"))
-    assert (response.status_code, response.json()) == (200, {"database": True, "redis": True})
+def test_everything_is_ready(client, catalogue, worker):
+    worker(catalogue.key)
+    assert ready(client) == (200, {"database": True, "redis": True, "workers": True, "missing": []})
+
+
+def test_without_a_gpu_worker_it_is_not(client, catalogue, worker):
+    missing = {"database": True, "redis": True, "workers": False, "missing": [f"a GPU worker for {catalogue.key}"]}
+    assert ready(client) == (503, missing)
+    worker("another-model")
+    assert ready(client) == (503, missing)
+    worker(catalogue.key, is_stopping=True)
+    assert ready(client) == (503, missing)
+
+
+def test_a_model_that_nobody_can_ask_needs_no_worker(client, catalogue):
+    catalogue.unavailable_reason = "Its weights are not on this machine."
+    catalogue.save()
+    assert ready(client)[0] == 200
 
 
 def test_a_missing_redis_is_named(client, db, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     relay.connection.cache_clear()
     try:
-        response = client.get(reverse("readyz"))
+        answer = ready(client)
     finally:
         relay.connection.cache_clear()
-    assert (response.status_code, response.json()) == (503, {"database": True, "redis": False})
+    assert answer == (503, {"database": True, "redis": False, "workers": False, "missing": ["redis"]})
+
+
+def test_a_redis_that_is_full_is_named(client, db):
+    """It answers, and takes nothing: every request for an answer is a 503 then."""
+    before = relay.connection().config_get("maxmemory")["maxmemory"]
+    relay.connection().config_set("maxmemory", "1")
+    try:
+        assert ready(client)[1]["missing"] == ["redis"]
+    finally:
+        relay.connection().config_set("maxmemory", before)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import interrupts, processes, readiness
+from deploy.local import supervisor as supervisor_module
 from deploy.local.errors import StartupError
 from deploy.local.supervisor import App, Supervisor
 
@@ -24,7 +25,13 @@ MakeApp = Callable[..., App]
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     made: list[App] = []
 
-    def make(name: str, script: str, *, is_ready: Callable[[App], bool] = ALIVE) -> App:
+    def make(
+        name: str,
+        script: str,
+        *,
+        is_ready: Callable[[App], bool] = ALIVE,
+        is_well: Callable[[], bool] | None = None,
+    ) -> App:
         app = App(
             name,
             [sys.executable, "-c", script, str(tmp_path)],
@@ -32,6 +39,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
             directory=tmp_path,
             log=tmp_path / f"{name}.log",
             is_ready=is_ready,
+            is_well=is_well,
         )
         made.append(app)
         return app
@@ -64,6 +72,39 @@ def test_killed_child_is_started_again(make_app: MakeApp) -> None:
     assert app.record().pid != first.pid
     assert processes.survivors([first]) == []
     assert changes == [False, True, False, False, True]  # start, ready, death, start, ready
+    supervisor.stop()
+
+
+def test_a_child_that_hangs_is_killed_and_started_again(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor_module, "ASK_SECONDS", 0.1)
+    beating = "import pathlib, sys, time\nwhile True: pathlib.Path(sys.argv[1], 'alive').touch(); time.sleep(0.1)"
+    sign = tmp_path / "alive"
+    app = make_app("hangs", beating, is_ready=lambda _app: sign.exists(), is_well=readiness.beats(sign))
+    supervisor = Supervisor([app])
+    supervisor.wait_until_healthy(5)
+    first = app.record().pid
+    tick_until(supervisor, lambda: app.age_seconds > 1.5)
+    assert app.record().pid == first  # who is well is left alone
+
+    os.kill(first, signal.SIGSTOP)
+    tick_until(supervisor, lambda: app.record() is not None and app.record().pid != first)
+    tick_until(supervisor, lambda: supervisor.healthy)
+    supervisor.stop()
+
+
+def test_a_child_that_takes_long_to_start_does_not_count_as_hung(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "ASK_SECONDS", 0.02)
+    app = make_app("slow", SLEEP, is_ready=lambda app: app.age_seconds > 0.5, is_well=lambda: app.age_seconds > 0.5)
+    supervisor = Supervisor([app])
+    supervisor.wait_until_healthy(5)
+    first = app.record().pid
+    tick_until(supervisor, lambda: app.age_seconds > 1)
+    assert app.record().pid == first
     supervisor.stop()
 
 
