@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import ApiKey, User
@@ -299,8 +300,10 @@ def release(*, hold_id: UUID, expired: bool = False) -> Hold:
 
 
 @transaction.atomic
-def refund(*, hold_id: UUID, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> LedgerEntry:
-    """Give back a charge or a part of it, once for each key, to the grants that paid it.
+def refund(
+    *, hold_id: UUID, amount_microcredits: int, idempotency_key: str, reason: str, by: User | None
+) -> LedgerEntry:
+    """Give back a charge or a part of it, once for each key, to the grants that paid it. By None: Tally itself does.
 
     Raises ValueError without a reason or for an amount that is not a positive integer, RefundTooLarge when all
     refunds together would exceed the charge, HoldClosed when nothing was charged, and IdempotencyConflict.
@@ -314,8 +317,7 @@ def refund(*, hold_id: UUID, amount_microcredits: int, idempotency_key: str, rea
         return repeat
     if charged.state != HoldState.SETTLED:
         raise HoldClosed(f"hold {hold_id} is {charged.state}: nothing was charged")
-    earlier = charged.entries.filter(kind=EntryKind.REFUND).aggregate(total=Sum("amount_microcredits"))["total"] or 0
-    refundable = (charged.charged_microcredits or 0) - earlier
+    refundable = _refundable_microcredits(charged)
     if amount_microcredits > refundable:
         raise RefundTooLarge(refundable_microcredits=refundable)
     return move(
@@ -327,6 +329,19 @@ def refund(*, hold_id: UUID, amount_microcredits: int, idempotency_key: str, rea
         by=by,
         hold=charged,
     )
+
+
+@transaction.atomic
+def refund_rest(*, hold_id: UUID, idempotency_key: str, reason: str) -> LedgerEntry | None:
+    """Give back all of a charge that was not given back yet, since we failed to hand over what was paid for.
+
+    Once for each hold; None when nothing was charged or nothing is left.
+    """
+    charged = _lock_hold(hold_id)
+    left = _refundable_microcredits(charged) if charged.state == HoldState.SETTLED else 0
+    if not left:
+        return None
+    return refund(hold_id=hold_id, amount_microcredits=left, idempotency_key=idempotency_key, reason=reason, by=None)
 
 
 def expire_grants() -> int:
@@ -345,9 +360,11 @@ def expire_grants() -> int:
 def expire_holds() -> int:
     """Free the holds that outlived HOLD_LIFETIME_SECONDS, and return how many.
 
-    The net under everything else: the sweeper of `inference` frees a hold long before it gets here.
+    The net under everything else: the sweeper of `inference` frees a hold long before it gets here. By the clock of
+    the database; and should that, or who made the hold, have been wrong about the time, not while its answer goes on.
     """
-    overdue = Hold.objects.filter(state=HoldState.ACTIVE, expires_at__lt=timezone.now())
+    overdue = Hold.objects.filter(state=HoldState.ACTIVE, expires_at__lt=Now())
+    overdue = overdue.exclude(generation__state__in=("queued", "running"))
     hold_ids = list(overdue.order_by("wallet_id").values_list("pk", flat=True)[:1000])
     expired = 0
     for hold_id in hold_ids:
@@ -450,6 +467,12 @@ def _fit(draft: Hold, most_tokens: int, cap_room_microcredits: int | None) -> bo
 def _least_tokens(draft: Hold, most_tokens: int) -> int:
     """How short an answer may become before it is refused; one that is written already is not shortened."""
     return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
+
+
+def _refundable_microcredits(charged: Hold) -> int:
+    """What of a settled charge was not given back yet."""
+    refunds = charged.entries.filter(kind=EntryKind.REFUND)
+    return (charged.charged_microcredits or 0) - (refunds.aggregate(total=Sum("amount_microcredits"))["total"] or 0)
 
 
 def _lock_hold(hold_id: UUID) -> Hold:

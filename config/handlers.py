@@ -65,8 +65,10 @@ class CoroutineHandler(ASGIHandler):
 
     async def _answer(self, request: Any, send: Any) -> None:
         response = await self.run_get_response(request)
-        await self.send_response(response, send)
-        response.close()
+        try:
+            await self.send_response(response, send)
+        finally:  # also of a client that left meanwhile
+            response.close()
 
 
 class PagesHandler(ASGIHandler):

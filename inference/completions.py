@@ -3,25 +3,27 @@
 What becomes of an answer whose client left before it had all of it:
 
 - With an `Idempotency-Key` it is finished and kept: the retry with that key joins it, and it is charged once.
-- An official OpenAI client that timed out retries the same request by itself, without a key but counting its
-  attempts: the answer waits a moment for that retry, which takes it over.
+- An official OpenAI client that was given nothing retries the same request by itself, without a key but counting its
+  attempts: the answer waits a moment for that retry, which takes it over. So it does when all was sent and lost.
 - Otherwise it is stopped: the prompt and what was produced until then are charged.
 
-If this process dies instead, a begun answer is finished at its normal price, as when somebody closes the chat page;
-a retry of either kind still finds it.
+If this process dies instead, an answer with a key goes on and a retry finds it; any other costs nothing, unless the
+retry of an official client takes it over first (`deliveries`).
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from django.utils import timezone
+from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
-from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState
+from inference.deliveries import deliverer
+from inference.models import PROGRAM_KEY, CatalogueModel, Delivery, Generation, GenerationState
 from inference.prompts import Prompt
 from inference.services import (
     AlreadyRequested,
@@ -33,12 +35,17 @@ from inference.services import (
 )
 
 TAKE_OVER_WITHIN = timedelta(hours=1)  # longer than any client waits; OpenAI's own give up after 10 minutes
+MOST_TAKEN_OVER = 100  # identical requests of one customer that a retry may belong to: the latest
 UNPAID_STATES = (GenerationState.FAILED, GenerationState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request as it came in; `idempotency_key` is empty when the client sent none."""
+    """One request as it came in; `idempotency_key` is empty when the client sent none.
+
+    `follows_attempt` says that it is a retry, whose attempt before was not refused. `is_delivered_here`: what it makes
+    is handed over by this process and no other, since the client cannot ask for it by any name.
+    """
 
     model: CatalogueModel
     prompt: Prompt
@@ -46,6 +53,8 @@ class Question:
     inputs_hash: str
     idempotency_key: str
     caller: Caller
+    follows_attempt: bool = False
+    is_delivered_here: bool = False
 
 
 def begin_answer(*, user: User, question: Question) -> Generation:
@@ -60,38 +69,38 @@ def begin_answer(*, user: User, question: Question) -> Generation:
             key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()
             _free_unpaid(user, key)
             refuse_repeat(user=user, idempotency_key=key, inputs_hash=question.inputs_hash)
-        elif question.caller.attempt:
+        elif question.follows_attempt and question.caller.attempt:
             earlier = _take_over(user, question.inputs_hash, question.caller.attempt)
             if earlier is not None:
                 return earlier
-        return request_generation(
+        caller = question.caller
+        if question.is_delivered_here:
+            caller = replace(caller, process_id=deliverer().expect())
+        generation = request_generation(
             user=user,
             model=question.model,
             prompt=question.prompt,
             parameters=question.parameters,
             idempotency_key=key,
             inputs_hash=question.inputs_hash,
-            caller=question.caller,
+            caller=caller,
         )
     except AlreadyRequested as repeat:
         return repeat.generation
     except InsufficientCredits as error:
         call_after_refusal(user=user, needed_microcredits=error.needed_microcredits)
         raise
-
-
-def hand_over(*, generation_id: UUID, attempt: int | None) -> None:
-    """Note that this attempt has its answer: no retry may take it over any more."""
-    if attempt is not None:
-        Generation.objects.filter(pk=generation_id, client_attempt=attempt).update(client_attempt=None)
+    if question.is_delivered_here:
+        deliverer().take_on(generation.pk)
+    return generation
 
 
 def give_up(*, generation_id: UUID, attempt: int | None) -> None:
     """Stop the answer of a client that left, unless its retry has taken it over."""
     left = Generation.objects.filter(pk=generation_id)
-    if attempt is not None and not left.filter(client_attempt=attempt).update(client_attempt=None):
-        return
-    stop_generation(generation=left.get())
+    if attempt is None or left.filter(client_attempt=attempt).update(client_attempt=None):
+        stop_generation(generation=left.get())
+    deliverer().close(generation_id)
 
 
 def _free_unpaid(user: User, key: str) -> None:
@@ -102,13 +111,31 @@ def _free_unpaid(user: User, key: str) -> None:
 
 
 def _take_over(user: User, inputs_hash: str, attempt: int) -> Generation | None:
-    """The answer that the attempt before this one waited for, taken by one conditional update."""
-    awaited = (
+    """The answer that the attempt before this one waited for or was sent, taken by one conditional update.
+
+    First those that nobody was given.
+    """
+    latest = (
         Generation.objects.for_user(user)
-        .filter(inputs_hash=inputs_hash, client_attempt=attempt - 1, created_at__gte=timezone.now() - TAKE_OVER_WITHIN)
-        .exclude(state__in=[*UNPAID_STATES, GenerationState.STOPPED])
+        .filter(inputs_hash=inputs_hash, client_attempt__isnull=False, created_at__gte=Now() - TAKE_OVER_WITHIN)
+        .select_related("delivery")
+        .order_by("-created_at")[:MOST_TAKEN_OVER]
     )
-    for generation in awaited.order_by("created_at")[:10]:
-        if Generation.objects.filter(pk=generation.pk, client_attempt=attempt - 1).update(client_attempt=attempt):
+    lost = (*UNPAID_STATES, GenerationState.STOPPED)
+    of_attempt = [each for each in latest if each.client_attempt == attempt - 1 and each.state not in lost]
+    for generation in sorted(of_attempt, key=lambda each: not hasattr(each, "delivery")):
+        if _take(generation.pk, attempt):
             return generation
     return None
+
+
+@transaction.atomic
+def _take(generation_id: UUID, attempt: int) -> bool:
+    """Now this process has to hand it over, to this attempt."""
+    process_id = deliverer().expect()
+    row = Generation.objects.filter(pk=generation_id, client_attempt=attempt - 1)
+    if not row.update(client_attempt=attempt):
+        return False
+    Delivery.objects.update_or_create(generation_id=generation_id, defaults={"process_id": process_id})
+    transaction.on_commit(lambda: deliverer().take_on(generation_id))
+    return True

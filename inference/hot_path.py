@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.utils import timezone
 
 from accounts import sql
 from billing.charges import Charge, charge_of
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
+
+TOLD_BY_THE_DATABASE = ("created_at", "enqueued_at")  # by them it is told who waits for too long
 
 OFFERED_MODEL = "SELECT {model} FROM inference_cataloguemodel m WHERE m.key = %s AND m.is_active"
 
@@ -23,10 +24,18 @@ READ_ANSWER = """
 SELECT {generation}, charge.* FROM inference_generation g CROSS JOIN LATERAL ({charge}) charge WHERE g.id = %s"""
 
 # Nothing is inserted when this key has made a generation before, or this user has `most` of them queued or running.
+# What a web process has to hand over is noted with it.
 INSERT_GENERATION = """
-INSERT INTO inference_generation ({columns}) SELECT {values}
-WHERE NOT EXISTS (SELECT FROM inference_generation WHERE user_id = %s AND idempotency_key = %s)
-  AND (SELECT COUNT(*) FROM inference_generation WHERE user_id = %s AND state = ANY(%s)) < %s"""
+WITH made AS (
+    INSERT INTO inference_generation ({columns}) SELECT {values}
+    WHERE NOT EXISTS (SELECT FROM inference_generation WHERE user_id = %s AND idempotency_key = %s)
+      AND (SELECT COUNT(*) FROM inference_generation WHERE user_id = %s AND state = ANY(%s)) < %s
+    RETURNING id, created_at
+), delivery AS (
+    INSERT INTO inference_delivery (generation_id, process_id)
+    SELECT id, process FROM made, (SELECT %s::uuid AS process) hands_over WHERE process IS NOT NULL
+)
+SELECT created_at FROM made"""
 
 # As if claimed one after the other: the customer with the fewest answers running in this worker is next, then whoever
 # asked first. `place` is how many the customer has with this one. Rows that another worker is about to claim are passed
@@ -44,7 +53,7 @@ WITH waiting AS (
     ORDER BY w.place, w.created_at
     LIMIT %s FOR UPDATE OF g SKIP LOCKED
 )
-UPDATE inference_generation g SET state = %s, started_at = %s, heartbeat_at = %s
+UPDATE inference_generation g SET state = %s, started_at = clock_timestamp(), heartbeat_at = clock_timestamp()
 FROM next, inference_cataloguemodel m
 WHERE g.id = next.id AND m.key = g.model_id
 RETURNING next.place, {generation}, {model}"""
@@ -52,7 +61,7 @@ RETURNING next.place, {generation}, {model}"""
 END_GENERATION = """
 UPDATE inference_generation g SET state = %s, text = %s, completion_tokens = LEAST(%s, g.max_completion_tokens),
     finish_reason = %s, error = %s, prompt_token_ids = '{{}}', ended_at = %s
-WHERE g.id = %s AND g.state = ANY(%s) RETURNING {generation}"""
+WHERE g.id = %s AND g.state = ANY(%s) AND {condition} RETURNING {generation}"""
 
 
 def read_offered_model(key: str) -> CatalogueModel | None:
@@ -71,12 +80,13 @@ def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
     return sql.instance(Generation, row[:width]), Charge(*row[width:])
 
 
-def insert_generation(generation: Generation, most_live: int) -> bool:
+def insert_generation(generation: Generation, most_live: int, process_id: UUID | None) -> bool:
     """Insert a new row, unless its key has one or the user has `most_live` that have not ended; whether it did.
 
-    Two at once are told apart by the wallet, which the caller has locked.
+    `process_id` is the web process that has to hand it over (`deliveries`), None where nobody does. Two at once are
+    told apart by the wallet, which the caller has locked.
     """
-    fields = Generation._meta.concrete_fields
+    fields = [field for field in Generation._meta.concrete_fields if field.name not in TOLD_BY_THE_DATABASE]
     values: list[Any] = [field.get_db_prep_save(field.pre_save(generation, add=True), connection) for field in fields]
     conditions: list[Any] = [
         generation.user_id,
@@ -84,11 +94,14 @@ def insert_generation(generation: Generation, most_live: int) -> bool:
         generation.user_id,
         list(LIVE_STATES),
         most_live,
+        process_id,
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_statement(), [*values, *conditions])
-        generation._state.adding = not cursor.rowcount
-        return bool(cursor.rowcount)
+    row = sql.fetch_one(_insert_statement(), [*values, *conditions])
+    if row is None:
+        return False
+    generation.created_at = generation.enqueued_at = row[0]
+    generation._state.adding = False
+    return True
 
 
 def claim_next(model_key: str, running: Mapping[int, int], most_of_user: int, count: int = 1) -> list[Generation]:
@@ -97,11 +110,10 @@ def claim_next(model_key: str, running: Mapping[int, int], most_of_user: int, co
     `running` counts by user id what this worker is answering; nobody gets more than `most_of_user` with those. The
     generations come with their model, in the order in which they are to begin.
     """
-    now = timezone.now()
     statement = CLAIM_NEXT.format(generation=sql.columns(Generation, "g"), model=sql.columns(CatalogueModel, "m"))
     of_waiting = [list(running), list(running.values()), model_key, GenerationState.QUEUED]
     of_next = [GenerationState.QUEUED, most_of_user, count]
-    rows = sql.fetch_all(statement, [*of_waiting, *of_next, GenerationState.RUNNING, now, now])
+    rows = sql.fetch_all(statement, [*of_waiting, *of_next, GenerationState.RUNNING])
     claimed = [(row[0], _claimed(row[1:])) for row in rows]
     claimed.sort(key=lambda place_and_row: (place_and_row[0], place_and_row[1].created_at))
     return [generation for _place, generation in claimed]
@@ -116,10 +128,14 @@ def end_generation(
     finish_reason: str,
     error: str,
     ended_at: datetime,
+    condition: str = "TRUE",
 ) -> Generation | None:
-    """End a row that is in one of `states`, and return it as it is now; None when it was not. Locks the row."""
+    """End a row that is in one of `states`, and return it as it is now; None when it was not. Locks the row.
+
+    `condition` is SQL about the row, which is `g`.
+    """
     values: list[Any] = [state, text, completion_tokens, finish_reason, error, ended_at]
-    statement = END_GENERATION.format(generation=sql.columns(Generation, "g"))
+    statement = END_GENERATION.format(generation=sql.columns(Generation, "g"), condition=condition)
     row = sql.fetch_one(statement, [*values, generation_id, list(states)])
     return None if row is None else sql.instance(Generation, row)
 
@@ -132,5 +148,7 @@ def _claimed(row: Sequence[Any]) -> Generation:
 
 @cache
 def _insert_statement() -> str:
-    names = [f'"{field.column}"' for field in Generation._meta.concrete_fields]
-    return INSERT_GENERATION.format(columns=", ".join(names), values=", ".join(["%s"] * len(names)))
+    fields = Generation._meta.concrete_fields
+    values = ["statement_timestamp()" if field.name in TOLD_BY_THE_DATABASE else "%s" for field in fields]
+    names = [f'"{field.column}"' for field in fields]
+    return INSERT_GENERATION.format(columns=", ".join(names), values=", ".join(values))

@@ -8,9 +8,11 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from inference import silence
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 
 
@@ -116,9 +118,15 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.filter(state__in=LIVE_STATES)
 
     def silent(self) -> "GenerationQuerySet":
-        """Running, but the worker has not been heard of for WORKER_SILENT_SECONDS."""
-        limit = timezone.now() - timedelta(seconds=settings.WORKER_SILENT_SECONDS)
-        return self.filter(state=GenerationState.RUNNING, heartbeat_at__lt=limit)
+        """Running, but the worker has not been heard of for WORKER_SILENT_SECONDS (`silence`)."""
+        return self.filter(silence.Silent("heartbeat_at"), state=GenerationState.RUNNING)
+
+    def overdue(self) -> "GenerationQuerySet":
+        """Queued for too long. Who waits for an identical answer may wait as long as that one waits and takes."""
+        limit = Now() - timedelta(seconds=settings.QUEUE_WAIT_SECONDS)
+        followers_limit = limit - timedelta(seconds=settings.GENERATION_SECONDS)
+        queued = self.filter(state=GenerationState.QUEUED)
+        return queued.filter(Q(follows=None, created_at__lt=limit) | Q(created_at__lt=followers_limit))
 
     def claimable(self) -> "GenerationQuerySet":
         """Queued, and not waiting for an identical request that is being answered (`single_flight`)."""
@@ -138,7 +146,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 
     def unclaimed(self, model_key: str) -> "GenerationQuerySet":
         """Queued rows of this model that no worker has taken for QUEUE_LOOK_SECONDS: their ticket may be lost."""
-        limit = timezone.now() - timedelta(seconds=settings.QUEUE_LOOK_SECONDS)
+        limit = Now() - timedelta(seconds=settings.QUEUE_LOOK_SECONDS)
         return self.claimable().filter(model_id=model_key, enqueued_at__lt=limit)
 
     def hand_back(self, generation_id: uuid.UUID, state: GenerationState) -> bool:
@@ -147,10 +155,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         Only whoever claimed a row may hand it back from running.
         """
         rows = self.filter(pk=generation_id, state=state, stop_requested_at=None)
-        return (
-            rows.update(state=GenerationState.QUEUED, started_at=None, heartbeat_at=None, enqueued_at=timezone.now())
-            == 1
-        )
+        return rows.update(state=GenerationState.QUEUED, started_at=None, heartbeat_at=None, enqueued_at=Now()) == 1
 
 
 class Generation(models.Model):
@@ -169,7 +174,7 @@ class Generation(models.Model):
     client_attempt = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
-        help_text=_("The attempt of an official OpenAI client that waits for this answer; empty once it was given."),
+        help_text=_("The last attempt of an official OpenAI client that got this answer; empty for all others."),
     )
     state = models.CharField(max_length=10, choices=GenerationState.choices, default=GenerationState.QUEUED)
     error = models.CharField(max_length=300, blank=True)
@@ -219,8 +224,8 @@ class Generation(models.Model):
             models.Index(name="inference_generation_of_user", fields=["user", "-created_at"]),
             models.Index(name="inference_gen_live_of_user", fields=["user"], condition=Q(state__in=LIVE_STATES)),
             models.Index(
-                name="inference_gen_awaited",
-                fields=["user", "inputs_hash"],
+                name="inference_gen_of_a_client",
+                fields=["user", "inputs_hash", "-created_at"],
                 condition=Q(client_attempt__isnull=False),
             ),
             models.Index(
@@ -293,3 +298,42 @@ class Generation(models.Model):
     def is_from_cache(self) -> bool:
         """Whether it repeats an answer that was generated before, at the cache price."""
         return self.state == GenerationState.COMPLETED and self.follows is not None
+
+
+class WebProcess(models.Model):
+    """A web process that hands answers over to programs. It is heard of by the database's clock, while it has some."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    heartbeat_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"web process {self.pk}"
+
+
+class Delivery(models.Model):
+    """An answer that a web process has yet to hand over to a program that cannot ask for it again (`deliveries`)."""
+
+    # No foreign keys: their checks would lock rows that every answer changes. A row without its process is lost.
+    generation = models.OneToOneField(Generation, on_delete=models.CASCADE, primary_key=True, db_constraint=False)
+    process_id = models.UUIDField(editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+
+    def __str__(self) -> str:
+        return f"delivery of generation {self.generation_id}"
+
+
+class DatabaseWatch(models.Model):
+    """One row: when a sweep last saw the database, and since when there was no gap between two of them (`silence`)."""
+
+    id = models.SmallAutoField(primary_key=True)
+    seen_at = models.DateTimeField()
+    watched_since = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="inference_databasewatch_one_row", condition=Q(pk=1))]
+
+    def __str__(self) -> str:
+        return f"watched since {self.watched_since}"

@@ -6,25 +6,26 @@ What becomes of the answer when the client leaves is told in `inference.completi
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
 from billing.charges import Charge
 from inference.api_access import admit
-from inference.completions import Question, begin_answer, give_up, hand_over
+from inference.completions import Question, begin_answer, give_up
+from inference.deliveries import LOST, deliverer
 from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
 from inference.hot_path import read_answer
 from inference.models import Generation
-from inference.openai_errors import demand_answer, from_service
+from inference.openai_errors import OpenAIError, demand_answer, from_service
 from inference.openai_format import DONE, Shape, event
 from inference.openai_requests import Call, parse_body
-from inference.retries import ClientRetries, read_idempotency_key
+from inference.retries import grace_seconds, note_refusal, read_attempt, read_idempotency_key, was_refused
 from inference.services import Caller, fail_generation, hash_inputs
 
 logger = logging.getLogger(__name__)
@@ -41,25 +42,27 @@ class Visit:
     generation: Generation
     is_streamed: bool
     includes_usage: bool
-    retries: ClientRetries
     attempt: int | None
     is_read: bool = False
+    has_text: bool = False  # the client was sent some of it: official ones do not retry then
 
 
 async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonResponse | StreamingHttpResponse:
     """The whole answer, or a stream of it. Raises what `openai_errors.from_service` knows."""
-    came_at = time.monotonic()
     begun = asyncio.ensure_future(in_own_thread(lambda: _begin(request, read)))
     try:
         visit = await asyncio.shield(begun)
         if not visit.is_streamed:
             return await _whole(shape, visit)
     except asyncio.CancelledError:
-        _leave(begun, came_at)
+        _leave(begun)
         raise
-    do_afterwards(_leave_if_never_read(visit, begun, came_at))
+    except Exception:
+        await in_own_thread(partial(note_refusal, request))
+        raise
+    do_afterwards(_leave_if_never_read(visit, begun))
     return StreamingHttpResponse(
-        _stream(shape, visit, begun, came_at),
+        _stream(shape, visit, begun),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on as it comes
     )
@@ -69,9 +72,9 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
     """Who asks for what, and the answer begun. What can be refused without the ledger is refused first."""
     user, api_key = admit(request)
     body = parse_body(request.body)
-    call, retries = read(body), ClientRetries.of(request)
+    call = read(body)
     key = read_idempotency_key(request)
-    attempt = None if key else retries.attempt
+    attempt = None if key else read_attempt(request)
     question = Question(
         model=call.model,
         prompt=call.prompt,
@@ -79,24 +82,26 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
         inputs_hash=hash_inputs(request.path, _canonical(body)),
         idempotency_key=key,
         caller=Caller(api_key=api_key, end_user=call.end_user, attempt=attempt, cache=call.cache),
+        follows_attempt=attempt is not None and attempt > 0 and not was_refused(request, attempt),
+        is_delivered_here=not key,
     )
     generation = begin_answer(user=user, question=question)
-    return Visit(question, generation, call.is_streamed, call.includes_usage, retries, attempt)
+    return Visit(question, generation, call.is_streamed, call.includes_usage, attempt)
 
 
-def _leave(begun: "asyncio.Future[Visit]", came_at: float) -> None:
+def _leave(begun: "asyncio.Future[Visit]") -> None:
     """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
-    do_afterwards(_see_to(begun, time.monotonic() - came_at))
+    do_afterwards(_see_to(begun))
 
 
-async def _leave_if_never_read(visit: Visit, begun: "asyncio.Future[Visit]", came_at: float) -> None:
+async def _leave_if_never_read(visit: Visit, begun: "asyncio.Future[Visit]") -> None:
     """A client may leave between our answer and its first byte: then nobody else would notice."""
     await asyncio.sleep(BEGIN_TO_STREAM_SECONDS)
     if not visit.is_read:
-        _leave(begun, came_at)
+        _leave(begun)
 
 
-async def _see_to(begun: "asyncio.Future[Visit]", waited_seconds: float) -> None:
+async def _see_to(begun: "asyncio.Future[Visit]") -> None:
     try:
         visit = await begun
     except Exception as error:  # noqa: BLE001  nobody is left to be told
@@ -104,44 +109,72 @@ async def _see_to(begun: "asyncio.Future[Visit]", waited_seconds: float) -> None
         return
     if visit.question.idempotency_key:
         return
-    if visit.attempt is not None:
-        await asyncio.sleep(visit.retries.grace_seconds(waited_seconds))
+    if visit.attempt is not None and not visit.has_text:
+        await asyncio.sleep(grace_seconds(visit.attempt))
     await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))
 
 
 async def _whole(shape: Shape, visit: Visit) -> JsonResponse:
     ended, charge = await _to_its_end(visit.generation)
-    demand_answer(ended)
-    await _hand_over(visit)
-    return JsonResponse(shape.whole(ended, charge))
+    try:
+        demand_answer(ended)
+        await _demand_ours(visit)
+    except OpenAIError:
+        deliverer().close(ended.pk)
+        raise
+    return _Delivered(shape.whole(ended, charge), generation_id=ended.pk)
 
 
-async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]", came_at: float) -> AsyncGenerator[bytes]:
+class _Delivered(JsonResponse):
+    """A whole answer. It is closed when it was sent, or when the client left meanwhile."""
+
+    def __init__(self, body: dict[str, Any], *, generation_id: UUID) -> None:
+        super().__init__(body)
+        self._generation_id = generation_id
+
+    def close(self) -> None:
+        """It is handed over."""
+        super().close()
+        deliverer().close(self._generation_id)
+
+
+async def _demand_ours(visit: Visit) -> None:
+    """Raise OpenAIError when this process paused for so long that its answers count as lost, and cost nothing."""
+    if visit.question.is_delivered_here:
+        generation_id = visit.generation.pk
+        if not await in_own_thread(partial(deliverer().may_hand_over, generation_id)):
+            raise OpenAIError(500, "generation_failed", LOST, kind="server_error", may_retry=True)
+
+
+async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") -> AsyncGenerator[bytes]:
     """The events of one answer. A failure in mid-stream is an event too: the status has been sent."""
     visit.is_read, generation = True, visit.generation
     more = {"usage": None} if visit.includes_usage else {}
     try:
-        await _hand_over(visit)
         for chunk in shape.opening(generation):
             yield event(chunk | more)
         sent = ""
         async with aclosing(_texts(generation)) as texts:
             async for text in texts:
                 sent += text
+                visit.has_text = True
                 yield event(shape.piece(generation, text) | more)
         ended, charge = await read_patiently(partial(read_answer, generation.pk))
         demand_answer(ended)
+        await _demand_ours(visit)
         last = [shape.closing(ended) | more]
         if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
             last.insert(0, shape.piece(generation, ended.text[len(sent) :]) | more)
         if visit.includes_usage:
             last.append(shape.usage(ended, charge))
         yield b"".join([*map(event, last), DONE])
+        deliverer().close(generation.pk)
     except (asyncio.CancelledError, GeneratorExit):
-        _leave(begun, came_at)
+        _leave(begun)
         raise
     except Exception as error:  # noqa: BLE001  the client is told, in the only way left
         yield event(await _tell(error, generation))
+        deliverer().close(generation.pk)
 
 
 async def _tell(error: Exception, generation: Generation) -> dict[str, Any]:
@@ -172,12 +205,6 @@ async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
             async for _chunks in batches:
                 pass
     return await read_patiently(partial(read_answer, generation.pk))
-
-
-async def _hand_over(visit: Visit) -> None:
-    attempt, visit.attempt = visit.attempt, None
-    if attempt is not None:
-        await in_own_thread(partial(hand_over, generation_id=visit.generation.pk, attempt=attempt))
 
 
 def _canonical(body: dict[str, Any]) -> str:

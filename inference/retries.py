@@ -1,47 +1,44 @@
 """What a request's headers say of retries.
 
-The official OpenAI clients send no key with their automatic retries. They count their attempts
-(`x-stainless-retry-count`) and say how long they wait (`x-stainless-read-timeout`, seconds); after a time-out they
-try again 0.5 s x 2^attempt later, at most 8 s (openai-python, `_base_client.py`). They never retry once an answer has
-begun to stream.
+The official OpenAI clients send no key with their automatic retries; they count their attempts
+(`x-stainless-retry-count`). They try again 0.5 s x 2^attempt after a time-out, a lost connection, a 409, a 429 or a
+5xx, at most 8 s later (openai-python, `_base_client.py`; openai-node, `client.ts`). How long they wait before, not all
+of them say. They never retry once the head of an answer has reached them.
+
+So a retry belongs to the attempt before it, unless that one was refused: then it begins anew. Refusals are counted in
+Redis for a while; with Redis away, a retry may get the answer of an identical request, at no cost.
 """
 
-import math
-from dataclasses import dataclass
+import hashlib
+import logging
 
+import redis
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from inference import relay
+
+logger = logging.getLogger(__name__)
+
 MOST_ATTEMPTS = 1000
-SLACK_SECONDS = 1.0  # for the network, and a client whose clock of the time-out began before ours
+SLACK_SECONDS = 1.0  # for the network
+REFUSED_SECONDS = 120  # how long a refusal is known: clients heed a Retry-After of up to a minute
 
 
 class InvalidIdempotencyKey(Exception):
     """The header is empty, too long, or not printable ASCII."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientRetries:
-    """`attempt` is None unless an official client sent the request."""
+def read_attempt(request: HttpRequest) -> int | None:
+    """The attempts before this one; None unless an official client sent it. What makes no sense was not sent."""
+    text = request.headers.get("x-stainless-retry-count", "")
+    is_number = text.isascii() and text.isdigit() and len(text) < 5
+    return min(int(text), MOST_ATTEMPTS) if is_number else None
 
-    attempt: int | None
-    read_timeout_seconds: float | None
 
-    @classmethod
-    def of(cls, request: HttpRequest) -> "ClientRetries":
-        """Read the headers; what makes no sense counts as not sent."""
-        return cls(
-            _attempt(request.headers.get("x-stainless-retry-count", "")),
-            _seconds(request.headers.get("x-stainless-read-timeout", "")),
-        )
-
-    def grace_seconds(self, waited_seconds: float) -> float:
-        """How long to keep an answer for a client that left after waiting so long: 0 unless it timed out."""
-        if self.attempt is None or self.read_timeout_seconds is None:
-            return 0.0
-        if waited_seconds < self.read_timeout_seconds - SLACK_SECONDS / 2:
-            return 0.0
-        return min(0.5 * 2.0**self.attempt, 8.0) + SLACK_SECONDS
+def grace_seconds(attempt: int) -> float:
+    """How long to keep an answer for the next attempt of a client that left with nothing."""
+    return min(0.5 * 2.0**attempt, 8.0) + SLACK_SECONDS
 
 
 def read_idempotency_key(request: HttpRequest | Request, most_characters: int = 255) -> str:
@@ -54,14 +51,34 @@ def read_idempotency_key(request: HttpRequest | Request, most_characters: int = 
     return key
 
 
-def _attempt(text: str) -> int | None:
-    is_number = text.isascii() and text.isdigit() and len(text) < 5
-    return min(int(text), MOST_ATTEMPTS) if is_number else None
-
-
-def _seconds(text: str) -> float | None:
+def note_refusal(request: HttpRequest) -> None:
+    """The next attempt of this request begins anew."""
+    attempt = read_attempt(request)
+    if attempt is None:
+        return
+    counter = _counter(request, attempt)
     try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+        with relay.connection().pipeline(transaction=False) as pipeline:
+            pipeline.incr(counter)
+            pipeline.expire(counter, REFUSED_SECONDS)
+            pipeline.execute()
+    except redis.RedisError as error:
+        logger.warning("a refusal is not noted: Redis is away (%s)", type(error).__name__)
+
+
+def was_refused(request: HttpRequest, attempt: int) -> bool:
+    """Whether the attempt before this one was refused. Each refusal is good for one retry."""
+    counter = _counter(request, attempt - 1)
+    try:
+        if int(relay.connection().decr(counter)) >= 0:  # type: ignore[arg-type]
+            return True
+        relay.connection().delete(counter)
+    except redis.RedisError as error:
+        logger.warning("refusals are not known: Redis is away (%s)", type(error).__name__)
+    return False
+
+
+def _counter(request: HttpRequest, attempt: int) -> str:
+    """Whatever makes two requests the same, to the byte: retries repeat it."""
+    parts = [request.headers.get("Authorization", ""), request.path, str(attempt)]
+    return f"refused:{hashlib.sha256('|'.join(parts).encode() + request.body).hexdigest()}"

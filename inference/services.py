@@ -5,14 +5,12 @@ import json
 import logging
 import secrets
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -21,7 +19,7 @@ from kombu.exceptions import OperationalError
 from accounts.api_limits import count_tokens
 from accounts.models import ApiKey, User
 from billing import ledger
-from inference import answer_cache, relay
+from inference import answer_cache, relay, silence
 from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K, Sampling
@@ -76,12 +74,14 @@ class Caller:
     `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
     calls its own user. `attempt` counts the automatic retries of an official OpenAI
     client, from 0; None for everybody else. `cache` is who a deterministic answer is kept for and repeated to.
+    `process_id` is the web process that has to hand the answer over, None where it can be fetched again.
     """
 
     api_key: ApiKey | None = None
     end_user: str = ""
     attempt: int | None = None
     cache: CacheUse = CacheUse.OFF
+    process_id: UUID | None = None
 
 
 PAGE = Caller()
@@ -197,7 +197,7 @@ def request_generation(
         client_attempt=caller.attempt,
     )
     try:
-        return _hold_and_insert(generation, caller.api_key, place)
+        return _hold_and_insert(generation, caller, place)
     except (ledger.LedgerError, TooManyAnswers):
         # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
         refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
@@ -205,7 +205,7 @@ def request_generation(
 
 
 @transaction.atomic
-def _hold_and_insert(generation: Generation, api_key: ApiKey | None, place: answer_cache.Place | None) -> Generation:
+def _hold_and_insert(generation: Generation, caller: Caller, place: answer_cache.Place | None) -> Generation:
     if place is not None:
         ledger.lock_wallet(user=generation.user)  # before the key of the cache
     standing = answer_cache.decide_standing(place)
@@ -214,14 +214,14 @@ def _hold_and_insert(generation: Generation, api_key: ApiKey | None, place: answ
         model_key=generation.model_id,
         prompt_tokens=generation.prompt_tokens,
         reference=f"generation:{generation.pk}",
-        api_key=api_key,
+        api_key=caller.api_key,
     )
     is_cached = standing.answer is not None
     generation.max_completion_tokens = (
         generation.requested_completion_tokens if is_cached else hold.max_completion_tokens
     )
     generation.cache_key, generation.follows = standing.key, standing.follows
-    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):
+    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):
         raise TooManyAnswers(
             _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
                 limit=settings.MAX_LIVE_GENERATIONS
@@ -318,9 +318,12 @@ def repeat_generation(*, generation_id: UUID, answer: Generation) -> Generation 
 
 @transaction.atomic
 def fail_generation(
-    *, generation_id: UUID, error: str, text: str = "", completion_tokens: int = 0
+    *, generation_id: UUID, error: str, text: str = "", completion_tokens: int = 0, condition: str = "TRUE"
 ) -> Generation | None:
-    """End an answer that failed on our side: it costs nothing, the text that came is kept. None if it had ended."""
+    """End an answer that failed on our side: it costs nothing, the text that came is kept. None if it had ended.
+
+    `condition` is SQL about its row, which is `g`: it ends only if that holds.
+    """
     generation = _end(
         generation_id,
         *LIVE_STATES,
@@ -329,6 +332,7 @@ def fail_generation(
         completion_tokens=completion_tokens,
         finish_reason="error",
         error=error,
+        condition=condition,
     )
     if generation is not None:
         ledger.release(hold_id=generation.hold_id)
@@ -338,20 +342,13 @@ def fail_generation(
 
 def sweep_generations() -> int:
     """End what nobody works on any more; return how many that were."""
-    now = timezone.now()
-    limit = now - timedelta(seconds=settings.QUEUE_WAIT_SECONDS)
-    # Who waits for an identical answer may wait as long as that one waits and takes.
-    followers_limit = limit - timedelta(seconds=settings.GENERATION_SECONDS)
-    overdue = Q(state=GenerationState.QUEUED) & (
-        Q(follows=None, created_at__lt=limit) | Q(created_at__lt=followers_limit)
-    )
+    silence.look()
+    is_silent = f"g.state = 'running' AND {silence.is_silent('g.heartbeat_at')}"
     ended = 0
-    for generation in Generation.objects.silent().union(Generation.objects.filter(overdue))[:500]:
-        if generation.state == GenerationState.QUEUED:
-            error = _("The queue was too long.")
-        else:
-            error = _("The machine that was answering stopped.")
-        ended += _fail_from_relay(generation.pk, error)
+    for generation_id in Generation.objects.silent().values_list("pk", flat=True)[:500]:
+        ended += _fail_from_relay(generation_id, _("The machine that was answering stopped."), is_silent)
+    for generation_id in Generation.objects.overdue().values_list("pk", flat=True)[:500]:
+        ended += _fail_from_relay(generation_id, _("The queue was too long."), "g.state = 'queued'")
     return ended
 
 
@@ -389,10 +386,12 @@ def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:
         raise QueueUnavailable(generation_id) from error
 
 
-def _fail_from_relay(generation_id: UUID, error: str) -> bool:
-    """End a generation whose worker is gone with the text that reached the relay."""
+def _fail_from_relay(generation_id: UUID, error: str, condition: str) -> bool:
+    """End a generation whose worker is gone with the text that reached the relay, if that is still so."""
     text, tokens = relay.read_text(generation_id)
-    failed = fail_generation(generation_id=generation_id, error=error, text=text, completion_tokens=tokens)
+    failed = fail_generation(
+        generation_id=generation_id, error=error, text=text, completion_tokens=tokens, condition=condition
+    )
     if failed is not None:
         relay.RelayWriter(generation_id).end(GenerationState.FAILED)
         logger.warning("sweep: generation %s ended: %s", generation_id, error)
@@ -429,6 +428,7 @@ def _end(
     completion_tokens: int = 0,
     finish_reason: str = "",
     error: str = "",
+    condition: str = "TRUE",
 ) -> Generation | None:
     """End the row if it is in one of `states`. The order of locks: generation, wallet, key of the answer cache."""
     return end_generation(
@@ -440,4 +440,5 @@ def _end(
         finish_reason=finish_reason,
         error=error,
         ended_at=timezone.now(),
+        condition=condition,
     )

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from inference import single_flight
+from inference import deliveries, single_flight
 from inference.services import sweep_generations as sweep
 from inference.tickets import TASK
 from inference.worker import current_worker
@@ -18,8 +18,9 @@ def generate(*, model_key: str) -> None:
 
 @shared_task(name="inference.sweep_generations", queue="default", ignore_result=True)
 def sweep_generations() -> None:
-    """End what nobody works on any more, then see to those that wait for an identical answer."""
+    """End what nobody works on or hands over any more, then see to those that wait for an identical answer."""
     sweep()
+    deliveries.sweep_deliveries()
     single_flight.sweep_followers()
 
 

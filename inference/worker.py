@@ -24,7 +24,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from config.garbage import look_for_garbage_less_often
@@ -381,7 +381,7 @@ class Worker:
         with transaction.atomic():
             # An answer that is just ending has its row locked: who waits for it here makes all others wait.
             running = rows.filter(state=GenerationState.RUNNING).select_for_update(skip_locked=True)
-            Generation.objects.filter(pk__in=running.values("pk")).update(heartbeat_at=timezone.now())
+            Generation.objects.filter(pk__in=running.values("pk")).update(heartbeat_at=Now())
         for generation_id, state, stop_requested_at in rows.values_list("pk", "state", "stop_requested_at"):
             job = jobs[generation_id]
             if state not in (GenerationState.RUNNING, GenerationState.QUEUED):

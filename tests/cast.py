@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import factory
 from allauth.account.models import EmailAddress
 from django.db import connection
+from django.utils import timezone
 
 from accounts.models import User
 from billing import ledger
 from billing.models import EntryKind
 from chat.models import Conversation
-from inference.models import CatalogueModel, Generation
+from inference.models import CatalogueModel, DatabaseWatch, Generation
 
 PASSWORD = "correct horse battery staple"
 CREDIT = 1_000_000
@@ -44,6 +46,13 @@ def fund(user: User, microcredits: int, key: str = "") -> None:
         idempotency_key=key or f"test-fund:{user.pk}:{microcredits}",
         reason="test",
     )
+
+
+def watch_database_for_long() -> None:
+    """As if the sweeper had seen the database again and again for an hour: who was silent then, was."""
+    now = timezone.now()
+    watch = {"seen_at": now, "watched_since": now - timedelta(hours=1)}
+    DatabaseWatch.objects.update_or_create(pk=1, defaults=watch)
 
 
 def answered_talk(user: User, model: CatalogueModel) -> Conversation:

@@ -136,8 +136,13 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "interval_step": 0.1,
     "interval_max": 0.2,
 }
+WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)  # then a process counts as gone
 CELERY_BEAT_SCHEDULE = {
-    "sweep-generations": {"task": "inference.sweep_generations", "schedule": 5.0, "options": {"expires": 5}},
+    "sweep-generations": {
+        "task": "inference.sweep_generations",
+        "schedule": WORKER_SILENT_SECONDS / 2,  # more often than `inference.silence` calls a gap
+        "options": {"expires": WORKER_SILENT_SECONDS / 2},
+    },
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
     "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
@@ -336,7 +341,6 @@ MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worke
 ANSWER_CACHE_SECONDS = env.int("ANSWER_CACHE_SECONDS", default=86_400)  # 0: no cache
 ANSWER_CACHE_ENTRIES = env.int("ANSWER_CACHE_ENTRIES", default=100_000)  # about 300 bytes each in Redis
 HEARTBEAT_SECONDS = 2.0
-WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)
 QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then workers look for rows without a ticket
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)

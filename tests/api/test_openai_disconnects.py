@@ -60,7 +60,7 @@ def test_the_official_client_that_closes_a_stream_pays_for_what_came(ai, paid, f
             break
     stream.close()
     demand_stopped_at_once(only_generation(), paid, faults)
-    assert Generation.objects.get().client_attempt is None
+    assert Generation.objects.get().client_attempt is None  # no retry takes it over
 
 
 def test_a_client_that_gives_up_a_plain_request_pays_for_what_was_produced(http, paid, faults):

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from datetime import timedelta
 from uuid import uuid4
 
 import httpx
@@ -14,6 +15,7 @@ from inference import completions, relay
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
 from inference.services import fail_generation, stop_generation
+from tests.api.dropping_proxy import losing
 from tests.api.openai_fixtures import price
 from tests.cast import at_once, fund
 from tests.stack import wait_until
@@ -165,7 +167,7 @@ def test_the_official_clients_time_out_and_retries_are_charged_once(client_of, a
     answer = client_of(alice, timeout=1.0, max_retries=3).chat.completions.create(**BODY)
     generation = Generation.objects.get()
     assert answer.usage.completion_tokens == 30
-    assert (generation.state, generation.client_attempt) == (GenerationState.COMPLETED, None)
+    assert generation.state == GenerationState.COMPLETED
     assert paid() == (price(generation), 0)
     assert faults() == []
 
@@ -181,19 +183,52 @@ def test_a_client_that_stops_retrying_pays_for_what_was_produced(client_of, alic
     assert faults() == []
 
 
-def test_an_official_client_that_leaves_before_its_time_out_does_not_mean_to_retry(http, engine, paid, faults):
-    engine.length, engine.step_seconds = 1000, 0.05
-    headers = {"x-stainless-retry-count": "0", "x-stainless-read-timeout": "600"}
-    with pytest.raises(httpx.ReadTimeout):
-        http.post("/v1/chat/completions", json=BODY | {"max_tokens": 400}, headers=headers, timeout=0.5)
-    wait_until(lambda: not Generation.objects.live().exists(), 1, "the slot to be free")
-    assert Generation.objects.get().state == GenerationState.STOPPED
+@pytest.mark.parametrize("waits", [{}, {"x-stainless-read-timeout": "600"}, {"x-stainless-timeout": "1"}])
+def test_an_official_client_need_not_say_how_long_it_waits(http, engine, paid, faults, waits):
+    """openai-node says nothing, or whole seconds; and a lost connection is no time-out, but is retried like one."""
+    engine.length, engine.step_seconds = 30, 0.05  # 1.5 s
+    for attempt in range(2):
+        with pytest.raises(httpx.ReadTimeout):
+            ask_as_attempt(http, attempt, more=waits, timeout=0.4)
+        time.sleep(0.5 * 2**attempt)
+    answer = ask_as_attempt(http, 2, more=waits)
+    assert answer.json()["usage"]["completion_tokens"] == 30
+    assert paid() == (price(Generation.objects.get()), 0)
     assert faults() == []
 
 
-def ask_as_attempt(http, attempt, body=BODY):
-    headers = {"x-stainless-retry-count": str(attempt), "x-stainless-read-timeout": "600"}
-    return http.post("/v1/chat/completions", json=body, headers=headers)
+def test_an_official_client_that_leaves_a_plain_answer_for_good_is_waited_for_a_moment(http, engine, paid, faults):
+    engine.length, engine.step_seconds = 1000, 0.05
+    with pytest.raises(httpx.ReadTimeout):
+        ask_as_attempt(http, 0, BODY | {"max_tokens": 400}, timeout=0.5)
+    wait_until(lambda: not Generation.objects.live().exists(), 4, "the slot to be free")
+    generation = Generation.objects.get()
+    assert (generation.state, generation.client_attempt) == (GenerationState.STOPPED, None)
+    assert paid() == (price(generation), 0)
+    assert faults() == []
+
+
+@pytest.mark.parametrize("when", ["whole", "head"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("step_seconds", [0.0, 0.2])
+def test_an_answer_that_is_lost_on_its_way_is_given_again(
+    server, client_of, alice, engine, paid, faults, when, is_streamed, step_seconds
+):
+    engine.step_seconds = step_seconds
+    client = client_of(alice, max_retries=2)
+    with losing(server.url, 1, when=when) as address:
+        client = client.copy(base_url=f"{address}/v1")
+        answer = client.chat.completions.create(**BODY, stream=is_streamed)
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer) if is_streamed else answer
+    generation = Generation.objects.get()
+    assert (text if is_streamed else text.choices[0].message.content) == generation.text != ""
+    assert paid() == (price(generation), 0)
+    assert faults() == []
+
+
+def ask_as_attempt(http, attempt, body=BODY, more=None, **options):
+    headers = {"x-stainless-retry-count": str(attempt)} | (more or {})
+    return http.post("/v1/chat/completions", json=body, headers=headers, **options)
 
 
 def test_the_retry_after_the_web_process_died_takes_the_answer_over(http, alice, engine, paid, faults):
@@ -211,10 +246,33 @@ def test_the_retry_after_the_web_process_died_takes_the_answer_over(http, alice,
     assert faults() == []
 
 
-def test_an_answer_that_was_given_is_not_given_to_a_later_request(http):
+def test_a_retry_after_a_refusal_begins_anew_though_the_same_was_asked_before(http, alice, settings):
+    """Ten samples of one question are ten answers, also when some of the requests had to wait."""
     first = ask_as_attempt(http, 0).json()
-    later = ask_as_attempt(http, 1).json()  # its own attempt 0 was refused before it began
+    settings.MAX_LIVE_GENERATIONS = 0
+    refused = ask_as_attempt(http, 0)
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "true")
+    settings.MAX_LIVE_GENERATIONS = 64
+    later = ask_as_attempt(http, 1).json()
     assert later["id"] != first["id"]
+    assert ask_as_attempt(http, 1).json()["id"] == first["id"]  # one refusal, one new answer
+
+
+def test_a_retry_takes_what_nobody_was_given_before_what_was_given(http, alice, engine):
+    engine.step_seconds = 0.1
+    given = ask_as_attempt(http, 0).json()
+    with pytest.raises(httpx.ReadTimeout):
+        ask_as_attempt(http, 0, timeout=0.3)
+    waiting = Generation.objects.live().get()
+    Generation.objects.filter(pk=waiting.pk).update(created_at=waiting.created_at - timedelta(minutes=1))
+    taken = ask_as_attempt(http, 1).json()
+    assert taken["id"] == f"chatcmpl-{waiting.pk.hex}" != given["id"]
+
+
+def test_the_answer_of_another_customer_is_never_taken_over(http, alice, charlie, client_of):
+    client_of(charlie).chat.completions.create(**BODY)
+    assert ask_as_attempt(http, 1).status_code == 200
+    assert Generation.objects.count() == 2
 
 
 def test_a_retry_takes_over_only_its_own_request(http, alice, engine, monkeypatch):

@@ -1,15 +1,20 @@
 """Processes die or Redis stops under a running answer: nobody pays for it, nothing hangs, all goes on."""
 
+import http.client
 import json
+import os
+import signal
 import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 
 from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER, ask, receipt_of, shown
+from tests.faults.test_servers_fail import CREDITS, Customer
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -192,4 +197,40 @@ def test_twenty_questions_at_once_from_a_wallet_that_affords_three(stack):
     cost = f"g.prompt_tokens * {PROMPT_PRICE} + g.completion_tokens * {COMPLETION_PRICE}"
     [(spent,)] = stack.query(f"SELECT sum({cost}) {mine}", address)
     assert stack.wallet(address) == (3 * worst - spent, 0)
+    stack.verify_ledger()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "restart"])
+def test_a_web_process_that_goes_away_costs_api_clients_only_what_it_handed_over(stack, how):
+    """One client streams, one waits for a whole answer; neither has an Idempotency-Key."""
+    customer = Customer(stack)
+    body = {"model": STORY_TELLER, "prompt": "Once upon a time", "max_tokens": 400, "temperature": 0.8}
+    lines, whole = [], []
+
+    def read_stream():
+        request = body | {"stream": True}
+        with suppress(OSError, http.client.HTTPException), customer.open("/v1/completions", request) as answer:
+            lines.extend(answer)
+
+    threads = [
+        threading.Thread(target=read_stream),
+        threading.Thread(target=lambda: whole.append(customer.call("/v1/completions", body))),
+    ]
+    for thread in threads:
+        thread.start()
+    customer.wait_running(2)
+    before = stack.pid("web")
+    os.kill(before, how)
+    wait_until(lambda: stack.pid("web") not in (0, before) and stack.runtime["healthy"], 60, "a new web process")
+    for thread in threads:
+        thread.join(60)
+    wait_until(lambda: not stack.query("SELECT 1 FROM inference_delivery"), 40, "the sweeper to see to it")
+    prices = {}
+    for row in customer.wait_ended():
+        is_stream = any(str(row[0].hex).encode() in line for line in lines)
+        prices["stream" if is_stream else "whole"] = row[2] * PROMPT_PRICE + row[3] * COMPLETION_PRICE
+    fair = prices["stream"] * (b"data: [DONE]\n" in lines) + prices["whole"] * (whole[0][0] == 200)
+    assert (CREDITS - stack.wallet(customer.email)[0], stack.wallet(customer.email)[1]) == (fair, 0)
+    if how == signal.SIGKILL:
+        assert fair == 0
     stack.verify_ledger()

@@ -133,7 +133,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "left waiting",
-        "inference/services.py",
+        "inference/models.py",
         "Q(follows=None, created_at__lt=limit) | Q(created_at__lt=followers_limit)",
         "Q(follows=None, created_at__lt=limit)",
         CACHE,

@@ -8,12 +8,14 @@ CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
 LOGINS = "tests/api/test_login.py"
 SCHEDULING = "tests/inference/test_scheduling.py"
 RELAY = "tests/inference/test_relay.py"
+DELIVERIES = "tests/api/test_deliveries.py"
+SILENCE = "tests/inference/test_silence.py"
 
 API = [
     Guard(
         "key without its cap",
         "inference/services.py",
-        "        api_key=api_key,\n    )\n    is_cached",
+        "        api_key=caller.api_key,\n    )\n    is_cached",
         "        api_key=None,\n    )\n    is_cached",
         CAPS_OF_KEYS,
         "every_way_of_asking_notes_the_key or keep_within_the_cap",
@@ -69,8 +71,8 @@ API = [
     Guard(
         "crowd",
         "inference/services.py",
-        "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS):",
-        "    if not insert_generation(generation, 10**9):",
+        "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):",
+        "    if not insert_generation(generation, 10**9, caller.process_id):",
         "tests/api/test_generations.py",
         "a_crowd_at_the_same_moment",
     ),
@@ -177,6 +179,78 @@ API = [
         "    pass",
         "tests/api/test_openai_disconnects.py",
         "drops_a_stream or gives_up_a_plain_request",
+    ),
+    Guard(
+        "retry charged twice",
+        "inference/openai_answers.py",
+        "        await asyncio.sleep(grace_seconds(visit.attempt))",
+        "        pass",
+        RETRIES,
+        "need_not_say_how_long_it_waits",
+    ),
+    Guard(
+        "one answer for two requests",
+        "inference/openai_answers.py",
+        "        await in_own_thread(partial(note_refusal, request))\n",
+        "",
+        RETRIES,
+        "after_a_refusal_begins_anew",
+    ),
+    Guard(
+        "paid and not handed over",
+        "inference/deliveries.py",
+        "        ledger.refund_rest(",
+        "        str(",
+        DELIVERIES,
+        "with_the_whole_answer_in_its_hands",
+    ),
+    Guard(
+        "paid and not handed over",
+        "inference/deliveries.py",
+        "    if fail_generation(generation_id=generation_id, error=LOST) is not None:",
+        "    if False:",
+        DELIVERIES,
+        "dies_under_an_answer",
+    ),
+    Guard(
+        "given back twice",
+        "inference/deliveries.py",
+        "    Delivery.objects.filter(pk=generation_id).delete()",
+        "    pass",
+        DELIVERIES,
+        "dies_under_an_answer",
+    ),
+    Guard(
+        "handed over for nothing",
+        "inference/openai_answers.py",
+        "        if not await in_own_thread(partial(deliverer().may_hand_over, generation_id)):",
+        "        if False:",
+        DELIVERIES,
+        "that_froze",
+    ),
+    Guard(
+        "given back though handed over",
+        "inference/deliveries.py",
+        "                self._done.append(generation_id)",
+        "                pass",
+        DELIVERIES,
+        "leaves_nothing_behind",
+    ),
+    Guard(
+        "healthy answer ended",
+        "inference/silence.py",
+        "        AND w.seen_at > clock_timestamp() - {gap}))",
+        "        ))",
+        SILENCE,
+        "a_pause_between_the_look_and_the_sweep",
+    ),
+    Guard(
+        "healthy answer ended",
+        "inference/services.py",
+        """    is_silent = f"g.state = 'running' AND {silence.is_silent('g.heartbeat_at')}\"""",
+        """    is_silent = "g.state = 'running'\"""",
+        SILENCE,
+        "a_heartbeat_that_comes_while_the_sweep_runs",
     ),
     Guard(
         "connection held while waiting",

@@ -82,15 +82,15 @@ SPENDING = [
     Guard(
         "leaked hold",
         "inference/services.py",
-        "Generation.objects.silent().union(Generation.objects.filter(overdue))",
-        "Generation.objects.filter(overdue)",
+        "Generation.objects.silent()",
+        "Generation.objects.none()",
         ANSWERS,
         "the_sweeper_ends_an_answer_whose_worker_went_silent",
     ),
     Guard(
         "leaked hold",
         "billing/ledger.py",
-        "filter(state=HoldState.ACTIVE, expires_at__lt=timezone.now())",
+        "filter(state=HoldState.ACTIVE, expires_at__lt=Now())",
         "none()",
         LEDGER,
         "a_forgotten_hold_expires",

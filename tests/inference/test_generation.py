@@ -23,7 +23,7 @@ from inference.services import (
     sweep_generations,
 )
 from inference.worker import Worker
-from tests.cast import CREDIT, at_once, begin, fund
+from tests.cast import CREDIT, at_once, begin, fund, watch_database_for_long
 from tests.inference.engines import give_engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -368,7 +368,7 @@ def test_what_an_answer_asks_of_the_database(alice, catalogue, key, message):
     with CaptureQueriesContext(connection) as ended:
         settle_generation(generation_id=generation.pk, text="Hello", completion_tokens=7, finish_reason="stop")
     first_words = [[query["sql"].split()[0] for query in each] for each in (asked, ended)]
-    assert first_words[0] == ["BEGIN", "SELECT", "INSERT", "COMMIT"]  # the call of the hold, the row
+    assert first_words[0] == ["BEGIN", "SELECT", "WITH", "COMMIT"]  # the call of the hold, the row
     # The row, the call of the settlement, and the message in a chat.
     assert first_words[1] == ["BEGIN", "UPDATE", "SELECT", *message, "COMMIT"]
 
@@ -401,6 +401,7 @@ def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, f
     wait_for(lambda: relay.read_text(generation.pk)[1] == 4)
     assert sweep_generations() == 0  # the worker was heard of just now
     Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    watch_database_for_long()
     assert sweep_generations() == 1
     assert sweep_generations() == 0
     generation.refresh_from_db()
@@ -415,6 +416,7 @@ def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue
     thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
     Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    watch_database_for_long()
     assert sweep_generations() == 1
     thread.join(timeout=10)
     generation.refresh_from_db()

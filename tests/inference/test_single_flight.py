@@ -17,7 +17,7 @@ from inference.services import (
     stop_generation,
     sweep_generations,
 )
-from tests.cast import at_once, begin, fund
+from tests.cast import at_once, begin, fund, watch_database_for_long
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     COMPLETION,
     PROMPT,
@@ -163,6 +163,7 @@ def test_when_the_leaders_worker_dies_the_sweeper_lets_the_next_one_lead(alice, 
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     assert begin(first)
     Generation.objects.filter(pk=first.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    watch_database_for_long()
     assert sweep_generations() == 1
     run_tasks()
     assert answered(worker, second).follows is None
