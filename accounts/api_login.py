@@ -239,7 +239,7 @@ class VerifyEmail(Door):
         errors=(422,),
     )
     def post(self, _request: Request) -> Response:
-        """Confirm an address with the key that ends the mailed link's path. A new account gets its bonus then."""
+        """Confirm an address with the key that ends the mailed link's path. A mailbox that is new here gets a bonus."""
         registration.verify_email(request=self.http, key=self.read_body(VerifyEmailIn)["key"])
         return Response(status=204)
 

@@ -13,7 +13,10 @@ from accounts.api_schema import operation
 from accounts.registration import confirm_password
 from billing.closing import close_account, plan_closing
 
-KEPT = "Ledger, payments and the audit log are kept as bookkeeping, under a number, without name or address."
+KEPT = (
+    "Ledger, payments and the audit log are kept as bookkeeping, under a number, without name or address. "
+    "So that a mailbox gets one sign-up bonus, a keyed hash of it is kept, which leads to no account."
+)
 ERASED = "Name, address, password, conversations, answers, keys and log-ins are erased or ended. It cannot be undone."
 CREDITS = "Credits that are left are given up. For a refund of a payment, ask support before you close the account."
 EXAMPLE = {

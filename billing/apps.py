@@ -12,10 +12,13 @@ class BillingConfig(AppConfig):
     verbose_name = _("Billing")
 
     def ready(self) -> None:
-        """Connect the signals, and add this app's tables to the data export."""
+        """Connect the signals, add this app's tables to the data export, and the check that the ORM makes."""
         from billing import receivers  # noqa: F401
         from billing.data_export import add_billing_sections
+        from billing.mailboxes import find_bonuses_without_mailbox
         from billing.privileges import grant_to_application
+        from billing.verification import register_check
 
         add_billing_sections()
+        register_check(find_bonuses_without_mailbox)
         post_migrate.connect(grant_to_application, sender=self)

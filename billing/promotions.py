@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.models import User
 from billing import approvals, ledger
+from billing.mailboxes import was_here_before
 from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState, Wallet
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
@@ -232,6 +233,7 @@ def _refuse_outside_limits(code: PromotionCode, user: User, used: int) -> None:
 
 
 def _is_new(user: User) -> bool:
-    """Joined within NEW_CUSTOMER_DAYS and never bought."""
+    """Joined within NEW_CUSTOMER_DAYS, never bought, and never had another account by the same mailbox."""
     is_recent = user.date_joined > timezone.now() - timedelta(days=settings.NEW_CUSTOMER_DAYS)
-    return is_recent and not TopUp.objects.filter(user=user, state=TopUpState.PAID).exists()
+    has_bought = TopUp.objects.filter(user=user, state=TopUpState.PAID).exists()
+    return is_recent and not has_bought and not was_here_before(user=user)

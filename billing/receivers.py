@@ -9,6 +9,7 @@ from django.dispatch import receiver
 
 from accounts.models import User
 from billing import ledger
+from billing.mailboxes import had_bonus, keep_mailbox
 from billing.services import give_signup_bonus
 
 
@@ -22,4 +23,11 @@ def open_wallet_of_new_user(instance: User, created: bool, raw: bool, **_kwargs:
 @receiver(email_confirmed, dispatch_uid="billing.signup_bonus")
 def grant_signup_bonus(email_address: EmailAddress, **_kwargs: Any) -> None:
     """Give the sign-up bonus when the first address is confirmed; an address that costs nothing earns nothing."""
-    give_signup_bonus(user=email_address.user)
+    give_signup_bonus(user=email_address.user, email=email_address.email)
+
+
+@receiver(post_save, sender=EmailAddress, dispatch_uid="billing.keep_mailbox")
+def keep_mailbox_of_another_address(instance: EmailAddress, raw: bool, **_kwargs: Any) -> None:
+    """Whoever had the bonus has had it by every address they confirm later, too."""
+    if instance.verified and not raw and had_bonus(user_id=instance.user_id):
+        keep_mailbox(email=instance.email)

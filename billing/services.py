@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.models import User
-from billing import ledger
+from billing import ledger, mailboxes
 from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry, Package, Price
 from billing.templatetags.money import format_credits
 
@@ -18,12 +18,18 @@ MOST_PRICE = 10**9  # microcredits per token
 MOST_OF_A_PACKAGE = 2  # times what its money buys without one
 
 
-def give_signup_bonus(*, user: User) -> LedgerEntry | None:
-    """Grant the sign-up bonus, once in the life of an account; None when the setting gives none."""
-    key = f"signup-bonus:{user.pk}"
+@transaction.atomic
+def give_signup_bonus(*, user: User, email: str) -> LedgerEntry | None:
+    """Grant the sign-up bonus for a confirmed address: once in the life of an account, and once a mailbox.
+
+    None for a mailbox that had it before, by another account or another spelling, and when the setting gives none.
+    """
+    key = mailboxes.bonus_key(user.pk)
     given = LedgerEntry.objects.filter(idempotency_key=key).first()
     if given is not None or not settings.SIGNUP_BONUS_MICROCREDITS:
         return given
+    if not mailboxes.keep_mailbox(email=email):
+        return None
     return ledger.grant(
         user=user,
         kind=EntryKind.BONUS,

@@ -1,5 +1,5 @@
 """The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
-`notices` what they were told, `refunds` and `adjustments` what staff asked for.
+`notices` what they were told, `refunds` and `adjustments` what staff asked for, `mailboxes` who had the bonus.
 
 Only billing imports them.
 """
@@ -19,6 +19,7 @@ from billing.models.ledger import (
     Price,
     Wallet,
 )
+from billing.models.mailboxes import BonusMailbox
 from billing.models.notices import Notice
 from billing.models.refunds import Refund, RefundState
 from billing.models.spending import AutomaticTopUp, SavedCard, SpendingPreferences
@@ -43,6 +44,7 @@ __all__ = [
     "Adjustment",
     "AdjustmentState",
     "AutomaticTopUp",
+    "BonusMailbox",
     "Debt",
     "DebtPayment",
     "EntryKind",

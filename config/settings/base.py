@@ -274,6 +274,7 @@ LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000
 SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
 NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes
 SIGNUP_BONUS_MICROCREDITS = env.int("SIGNUP_BONUS_MICROCREDITS", default=10_000_000)
+MAILBOX_SECRET = env.str("MAILBOX_SECRET", default="")  # keys the hashes of mailboxes; empty: SECRET_KEY does
 CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent, or one yen
 try:
     TOPUP_CURRENCY = known_currency(env.str("TOPUP_CURRENCY", default="usd"))

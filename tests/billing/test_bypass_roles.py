@@ -26,7 +26,15 @@ BORROW = """
 CREATE TEMPORARY TABLE door (wallet_id bigint, amount_microcredits bigint, id bigint, kind text,
     balance_after_microcredits bigint);
 CREATE TRIGGER door AFTER INSERT ON door FOR EACH ROW EXECUTE FUNCTION public.billing_entry_move()"""
-TABLES = ("billing_wallet", "billing_ledgerentry", "billing_hold", "billing_grant", "billing_grantuse", "billing_price")
+TABLES = (
+    "billing_wallet",
+    "billing_ledgerentry",
+    "billing_hold",
+    "billing_grant",
+    "billing_grantuse",
+    "billing_price",
+    "billing_bonusmailbox",
+)
 
 
 def denied(statement, *parameters):

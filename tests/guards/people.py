@@ -5,6 +5,8 @@ from tests.guards.guard import Guard
 TWO = "tests/billing/test_two_people.py"
 PRICES = "tests/billing/test_admin_prices.py"
 RIGHTS = "tests/accounts/test_rights.py"
+BONUS = "tests/accounts/test_one_bonus_a_mailbox.py"
+MAILBOXES = "tests/billing/test_mailboxes.py"
 
 PEOPLE = [
     Guard(
@@ -94,5 +96,37 @@ PEOPLE = [
         "if False:",
         RIGHTS,
         "nobody_changes_their_own_rights",
+    ),
+    Guard(
+        "a bonus for every account",
+        "billing/services.py",
+        "if not mailboxes.keep_mailbox(email=email):",
+        "if mailboxes.keep_mailbox(email=email) is None:",
+        f"{BONUS} {MAILBOXES}",
+        "another_spelling or closed_and_opened or two_sign_ups_at_once",
+    ),
+    Guard(
+        "a bonus for every spelling",
+        "billing/mailboxes.py",
+        '    name = _before(name, "+")\n',
+        "",
+        f"{BONUS} {MAILBOXES}",
+        "another_spelling or many_spellings",
+    ),
+    Guard(
+        "a bonus for every address of one account",
+        "billing/receivers.py",
+        "if instance.verified and not raw and had_bonus(user_id=instance.user_id):",
+        "if False:",
+        BONUS,
+        "an_address_that_was_added",
+    ),
+    Guard(
+        "new again after closing",
+        "billing/promotions.py",
+        "return is_recent and not has_bought and not was_here_before(user=user)",
+        "return is_recent and not has_bought",
+        BONUS,
+        "code_for_new_customers",
     ),
 ]

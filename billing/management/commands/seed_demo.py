@@ -49,5 +49,5 @@ class Command(BaseCommand):
         EmailAddress.objects.get_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
         for group in Group.objects.filter(name=role):  # the demo's operator has the role of that name
             user.groups.add(group)
-        give_signup_bonus(user=user)
+        give_signup_bonus(user=user, email=email)
         return {"email": email, "password": PASSWORD}
