@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from billing.models import EntryKind
+from django.db.models import OuterRef, Subquery, Sum
+
+from billing.models import EntryKind, LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +29,9 @@ def charge_of(hold_column: str) -> str:
     a repeated answer says the same.
     """
     return _CHARGE.format(usage=EntryKind.USAGE, hold=hold_column)
+
+
+def refunded_of(hold: str) -> Subquery:
+    """For `annotate`: what was refunded of a charge, in microcredits, None for nothing. `hold` leads to the hold."""
+    refunds = LedgerEntry.objects.filter(kind=EntryKind.REFUND, hold=OuterRef(hold))
+    return Subquery(refunds.order_by().values("hold").values(total=Sum("amount_microcredits")))

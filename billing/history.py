@@ -13,6 +13,7 @@ from accounts.models import User
 from billing.models import EntryKind, LedgerEntry
 
 SEARCH_CHARACTERS = 100
+MOST_DIGITS = 18  # of the number of an entry: PostgreSQL's bigint takes them all
 
 
 def _day_field(label: Any) -> forms.DateField:
@@ -87,3 +88,10 @@ def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any,
     if text:
         entries = entries.filter(Q(reason__icontains=text) | Q(hold__model_key__icontains=text))
     return entries
+
+
+def page_with(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> int:
+    """On which page of these entries, the latest first, one is; the first for a text that is no number of an entry."""
+    if not (entry_id.isascii() and entry_id.isdecimal() and len(entry_id) <= MOST_DIGITS):
+        return 1
+    return entries.filter(pk__gt=int(entry_id)).count() // entries_a_page + 1

@@ -34,6 +34,7 @@ from billing.models import (
     EntryKind,
     Grant,
     Hold,
+    HoldLimit,
     HoldState,
     LedgerEntry,
     TopUp,
@@ -211,11 +212,11 @@ def hold_within(
     Within the caller's transaction, which must not go on after an error; `hold` has one of its own.
 
     When the wallet affords the prompt but not all of `max_completion_tokens`, the hold covers the tokens it does
-    afford: read `max_completion_tokens` of the result. So it does under a monthly cap, the customer's or that of the
-    `api_key` they asked with. Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when that would be fewer
-    than MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts below 1, and
-    IdempotencyConflict for a reference that already has a hold. With `is_from_cache` it is at the prices of the cache
-    and never fewer tokens: `charge_from_cache` settles it.
+    afford: read `max_completion_tokens` of the result, and `limited_by`. So it does under a monthly cap, the customer's
+    or that of the `api_key` they asked with. Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when that
+    would be fewer than MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts
+    below 1, and IdempotencyConflict for a reference that already has a hold. With `is_from_cache` it is at the prices
+    of the cache and never fewer tokens: `charge_from_cache` settles it.
     """
     if prompt_tokens < 1 or max_completion_tokens < 1:
         raise ValueError("a hold needs at least one token each way")
@@ -383,10 +384,9 @@ def lock_wallet(*, user: User) -> Wallet:
 def _hold_under_lock(user: User, draft: Hold) -> Hold:
     """The hold of any wallet, or why there is none; as many completion tokens as it and the caps afford."""
     wallet = draft.wallet = lock_wallet(user=user)
-    cap_room, key_room = cap_room_microcredits(wallet), key_cap_room_microcredits(draft.api_key)
-    least_room = min((room for room in (cap_room, key_room) if room is not None), default=None)
-    if least_room is not None and not draft.is_from_cache:
-        placed = hot_path.place_hold(user.pk, draft, least_room)
+    room_of_caps = _room_of_caps(draft)
+    if room_of_caps and not draft.is_from_cache:
+        placed = hot_path.place_hold(user.pk, draft, min(room_of_caps.values()))
         if placed is not None:
             return placed
     tag = _price_tag_of(draft)
@@ -397,15 +397,24 @@ def _hold_under_lock(user: User, draft: Hold) -> Hold:
     if Hold.objects.filter(reference=draft.reference).exists():
         raise IdempotencyConflict(f"{draft.reference} already has a hold")
     most_tokens = draft.max_completion_tokens
-    if not _fit(draft, most_tokens, least_room):
+    if not _fit(draft, most_tokens, room_of_caps):
         needed_microcredits = tag.cost_microcredits(draft.prompt_tokens, _least_tokens(draft, most_tokens))
-        refuse_over_cap(wallet, cap_room, needed_microcredits)
-        refuse_over_key_cap(key_room, needed_microcredits)
+        refuse_over_cap(wallet, room_of_caps.get(HoldLimit.MONTHLY_CAP), needed_microcredits)
+        refuse_over_key_cap(room_of_caps.get(HoldLimit.KEY_CAP), needed_microcredits)
         raise InsufficientCredits(
             available_microcredits=wallet.available_microcredits, needed_microcredits=needed_microcredits
         )
     draft.save(force_insert=True)
     return draft
+
+
+def _room_of_caps(draft: Hold) -> dict[HoldLimit, int]:
+    """What each monthly cap leaves, in microcredits; empty without one. The wallet is locked."""
+    rooms = {
+        HoldLimit.MONTHLY_CAP: cap_room_microcredits(draft.wallet),
+        HoldLimit.KEY_CAP: key_cap_room_microcredits(draft.api_key),
+    }
+    return {limit: room for limit, room in rooms.items() if room is not None}
 
 
 def _price_tag_of(draft: Hold) -> PriceTag:
@@ -448,17 +457,17 @@ def _refuse_debtor(wallet: Wallet) -> None:
         raise CreditsOwed(owed_microcredits=owed)
 
 
-def _fit(draft: Hold, most_tokens: int, cap_room_microcredits: int | None) -> bool:
+def _fit(draft: Hold, most_tokens: int, room_of_caps: dict[HoldLimit, int]) -> bool:
     """Size the hold to what its wallet affords, up to `most_tokens`; False when that is too little to be useful.
 
-    What it affords is what is available, within the room that a monthly cap leaves (None: no cap).
+    What it affords is what is available, within the room that each monthly cap leaves. Notes which of them limited it.
     """
-    affordable = draft.wallet.available_microcredits
-    if cap_room_microcredits is not None:
-        affordable = min(affordable, cap_room_microcredits)
+    rooms = {HoldLimit.BALANCE: draft.wallet.available_microcredits, **room_of_caps}
+    least = min(rooms, key=lambda limit: rooms[limit])
     token_cost = draft.completion_microcredits_per_token
-    affordable_tokens: int = (affordable - draft.prompt_cost_microcredits) // token_cost
+    affordable_tokens: int = (rooms[least] - draft.prompt_cost_microcredits) // token_cost
     draft.max_completion_tokens = min(most_tokens, affordable_tokens)
+    draft.limited_by = least if affordable_tokens < most_tokens else ""
     draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost
     least_tokens = _least_tokens(draft, most_tokens)
     return affordable_tokens >= least_tokens

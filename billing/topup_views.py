@@ -1,5 +1,6 @@
 """Buying credits: packages, a custom amount, a code, and the page one comes back to from the checkout."""
 
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +18,7 @@ from accounts.http import Request
 from billing import ledger, limits, promotions, sandbox, topups
 from billing.currencies import decimals_of, from_minor, step_minor
 from billing.form_fields import MoneyField
-from billing.models import Package, TopUp
+from billing.models import Package, TopUp, TopUpState
 from billing.payments import PaymentError
 from billing.templatetags.money import format_credits
 
@@ -102,12 +103,17 @@ def redeem(request: Request) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def sandbox_checkout(request: Request, topup_id: UUID) -> HttpResponse:
-    """The page that plays the payment provider; it exists only where the sandbox is switched on."""
+    """The page that plays the payment provider; it exists only where the sandbox is switched on.
+
+    An order that was cancelled is no longer sold here: its checkout is over, as it is at a real provider.
+    """
     if sandbox.NAME not in settings.PAYMENT_PROVIDERS:
         raise Http404
     found = get_object_or_404(TopUp.objects.for_user(request.user), pk=topup_id, provider=sandbox.NAME)
-    if request.method != "POST":
-        return render(request, "billing/sandbox.html", {"heading": _("Sandbox checkout"), "topup": found, "tab": "buy"})
+    is_over = found.state == TopUpState.CANCELLED
+    if is_over or request.method != "POST":
+        context = {"heading": _("Sandbox checkout"), "topup": found, "tab": "buy"}
+        return render(request, "billing/sandbox.html", context, status=HTTPStatus.GONE if is_over else HTTPStatus.OK)
     try:
         sandbox.play(topup=found, action=request.POST.get("action", ""))
     except (KeyError, topups.TopUpConflict):

@@ -14,7 +14,7 @@ from accounts.http import Request
 from billing.alerts import is_low
 from billing.charts import draw_usage
 from billing.exports import export_response
-from billing.history import HistoryForm, entries_of
+from billing.history import HistoryForm, entries_of, page_with
 from billing.ledger import owed_microcredits
 from billing.models import EntryKind, Grant, Hold
 from billing.usage import RANGES_DAYS, parse_range, summarise_usage
@@ -27,10 +27,11 @@ GRANTS_SHOWN = 50
 @require_safe
 @login_required
 def overview(request: Request) -> HttpResponse:
-    """Balance, held, and the movements that the filters ask for, the latest first."""
+    """Balance, held, and the movements that the filters ask for, the latest first; `entry` asks for the page of one."""
     form = HistoryForm(request.GET)
     entries = form.narrow(entries_of(request.user)).select_related("hold")
-    page = Paginator(entries, ENTRIES_A_PAGE).get_page(request.GET.get("page"))
+    number = request.GET.get("page") or page_with(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
+    page = Paginator(entries, ENTRIES_A_PAGE).get_page(number)
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
     grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
     context |= {"owed": owed_microcredits(wallet=request.user.wallet), "is_low": is_low(request.user.wallet)}
@@ -67,7 +68,15 @@ def who_pays(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def receipt(request: Request, hold_id: UUID) -> HttpResponse:
-    """What one answer cost and why."""
+    """What one answer cost and why, and what was refunded of it."""
     hold = get_object_or_404(Hold.objects.filter(wallet__user=request.user), pk=hold_id)
-    entry = hold.entries.filter(kind=EntryKind.USAGE).first()
-    return render(request, "billing/receipt.html", {"heading": _("Receipt"), "hold": hold, "entry": entry})
+    entries = list(hold.entries.order_by("pk"))
+    refunds = [entry for entry in entries if entry.kind == EntryKind.REFUND]
+    context = {
+        "heading": _("Receipt"),
+        "hold": hold,
+        "entry": next((entry for entry in entries if entry.kind == EntryKind.USAGE), None),
+        "refunds": refunds,
+        "refunded": sum(entry.amount_microcredits for entry in refunds),
+    }
+    return render(request, "billing/receipt.html", context)

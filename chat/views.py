@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
 from django.db import connection
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -14,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.http import Request
+from billing.charges import refunded_of
 from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached
 from billing.prices import current_price_tags
 from billing.templatetags.money import format_credits
@@ -199,7 +201,7 @@ def _page(
     status: int = 200,
     is_capped: bool = False,
 ) -> HttpResponse:
-    turns = [] if talk is None else talk.messages.select_related("generation__model", "generation__hold")
+    turns = [] if talk is None else _turns(talk)
     conversations = Conversation.objects.for_user(request.user)
     search = request.GET.get("q", "").replace("\x00", "").strip()
     if search:
@@ -214,6 +216,12 @@ def _page(
         "is_capped": is_capped,
     }
     return render(request, "chat/conversation.html", context, status=status)
+
+
+def _turns(talk: Conversation) -> QuerySet[Message]:
+    """Every turn, each answer with its charge and what was refunded of it. One query."""
+    turns = talk.messages.select_related("generation__model", "generation__hold")
+    return turns.annotate(refunded_microcredits=refunded_of("generation__hold"))
 
 
 def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from allauth.account.models import EmailAddress
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from billing import ledger
 from billing.models import EntryKind
 from chat.models import Conversation
@@ -55,10 +55,17 @@ def watch_database_for_long() -> None:
     DatabaseWatch.objects.update_or_create(pk=1, defaults=watch)
 
 
-def answered_talk(user: User, model: CatalogueModel) -> Conversation:
-    """A conversation of one question, and an answer that was charged."""
+def answered_talk(user: User, model: CatalogueModel, api_key: ApiKey | None = None) -> Conversation:
+    """A conversation of one question, and an answer that was charged, of at most 10 tokens."""
     reference = f"talk:{uuid4()}"
-    hold = ledger.hold(user=user, model_key=model.key, prompt_tokens=20, max_completion_tokens=10, reference=reference)
+    hold = ledger.hold(
+        user=user,
+        model_key=model.key,
+        prompt_tokens=20,
+        max_completion_tokens=10,
+        reference=reference,
+        api_key=api_key,
+    )
     hold = ledger.settle(hold_id=hold.pk, completion_tokens=3)
     generation = Generation.objects.create(
         user=user,
@@ -68,7 +75,7 @@ def answered_talk(user: User, model: CatalogueModel) -> Conversation:
         inputs_hash="h",
         state="completed",
         prompt_tokens=hold.prompt_tokens,
-        max_completion_tokens=10,
+        max_completion_tokens=hold.max_completion_tokens,
         requested_completion_tokens=10,
         temperature=0,
         top_p=1,

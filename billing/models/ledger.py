@@ -116,12 +116,21 @@ class HoldState(models.TextChoices):
     EXPIRED = "expired", _("expired")
 
 
+class HoldLimit(models.TextChoices):
+    """What left room for fewer tokens than were asked for."""
+
+    BALANCE = "balance", _("your balance")
+    MONTHLY_CAP = "monthly_cap", _("your monthly cap")
+    KEY_CAP = "key_cap", _("the monthly cap of the API key")
+
+
 class Hold(Kept):
     """The worst case of one answer, set aside before it runs, with the prices it was promised.
 
     `amount = prompt tokens x prompt price + most completion tokens x completion price`; once settled,
     `charged` is the same sum with the tokens that came. Both sums are constraints. With `is_from_cache` the prices are
-    those of an answer that was generated before, and what is held is what is charged.
+    those of an answer that was generated before, and what is held is what is charged. `limited_by` says
+    why it is for fewer tokens than were asked for, if it is.
     """
 
     MAY_CHANGE = ("state", "completion_tokens", "charged_microcredits", "closed_at")
@@ -139,6 +148,7 @@ class Hold(Kept):
     is_from_cache = models.BooleanField(default=False)
     prompt_tokens = models.PositiveIntegerField()
     max_completion_tokens = models.PositiveIntegerField()
+    limited_by = models.CharField(max_length=12, choices=HoldLimit.choices, blank=True, default="", db_default="")
     amount_microcredits = models.BigIntegerField()
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
     charged_microcredits = models.BigIntegerField(null=True, blank=True)
@@ -182,6 +192,9 @@ class Hold(Kept):
                 name="billing_hold_is_closed_unless_active",
                 condition=Q(state=HoldState.ACTIVE, closed_at__isnull=True)
                 | ~Q(state=HoldState.ACTIVE) & Q(closed_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="billing_hold_limit_exists", condition=Q(limited_by__in=["", *HoldLimit.values])
             ),
             models.CheckConstraint(
                 name="billing_hold_from_cache_is_charged_whole",

@@ -17,6 +17,12 @@ def format_credits(microcredits: int) -> str:
 
 
 @register.filter
+def less(microcredits: int, taken_off: int) -> int:
+    """The difference of two amounts: what an answer cost, less what was refunded."""
+    return microcredits - taken_off
+
+
+@register.filter
 def roughly(microcredits: int) -> str:
     """Format an estimate with two digits that mean something, rounded up: 123456 is '0.13'."""
     unit = 10 ** max(0, len(str(microcredits)) - 2)

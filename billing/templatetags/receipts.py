@@ -1,4 +1,4 @@
-"""Where the receipt of a ledger entry is."""
+"""Where the receipt of a ledger entry is, and where the entry itself."""
 
 from uuid import UUID
 
@@ -23,6 +23,12 @@ def receipt_url(entry: LedgerEntry) -> str:
         return reverse("billing:topup", args=[UUID(number)])
     except ValueError:
         return ""
+
+
+@register.filter
+def entry_url(entry: LedgerEntry) -> str:
+    """The entry in its customer's history: the page that has it, at its row."""
+    return f"{reverse('billing:overview')}?entry={entry.pk}#entry-{entry.pk}"
 
 
 @register.filter

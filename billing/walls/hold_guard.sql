@@ -9,11 +9,11 @@ BEGIN
     ELSIF NEW IS DISTINCT FROM OLD AND (OLD.state <> 'active' OR NEW.state = 'active'
         OR (NEW.id, NEW.wallet_id, NEW.reference, NEW.model_key, NEW.prompt_tokens, NEW.max_completion_tokens,
             NEW.prompt_microcredits_per_token, NEW.completion_microcredits_per_token, NEW.amount_microcredits,
-            NEW.created_at, NEW.expires_at)
+            NEW.created_at, NEW.expires_at, NEW.limited_by)
         IS DISTINCT FROM
            (OLD.id, OLD.wallet_id, OLD.reference, OLD.model_key, OLD.prompt_tokens, OLD.max_completion_tokens,
             OLD.prompt_microcredits_per_token, OLD.completion_microcredits_per_token, OLD.amount_microcredits,
-            OLD.created_at, OLD.expires_at)) THEN
+            OLD.created_at, OLD.expires_at, OLD.limited_by)) THEN
         RAISE EXCEPTION 'a hold is closed once and otherwise never changed'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;

@@ -177,6 +177,26 @@ def test_the_sandbox_refuses_what_makes_no_sense(client, buyer):
     assert play(client, "nonsense").status_code == 409
 
 
+def test_a_cancelled_order_is_not_paid_at_its_old_address(client, buyer, faults):
+    order(client, amount="5")
+    address = reverse("billing:sandbox", args=[TopUp.objects.get().pk])
+    client.post(address, {"action": "cancel"})
+    shown, paid = client.get(address), client.post(address, {"action": "pay"})
+    for page in (shown, paid):
+        assert page.status_code == 410
+        assert "This order was cancelled" in page.content.decode()
+        assert 'name="action"' not in page.content.decode()
+    assert (TopUp.objects.get().state, balance(buyer)) == (TopUpState.CANCELLED, 0)
+    assert faults() == []
+
+
+def test_an_order_that_was_refused_once_can_still_be_paid(client, buyer):
+    order(client, amount="5")
+    play(client, "fail")
+    play(client, "pay")
+    assert balance(buyer) == 500 * CREDIT
+
+
 def test_the_sandbox_does_not_exist_where_it_is_switched_off(client, buyer, settings):
     order(client, amount="5")
     settings.PAYMENT_PROVIDERS = {}

@@ -9,6 +9,7 @@ from django.urls import reverse
 from billing import ledger
 from billing.charts import LOOKS
 from tests.billing.test_ledger import charge_from_cache, open_hold
+from tests.cast import fund
 
 
 def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_queries):
@@ -46,6 +47,56 @@ def test_a_receipt_leads_to_who_pays_and_prints_with_its_owner(client, alice, dj
         page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
     assert reverse("billing:who_pays") in page
     assert "for alice@example.com" in page.split('class="print-only"')[1].split("</header>")[0]
+
+
+def test_a_receipt_shows_what_was_refunded_and_the_net(client, alice, staff, django_assert_num_queries):
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
+    client.force_login(alice)
+    url = reverse("billing:receipt", args=[hold.pk])
+    assert "Refund" not in client.get(url).content.decode()
+    for key, amount in (("a", 80), ("b", 500)):
+        ledger.refund(hold_id=hold.pk, amount_microcredits=amount, idempotency_key=key, reason=f"why {key}", by=staff)
+    with django_assert_num_queries(4):
+        page = client.get(url).content.decode()
+    assert '<td class="amount" id="charged">0.00188</td>' in page
+    assert '<td class="amount plus" id="refunded">-0.00058</td>' in page
+    assert '<td class="amount" id="net">0.0013</td>' in page
+    assert "why a" in page
+    assert "why b" in page
+
+
+def test_a_receipt_links_to_its_ledger_entries_wherever_they_are(client, alice, staff):
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
+    refund = ledger.refund(hold_id=hold.pk, amount_microcredits=80, idempotency_key="r", reason="bad", by=staff)
+    for number in range(60):
+        fund(alice, 1, key=f"later {number}")
+    client.force_login(alice)
+    page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
+    links = re.findall(r'href="(/credits/\?entry=[^"]+)"', page)
+    usage = hold.entries.get(kind="usage")
+    assert links == [f"/credits/?entry={entry.pk}#entry-{entry.pk}" for entry in (usage, refund)]
+    for link in links:
+        row = link.partition("#")[2]
+        shown = client.get(link).content.decode()
+        assert f'<tr id="{row}">' in shown
+        assert "2 / 2" in shown
+    assert "tr:target" in (Path(__file__).parents[2] / "static/tally.css").read_text()
+
+
+@pytest.mark.parametrize("entry", ["", "0", "nonsense", "-1", "²", "9" * 18, "9" * 40, "\x00"])
+def test_an_entry_that_is_none_of_theirs_shows_a_page_of_their_own(client, alice, charlie, entry):
+    client.force_login(charlie)
+    response = client.get(reverse("billing:overview"), {"entry": entry or str(alice.wallet.entries.get().pk)})
+    assert response.status_code == 200
+    assert [shown.wallet_id for shown in response.context["page"]] == [charlie.wallet.pk]
+
+
+def test_a_receipt_says_what_limited_the_answer(client, bob):
+    fund(bob, 10 * 20 + 50 * 40)
+    hold = open_hold(bob, 10, 100)
+    client.force_login(bob)
+    page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
+    assert "at most 50 out, limited by your balance" in page
 
 
 def test_a_receipt_of_a_released_hold_says_nothing_was_charged(client, alice):

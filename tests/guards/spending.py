@@ -65,8 +65,8 @@ SPENDING = [
     Guard(
         "trusted user",
         "billing/ledger.py",
-        "if not _fit(draft, most_tokens, least_room):",
-        "if not user.is_superuser and not _fit(draft, most_tokens, least_room):",
+        "if not _fit(draft, most_tokens, room_of_caps):",
+        "if not user.is_superuser and not _fit(draft, most_tokens, room_of_caps):",
         ANSWERS,
         "nobody_is_trusted",
     ),
@@ -239,5 +239,21 @@ SPENDING = [
         "    return affordable_tokens >= most_tokens",
         f"{LEDGER} {ANSWERS}",
         "clamped or a_tiny_prompt_is_not_refused",
+    ),
+    Guard(
+        "your balance, where it was a cap",
+        "billing/ledger.py",
+        'draft.limited_by = least if affordable_tokens < most_tokens else ""',
+        'draft.limited_by = HoldLimit.BALANCE if affordable_tokens < most_tokens else ""',
+        "tests/billing/test_what_limited_a_hold.py",
+        "leaves_the_least_room",
+    ),
+    Guard(
+        "a cancelled order is paid",
+        "billing/topup_views.py",
+        "is_over = found.state == TopUpState.CANCELLED",
+        "is_over = False",
+        "tests/billing/test_buying.py",
+        "cancelled_order_is_not_paid",
     ),
 ]
