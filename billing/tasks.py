@@ -6,7 +6,7 @@ from smtplib import SMTPException
 
 from celery import shared_task
 
-from billing import alerts, automatic_topups, ledger, notices, reconciliation, refund_payouts, verification
+from billing import alerts, automatic_topups, ledger, notices, purge, reconciliation, refund_payouts, verification
 
 logger = logging.getLogger(__name__)
 
@@ -82,3 +82,10 @@ def send_lost_notices() -> None:
     sent_again = notices.send_lost_notices()
     if sent_again:
         logger.warning("%d notices were not mailed within an hour: queued again", sent_again)
+
+
+@shared_task(name="billing.purge", queue="default")
+def purge_billing() -> None:
+    """Delete old notices and empty old webhook events."""
+    deleted, emptied = purge.purge_notices(), purge.empty_events()
+    logger.info("%d old notices were deleted, %d old webhook events emptied", deleted, emptied)

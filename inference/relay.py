@@ -211,7 +211,9 @@ def _send(entries: "list[tuple[RelayWriter, Entry]]") -> None:
     with connection().pipeline(transaction=True) as pipeline:
         for writer, entry in entries:
             pipeline.xadd(writer.key, entry)  # type: ignore[arg-type]
-            if writer.is_new or "state" in entry:
+            if "state" in entry:
+                pipeline.expire(writer.key, settings.RELAY_AFTER_END_SECONDS)
+            elif writer.is_new:
                 pipeline.expire(writer.key, settings.RELAY_LIFETIME_SECONDS)
         pipeline.execute()
     for writer, _entry in entries:

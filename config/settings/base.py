@@ -154,6 +154,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=4, minute=20),
         "options": {"expires": 3600},
     },
+    "purge-accounts": {
+        "task": "accounts.purge",
+        "schedule": crontab(hour=3, minute=40),
+        "options": {"expires": 3600},
+    },
+    "purge-billing": {
+        "task": "billing.purge",
+        "schedule": crontab(hour=3, minute=50),
+        "options": {"expires": 3600},
+    },
 }
 
 # People
@@ -301,6 +311,11 @@ MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
+# How long what is no longer needed is kept (accounts.purge, billing.purge).
+KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
+KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
+KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
+KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
 # What would break at the first customer is refused now.
 _LEAST = {
     "REFUND_APPROVAL_MICROCREDITS": 0,
@@ -311,6 +326,10 @@ _LEAST = {
     "CREDITS_PER_MINOR_UNIT": 1,
     "HOLD_LIFETIME_SECONDS": 1,
     "MIN_AFFORDABLE_TOKENS": 1,
+    "KEEP_ENDED_LOGINS_DAYS": 0,
+    "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe sends one again for three days
+    "KEEP_READ_NOTICES_DAYS": 0,
+    "KEEP_NOTICES_DAYS": 7,  # a mail that was lost is sent again for two days
 }
 for _name, _least in _LEAST.items():
     if vars()[_name] < _least:
@@ -353,7 +372,8 @@ RELAY_LONGEST_PAUSE_SECONDS = 0.5
 RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
 RELAY_READ_PAUSE_SECONDS = 0.01  # at least
 RELAY_READS_PER_SECOND = 2000  # of streams in a web process, all rounds together
-RELAY_LIFETIME_SECONDS = 3600
+RELAY_LIFETIME_SECONDS = 3600  # of the stream of an answer that is being written: longer than any takes
+RELAY_AFTER_END_SECONDS = 300  # of one that has ended: readers that come later find it in the database
 
 READY_DIR = env.str("READY_DIR", default="")  # workers touch a file named after them here once they are ready
 

@@ -45,6 +45,18 @@ def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
     assert read_text(generation_id) == ("The quick brown fox", 4)
 
 
+@pytest.mark.parametrize("has_text", [True, False], ids=["after some text", "with nothing before"])
+def test_a_stream_outlives_its_answer_by_minutes_only(settings, has_text):
+    generation_id = uuid4()
+    key, writer = relay.stream_key(generation_id), RelayWriter(generation_id)
+    if has_text:
+        writer.write("The ", 1)
+        wait_for(lambda: entries_of(generation_id))
+        assert 300 < relay.connection().ttl(key) <= settings.RELAY_LIFETIME_SECONDS
+    writer.end("completed")
+    assert 0 < relay.connection().ttl(key) <= settings.RELAY_AFTER_END_SECONDS == 300
+
+
 def test_with_many_streams_each_has_entries_less_often_and_its_end_at_once(settings):
     settings.RELAY_ENTRIES_PER_SECOND = 10
     settings.RELAY_LONGEST_PAUSE_SECONDS = 5

@@ -1,0 +1,51 @@
+"""What is deleted once it is old: log-ins that have ended. `billing.purge` does the same with what billing keeps.
+
+Age is measured by the database's clock, so that a machine whose clock is wrong deletes nothing early.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+
+from accounts.models import ApiSession
+
+BATCH_ROWS = 1000
+MOST_BATCHES = 1000  # of one kind in a run; the next day takes what is left
+
+
+def purge_logins() -> int:
+    """Delete the pages' sessions that have expired, and the API's log-ins that ended long ago; return how many."""
+    long_ago = days_ago(settings.KEEP_ENDED_LOGINS_DAYS)
+    expired = Session.objects.filter(expire_date__lt=Now())
+    ended = ApiSession.objects.filter(Q(revoked_at__lt=long_ago) | Q(expires_at__lt=long_ago))
+    return in_batches(expired, delete) + in_batches(ended, delete)
+
+
+def days_ago(days: int) -> CombinedExpression:
+    """The moment so many days before the database's own."""
+    return Now() - timedelta(days=days)
+
+
+def delete(rows: QuerySet[Any]) -> int:
+    """Delete these rows and return how many."""
+    return rows.delete()[0]
+
+
+def in_batches(rows: QuerySet[Any], purge: Callable[[QuerySet[Any]], int]) -> int:
+    """Purge these rows, BATCH_ROWS in a transaction; return how many.
+
+    Each batch asks again whether a row belongs to it, so that one that was renewed a moment ago stays.
+    """
+    purged = 0
+    for _batch in range(MOST_BATCHES):
+        ids = list(rows.values_list("pk", flat=True)[:BATCH_ROWS])
+        purged += purge(rows.filter(pk__in=ids))
+        if len(ids) < BATCH_ROWS:
+            break
+    return purged
