@@ -18,13 +18,14 @@ CREATE OR REPLACE FUNCTION testing.as_owner(statement text) RETURNS void LANGUAG
 """
 
 
-def connect() -> "psycopg.Connection[Any]":
-    """A connection of the owner's to the database of the tests."""
+def connect(database: str = "") -> "psycopg.Connection[Any]":
+    """A connection of the owner's, to the database of the tests or another one."""
     from environ import Env
 
     login = connection.settings_dict
     if settings.DATABASE_OWNER_URL:
         login = login | Env.db_url_config(settings.DATABASE_OWNER_URL) | {"NAME": login["NAME"]}
+    login = login | {"NAME": database or login["NAME"]}
     names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
     return psycopg.connect(**{name: login[key] or None for name, key in names.items()})
 

@@ -116,7 +116,8 @@ class Stack:
         kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
         kept.pop("DJANGO_SETTINGS_MODULE", None)
         kept.pop("INFERENCE_ENGINE", None)
-        return kept | {"TALLY_LOCAL_DIR": str(self.local), "REDIS_URL": self.redis.url}
+        own = {"TALLY_LOCAL_DIR": str(self.local), "REDIS_URL": self.redis.url}
+        return kept | own | {"MAILBOX_SECRET": "for tests only"}  # by it, `manage` knows the mailboxes of the processes
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:

@@ -46,7 +46,7 @@ def test_models_say_what_waits(login, staff, alice, catalogue, django_assert_num
     running = queue_generation(alice, catalogue)
     Generation.objects.filter(pk=running.pk).update(state="running")
     client = login(staff)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):  # who asks, the models, what is live
         models = client.get("/api/v1/ops/models").json()["models"]
     found = {model["key"]: model for model in models}
     assert len(found) == CatalogueModel.objects.count()

@@ -120,7 +120,7 @@ def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
         response = client.get(reverse("billing:who_pays"))
     page = response.content.decode()
     assert response.status_code == 200
-    assert page.count('<th scope="row">') == 9
+    assert page.count('<th scope="row">') == 10
     assert "The cache price: 10 % of the price of each token" in page
     assert reverse("account_login") in page
     assert reverse("account_logout") not in page

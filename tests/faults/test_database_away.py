@@ -4,7 +4,6 @@ import asyncio
 import time
 from contextlib import contextmanager
 
-import psycopg
 import pytest
 from django.db import OperationalError, connection
 
@@ -14,6 +13,7 @@ from inference.following import follow_to_end
 from inference.models import GenerationState
 from inference.patience import try_again_while_the_database_is_away
 from inference.worker import Worker
+from tests import owner
 from tests.cast import begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
@@ -24,11 +24,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @contextmanager
 def database_away():
     """PostgreSQL ends all connections to the test database and takes no new ones, as while it restarts."""
-    settings = connection.settings_dict
-    name = settings["NAME"]
+    name = connection.settings_dict["NAME"]
     connection.close()
-    address = {key: settings[key.upper()] for key in ("user", "password", "host", "port")}
-    with psycopg.connect(dbname="postgres", autocommit=True, **address) as door:
+    with owner.connect("postgres") as door:
+        door.autocommit = True
         door.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         try:
             door.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
