@@ -1,11 +1,17 @@
-"""What an API key may still spend this calendar month (UTC)."""
+"""What an API key may still spend this calendar month (UTC).
 
-from django.db.models import Q, Sum
+Spent is counted as under a customer's own cap (`caps`), for the holds of one key.
+"""
+
+from datetime import UTC, datetime, time
+
+from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from accounts.models import ApiKey
+from billing.caps import COUNT_ANEW_ENTRIES
 from billing.entries import LedgerError
-from billing.models import EntryKind, Hold, HoldState, LedgerEntry
+from billing.models import EntryKind, Hold, HoldState, KeySpending, LedgerEntry, Wallet
 
 
 class KeyCapReached(LedgerError):
@@ -19,24 +25,37 @@ class KeyCapReached(LedgerError):
         self.needed_microcredits = needed_microcredits
 
 
-def key_cap_room_microcredits(api_key: ApiKey | None) -> int | None:
+def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | None:
     """What this key may still hold this month: its cap without what its holds keep or were charged, refunds returned.
 
     None without a key or a cap, and then no query is made. Call it with the wallet locked: every hold of a key is a
-    hold of its user's wallet, so two at once are decided one after the other. Two queries.
+    hold of its user's wallet, so two at once are decided one after the other. Three queries, whose work does not grow
+    with the month: the count is kept whenever COUNT_ANEW_ENTRIES of the wallet came since.
     """
     if api_key is None or api_key.monthly_cap_microcredits is None:
         return None
-    month = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    holds = Hold.objects.filter(api_key=api_key)
-    settled = Q(state=HoldState.SETTLED, closed_at__gte=month)
-    sums = holds.filter(Q(state=HoldState.ACTIVE) | settled).aggregate(
-        held=Sum("amount_microcredits", filter=Q(state=HoldState.ACTIVE), default=0),
-        charged=Sum("charged_microcredits", filter=settled, default=0),
+    active = Hold.objects.filter(api_key=api_key, state=HoldState.ACTIVE)
+    held = active.aggregate(total=Sum("amount_microcredits", default=0))["total"]
+    return max(0, api_key.monthly_cap_microcredits - int(held) - _count_spent(api_key, wallet))
+
+
+def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:
+    """What this month's answers of the key cost, refunds taken off: the kept count and the entries since."""
+    month = timezone.now().astimezone(UTC).date().replace(day=1)
+    kept = KeySpending.objects.filter(api_key=api_key).first() or KeySpending(api_key=api_key)
+    of_month = Q(
+        kind__in=[EntryKind.USAGE, EntryKind.REFUND],
+        hold__api_key=api_key,
+        hold__closed_at__gte=datetime.combine(month, time.min, UTC),
     )
-    refunds = LedgerEntry.objects.filter(kind=EntryKind.REFUND, hold__in=holds.filter(settled))
-    refunded = refunds.aggregate(total=Sum("amount_microcredits", default=0))["total"]
-    return max(0, api_key.monthly_cap_microcredits - int(sums["held"]) - int(sums["charged"]) + int(refunded))
+    since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
+    found = since.aggregate(total=Sum("amount_microcredits", filter=of_month), entries=Count("pk"), last=Max("pk"))
+    before = kept.counted_microcredits if kept.counted_month == month else 0
+    spent = before - int(found["total"] or 0)
+    if found["entries"] >= COUNT_ANEW_ENTRIES:
+        count = {"counted_entry_id": found["last"], "counted_month": month, "counted_microcredits": spent}
+        KeySpending.objects.update_or_create(api_key=api_key, defaults=count)
+    return spent
 
 
 def refuse_over_key_cap(room_microcredits: int | None, needed_microcredits: int) -> None:

@@ -412,7 +412,7 @@ def _room_of_caps(draft: Hold) -> dict[HoldLimit, int]:
     """What each monthly cap leaves, in microcredits; empty without one. The wallet is locked."""
     rooms = {
         HoldLimit.MONTHLY_CAP: cap_room_microcredits(draft.wallet),
-        HoldLimit.KEY_CAP: key_cap_room_microcredits(draft.api_key),
+        HoldLimit.KEY_CAP: key_cap_room_microcredits(draft.api_key, draft.wallet),
     }
     return {limit: room for limit, room in rooms.items() if room is not None}
 

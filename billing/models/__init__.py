@@ -23,7 +23,7 @@ from billing.models.ledger import (
 from billing.models.mailboxes import BonusMailbox
 from billing.models.notices import Notice
 from billing.models.refunds import Refund, RefundState
-from billing.models.spending import AutomaticTopUp, SavedCard, SpendingPreferences
+from billing.models.spending import AutomaticTopUp, KeySpending, SavedCard, SpendingPreferences
 from billing.models.topups import (
     OPEN_STATES,
     Debt,
@@ -54,6 +54,7 @@ __all__ = [
     "Hold",
     "HoldLimit",
     "HoldState",
+    "KeySpending",
     "LedgerEntry",
     "Notice",
     "Package",

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import ApiKey
 from billing.models.ledger import Wallet
 from billing.models.topups import Package
 
@@ -60,6 +61,18 @@ class SpendingPreferences(models.Model):
 
     def __str__(self) -> str:
         return f"spending preferences of wallet {self.wallet_id}"
+
+
+class KeySpending(models.Model):
+    """How much of a month's spending with an API key that has a cap is counted already: see `SpendingPreferences`."""
+
+    api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, primary_key=True, related_name="spending")
+    counted_entry_id = models.BigIntegerField(default=0)
+    counted_month = models.DateField(null=True)
+    counted_microcredits = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"spending with key {self.api_key_id}"
 
 
 class SavedCard(models.Model):
