@@ -1,9 +1,12 @@
 """Markdown to safe HTML, whole or as it streams."""
 
+import re
+from collections.abc import Iterator
 from functools import cache
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
@@ -13,12 +16,14 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p",
     "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
+LONGEST_TAIL = 600  # characters that are rendered again at every push
+_TABLE_HEAD = re.compile(r"<thead>.*?</thead>\n?", re.DOTALL)
 ATTRIBUTES = {"a": {"href", "title"}, "span": {"class"}, "code": {"class"}, "ol": {"start"}}
 
 
-def render(text: str) -> str:
-    """Return sanitised HTML: no raw HTML of the model's comes through."""
-    html = _parser().render(text)
+def render(text: str, *, is_coloured: bool = True) -> str:
+    """Return sanitised HTML: no raw HTML of the model's comes through. Code may be left without colours, in haste."""
+    html = _parser(is_coloured=is_coloured).render(text)
     return nh3.clean(
         html,
         tags=TAGS,
@@ -29,26 +34,84 @@ def render(text: str) -> str:
 
 
 class StreamingMarkdown:
-    """Splits growing text into blocks that are finished, rendered once, and the one still being written."""
+    """Splits growing text into blocks that are finished, rendered once, and the one still being written.
+
+    A block that grows long is finished piece by piece: a list after an item, a table after a row, code after a line. So
+    the work of a push has a bound, whatever the model writes. The pieces lie one below the other until the answer has
+    ended and is shown as a whole.
+    """
 
     def __init__(self) -> None:
         self._tail = ""
+        self._lead = ""  # what the next pieces of a long block begin with: the fence of code, the head of a table
 
     def push(self, text: str) -> tuple[str, str]:
-        """Add text. Return the HTML of blocks that are now finished, often none, and of the block in progress."""
+        """Add text. Return the HTML of what is now finished, often nothing, and of the block in progress."""
+        finished = "".join(_render_piece(lead, piece) for lead, piece in self._take_finished(text))
+        return finished, _render_piece(self._lead, self._tail, is_coloured=False)
+
+    def skip(self, text: str) -> None:
+        """Add text that the reader has already."""
+        for _finished in self._take_finished(text):
+            pass
+
+    def _take_finished(self, text: str) -> Iterator[tuple[str, str]]:
+        """Add text and take what is finished, each piece with its lead."""
         self._tail += text
-        starts = [token.map[0] for token in _parser().parse(self._tail) if token.level == 0 and token.map]
-        finished = ""
-        if starts and starts[-1] > 0:
-            lines = self._tail.split("\n")
-            finished = "\n".join(lines[: starts[-1]]) + "\n"
-            self._tail = "\n".join(lines[starts[-1] :])
-        return (render(finished) if finished else ""), render(self._tail)
+        while True:
+            tokens = _parser(is_coloured=False).parse(self._lead + self._tail)
+            starts = [token.map[0] for token in tokens if token.level == 0 and token.map]
+            lead_lines = self._lead.count("\n")
+            if starts and starts[-1] > lead_lines:
+                yield self._cut_before_line(starts[-1] - lead_lines, next_lead="")
+            elif len(self._tail) <= LONGEST_TAIL or not (cut := _find_cut(tokens, self._lead, self._tail)):
+                return
+            else:
+                place, next_lead = cut
+                piece, lead = self._tail[:place], self._lead
+                self._tail, self._lead = self._tail[place:], next_lead
+                yield lead, piece
+
+    def _cut_before_line(self, number: int, next_lead: str) -> tuple[str, str]:
+        lines = self._tail.split("\n")
+        piece, lead = "\n".join(lines[:number]) + "\n", self._lead
+        self._tail, self._lead = "\n".join(lines[number:]), next_lead
+        return lead, piece
+
+
+def _find_cut(tokens: list[Token], lead: str, tail: str) -> tuple[int, str] | None:
+    """Where a long block may be cut, and the lead of what comes after; None where it must not be, or not yet."""
+    block = next(token for token in reversed(tokens) if token.level == 0 and token.map)
+    if block.nesting < 0:
+        block = next(token for token in tokens if token.level == 0)
+    last_line = tail.rfind("\n") + 1
+    if block.type == "fence":
+        first = (lead + tail).partition("\n")[0]
+        is_closed = tail.rstrip().endswith("\n" + block.markup)
+        return None if is_closed or not last_line else (last_line, f"{first}\n")
+    if block.type == "table_open":
+        head = "\n".join((lead + tail).split("\n")[:2]) + "\n"
+        return (last_line, head) if last_line > len(head) - len(lead) else None
+    if block.type in ("bullet_list_open", "ordered_list_open"):
+        items = [token.map[0] for token in tokens if token.type == "list_item_open" and token.level == 1 and token.map]
+        if items[-1] > 0:
+            return len("\n".join(tail.split("\n")[: items[-1]])) + 1, ""
+    place = last_line or tail.rfind(" ") + 1
+    return (place, "") if place else None
+
+
+def _render_piece(lead: str, piece: str, *, is_coloured: bool = True) -> str:
+    """The HTML of a piece of a long block, which the lead makes one of its kind; the head of a table is there once."""
+    if not lead:
+        return render(piece, is_coloured=is_coloured) if piece else ""
+    html = render(lead + piece, is_coloured=is_coloured)
+    return _TABLE_HEAD.sub("", html)
 
 
 @cache
-def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": False, "highlight": _highlight}).enable(["table", "strikethrough"])
+def _parser(*, is_coloured: bool) -> MarkdownIt:
+    options = {"html": False, "highlight": _highlight if is_coloured else None}
+    return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
 
 
 def _highlight(code: str, language: str, _attributes: str) -> str:

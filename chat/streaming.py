@@ -67,7 +67,7 @@ class _Events:
     def of(self, chunks: list[relay.Chunk]) -> Iterator[bytes]:
         """The events of one batch of entries."""
         new = [chunk for chunk in chunks if _parts(chunk.id) > self._seen]
-        self._markdown.push("".join(chunk.text for chunk in chunks if _parts(chunk.id) <= self._seen))
+        self._markdown.skip("".join(chunk.text for chunk in chunks if _parts(chunk.id) <= self._seen))
         text = "".join(chunk.text for chunk in new)
         if text:
             finished, tail = self._markdown.push(text)
@@ -96,9 +96,9 @@ def _progress(generation_id: UUID) -> Progress:
 
 def _parts(entry_id: str) -> tuple[int, int]:
     """A relay id, milliseconds-sequence, as numbers that compare; (0, 0) for anything else."""
-    milliseconds, _dash, sequence = entry_id.partition("-")
-    if not (milliseconds.isdecimal() and sequence.isdecimal()):
+    if not relay.is_entry_id(entry_id):
         return 0, 0
+    milliseconds, _dash, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence)
 
 

@@ -5,8 +5,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from chat.markdown import StreamingMarkdown, render
+from chat import markdown
+from chat.markdown import LONGEST_TAIL, StreamingMarkdown, render
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,81 @@ def test_streamed_blocks_add_up_to_the_whole(blocks, step):
         finished, tail = streaming.push(text[start : start + step])
         shown += finished
     assert words(shown + tail) == words(render(text))
+
+
+LONG = {
+    "code": "```python\n"
+    + "".join(f"def f{n}(x):\n    return 'text' * {n}  # comment\n\n" for n in range(150))
+    + "```\n",
+    "code in no language": "~~~\n" + "a line that is long enough\n" * 200 + "~~~\n",
+    "code that is indented": "    a line of code\n" * 200,
+    "list": "".join(f"- item {n} with *some* words and `code`\n" for n in range(150)),
+    "numbers": "".join(f"{n + 1}. item with *some* words\n" for n in range(150)),
+    "lists in lists": "".join(f"- item {n}\n  - one\n  - two\n\n" for n in range(150)),
+    "table": "| a | b |\n|---|---|\n" + "".join(f"| row {n} | value **{n}** |\n" for n in range(150)),
+    "quote": "".join(f"> line {n} goes on\n" for n in range(200)),
+    "words": "plain words go on and on " * 200,
+    "one item": "- " + "word " * 1000,
+    "code, then a list": "```\n" + "x = 1\n" * 300 + "```\n" + "- item\n" * 200,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize("step", [7, 40])
+def test_what_a_push_costs_does_not_grow_with_the_block(kind, step, monkeypatch):
+    """Else one customer with a long list keeps the event loop from everybody else."""
+    text, looked_at = LONG[kind], []
+    parse = MarkdownIt.parse
+    monkeypatch.setattr(
+        MarkdownIt, "parse", lambda self, source, env=None: looked_at.append(len(source)) or parse(self, source, env)
+    )
+    streaming, shown, tail = StreamingMarkdown(), "", ""
+    for start in range(0, len(text), step):
+        looked_at.clear()
+        finished, tail = streaming.push(text[start : start + step])
+        assert sum(looked_at) < 6 * LONGEST_TAIL
+        assert len(tail) < 12 * LONGEST_TAIL
+        shown += finished
+    monkeypatch.undo()
+    assert words(shown + tail) == words(render(text))
+
+
+def test_pieces_of_code_are_coloured_once_they_are_finished_and_not_before():
+    streaming = StreamingMarkdown()
+    finished, tail = streaming.push("```python\n" + "def f(): return 1\n" * 60)
+    assert finished.count('<span class="k">def</span>') == 60
+    assert "<span" not in streaming.push("def g(): pass")[1]
+    finished, tail = streaming.push("\n```\n\nDone")
+    assert '<span class="k">pass</span>' in finished
+    assert tail == "<p>Done</p>\n"
+
+
+def test_a_table_in_pieces_has_its_head_once():
+    streaming, shown, tail = StreamingMarkdown(), "", ""
+    for line in LONG["table"].splitlines(keepends=True):
+        finished, tail = streaming.push(line)
+        shown += finished
+    assert (shown + tail).count("<thead>") == 1
+    assert (shown + tail).count("<tr>") == 151
+
+
+def test_a_numbered_list_in_pieces_goes_on_counting():
+    streaming, shown = StreamingMarkdown(), ""
+    for line in LONG["numbers"].splitlines(keepends=True):
+        shown += streaming.push(line)[0]
+    starts = [int(number) for number in re.findall(r'<ol start="(\d+)"', shown)]
+    assert starts == sorted(starts)
+    assert len(starts) > 3
+
+
+def test_skipped_text_is_rendered_by_nobody_and_what_follows_goes_on(monkeypatch):
+    whole, resumed = StreamingMarkdown(), StreamingMarkdown()
+    text = LONG["code"]
+    whole.push(text[:2000])
+    monkeypatch.setattr(markdown, "render", lambda *_args, **_options: 1 / 0)
+    resumed.skip(text[:2000])
+    monkeypatch.undo()
+    assert words(resumed.push(text[2000:2600])[1]) == words(whole.push(text[2000:2600])[1])
 
 
 def words(html):
