@@ -6,7 +6,6 @@ nothing and repeats nothing. Leaving changes nothing: the answer goes on until i
 """
 
 import json
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -19,12 +18,10 @@ from inference.following import follow_to_end, read_patiently
 from inference.models import Generation, GenerationState
 from inference.queueing import find_place
 
-_ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}")
-
 
 async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGenerator[bytes]:
     """Yield the events after `last_event_id`; what is no id of ours begins anew."""
-    after = last_event_id if _ENTRY_ID.fullmatch(last_event_id) else relay.BEGINNING
+    after = last_event_id if relay.is_entry_id(last_event_id) else relay.BEGINNING
     waiting = await read_patiently(partial(_look, generation_id))
     sent = ""
     if waiting:

@@ -43,7 +43,7 @@ class Visit:
     is_streamed: bool
     includes_usage: bool
     attempt: int | None
-    is_read: bool = False
+    never_read: asyncio.TimerHandle | None = None
     has_text: bool = False  # the client was sent some of it: official ones do not retry then
 
 
@@ -60,7 +60,8 @@ async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonRespon
     except Exception:
         await in_own_thread(partial(note_refusal, request))
         raise
-    do_afterwards(_leave_if_never_read(visit, begun))
+    # A client may leave between our answer and its first byte: then nobody else would notice.
+    visit.never_read = asyncio.get_running_loop().call_later(BEGIN_TO_STREAM_SECONDS, _leave, begun)
     return StreamingHttpResponse(
         _stream(shape, visit, begun),
         content_type="text/event-stream",
@@ -92,13 +93,6 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
 def _leave(begun: "asyncio.Future[Visit]") -> None:
     """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
     do_afterwards(_see_to(begun))
-
-
-async def _leave_if_never_read(visit: Visit, begun: "asyncio.Future[Visit]") -> None:
-    """A client may leave between our answer and its first byte: then nobody else would notice."""
-    await asyncio.sleep(BEGIN_TO_STREAM_SECONDS)
-    if not visit.is_read:
-        _leave(begun)
 
 
 async def _see_to(begun: "asyncio.Future[Visit]") -> None:
@@ -148,7 +142,9 @@ async def _demand_ours(visit: Visit) -> None:
 
 async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") -> AsyncGenerator[bytes]:
     """The events of one answer. A failure in mid-stream is an event too: the status has been sent."""
-    visit.is_read, generation = True, visit.generation
+    generation = visit.generation
+    if visit.never_read is not None:
+        visit.never_read.cancel()  # and so lets go of the request
     more = {"usage": None} if visit.includes_usage else {}
     try:
         for chunk in shape.opening(generation):

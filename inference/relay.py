@@ -8,6 +8,7 @@ Writing is here; `relay_reader` reads.
 """
 
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from redis.retry import Retry
 logger = logging.getLogger(__name__)
 
 STOP_CHANNEL = "generation-stops"
+_ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}", re.ASCII)
 BEGINNING = "0-0"
 Entry = dict[str, str | int]
 STREAMS_A_ROUND = 64
@@ -247,6 +249,11 @@ def publish_stop(generation_id: UUID) -> None:
         connection().publish(STOP_CHANNEL, str(generation_id))
     except redis.RedisError as error:
         logger.warning("stop of %s goes by the row: Redis is away (%s)", generation_id, type(error).__name__)
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether this may be the id of an entry; a browser sends back whatever it likes."""
+    return _ENTRY_ID.fullmatch(text) is not None
 
 
 def stream_key(generation_id: UUID) -> str:

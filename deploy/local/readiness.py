@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.local.supervisor import App
 
 _HTTP_SECONDS = 1.0  # the supervisor does nothing else meanwhile
-_BUSY_SECONDS = 5.0  # a server that has much to do may let wait for so long
+_BUSY_SECONDS = 3.0  # a server that has much to do may let wait for so long
 _SILENT_SECONDS = 10.0  # workers touch their file every two
 
 

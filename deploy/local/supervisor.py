@@ -20,7 +20,7 @@ QUIET_SECONDS = 30.0  # who lived this long starts again at once and with a clea
 DEATHS_BEFORE_GIVING_UP = 2  # while Tally starts; later nothing is given up
 TICK_SECONDS = 0.1
 ASK_SECONDS = 2.0  # between two questions whether an app is well
-BAD_ANSWERS = 6  # in a row: it hangs
+BAD_ANSWERS = 4  # in a row: it hangs
 
 
 class Service(Protocol):

@@ -1,0 +1,96 @@
+"""uvicorn's HTTP protocol with patience that ends, and the gunicorn worker that serves with it.
+
+uvicorn waits for ever for the rest of a request that has begun, and takes headers of any size. nginx in front of it
+limits both; whoever runs without one is as safe.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
+
+HEAD_SECONDS = 20.0  # from a connection, or the first byte of its next request, to the end of the head
+MOST_HEAD_BYTES = 32_768
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """Closes a connection whose head does not come, or is too large, and says why."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_bytes = 0
+        self._has_head = False
+        self._is_refused = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._be_patient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._lose_patience()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. Between two requests uvicorn has a time-out of its own."""
+        if self._is_refused:
+            return
+        if self._patience is None and not self._has_head:
+            self._be_patient()
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._has_head and self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_headers_complete(self) -> None:
+        """The head is there. Called by the parser."""
+        self._lose_patience()
+        self._has_head = True
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The next bytes begin another request. Called by the parser."""
+        self._has_head, self._head_bytes = False, 0
+        if not self._is_refused:
+            super().on_message_complete()
+
+    def _be_patient(self) -> None:
+        self._patience = self.loop.call_later(HEAD_SECONDS, self._end_patience)
+
+    def _end_patience(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # the answer to the request before is going out
+            self._be_patient()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _lose_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._is_refused = True
+        self._lose_patience()
+        if not self.transport.is_closing():
+            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head.encode())
+            self.transport.close()
+
+
+class WebWorker(UvicornWorker):  # type: ignore[misc]
+    """gunicorn's -k."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol}
