@@ -18,16 +18,22 @@ hypothesis_settings.load_profile("tally")
 
 
 ROOT = Path(__file__).parent
-OF_THE_STACK = ("e2e", "faults", "startup")  # folders whose tests start servers: a group of their own, the longest
+OF_THE_STACK = (
+    "e2e",
+    "faults",
+    "startup",
+    "storm",
+)  # folders whose tests start servers: the longest group
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the thorough tests out unless they are asked for by name of their mark; keep what belongs together."""
-    if "thorough" not in config.getoption("-m"):
-        thorough = [item for item in items if item.get_closest_marker("thorough")]
-        config.hook.pytest_deselected(items=thorough)
-        items[:] = [item for item in items if item not in thorough]
+    """Leave the long tests out unless they are asked for by name of their mark; keep what belongs together."""
+    for mark in ("thorough", "storm"):
+        if mark not in config.getoption("-m"):
+            long = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if item not in long]
     for item in items:
         group = "stack" if _is_of_the_stack(item) else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
