@@ -6,13 +6,12 @@ The ledger, payments and the audit log are kept as bookkeeping and name nobody a
 
 from allauth.account.models import EmailAddress
 from django.core.mail import send_mail
-from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audit
-from accounts.models import ApiKey, ApiSession, User
+from accounts.models import ApiKey, ApiSession, OutgoingMail, User
 
 account_closing = Signal()
 
@@ -24,7 +23,9 @@ def erase_person(*, user: User) -> None:
     """
     email, now = user.email, timezone.now()
     account_closing.send(sender=User, user=user)
-    EmailAddress.objects.filter(user=user).delete()
+    addresses = EmailAddress.objects.filter(user=user)
+    OutgoingMail.objects.to_any_of([email, *addresses.values_list("email", flat=True)]).delete()
+    addresses.delete()
     ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
     ApiKey.objects.filter(user=user).update(name="deleted")
     ApiSession.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
@@ -34,14 +35,14 @@ def erase_person(*, user: User) -> None:
     user.set_unusable_password()
     user.save()
     audit.record(actor=user, action="account closed", subject=user)
-    transaction.on_commit(lambda: _say_goodbye(email))
+    _say_goodbye(email)
 
 
 def _say_goodbye(email: str) -> None:
+    """The last mail is also the last row that has the address; it is purged with the other old mails."""
     send_mail(
         _("Your account was closed"),
         _("Your account at Tally was closed, as you asked. If it was not you, answer this mail."),
         None,
         [email],
-        fail_silently=True,
     )

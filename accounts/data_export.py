@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.http import in_thread
-from accounts.models import ApiKey, ApiSession, AuditEvent, User
+from accounts.models import ApiKey, ApiSession, AuditEvent, OutgoingMail, User
 
 BATCH_ROWS = 500
 
@@ -78,3 +78,5 @@ def add_account_sections() -> None:
     add_section(Section("api_sessions", lambda user: ApiSession.objects.filter(user=user), sessions))
     events = ("action", "details", "created_at")
     add_section(Section("audit_events", lambda user: AuditEvent.objects.filter(subject=user), events))
+    mails = ("subject", "created_at", "sent_at")
+    add_section(Section("mails", lambda user: OutgoingMail.objects.to_any_of([user.email]), mails))

@@ -1,4 +1,4 @@
-"""The user, the API keys and log-ins that speak for them, and what staff did to them.
+"""The user, the API keys and log-ins that speak for them, what staff did to them, and the mail on its way to them.
 
 People are known by their e-mail address; there is no user name.
 """
@@ -10,7 +10,7 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
@@ -199,3 +199,67 @@ class ApiSession(models.Model):
 
     def __str__(self) -> str:
         return f"log-in {self.pk}"
+
+
+class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
+    """Reads of mails."""
+
+    def unfinished(self) -> "OutgoingMailQuerySet":
+        """Neither sent nor given up."""
+        return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
+
+    def due(self) -> "OutgoingMailQuerySet":
+        """Those that a worker may claim now, by the database's clock."""
+        return self.unfinished().filter(due_at__lte=Now())
+
+    def to_any_of(self, addresses: list[str]) -> "OutgoingMailQuerySet":
+        """Those to one of these addresses."""
+        return self.filter(recipients__overlap=addresses)
+
+
+class OutgoingMail(models.Model):
+    """A mail, from the transaction that it belongs to until it is sent or given up (accounts/mail.py).
+
+    `due_at` says when a worker may claim it. A claim moves it to where the claim lapses, a failure to the next try.
+    The text often holds a link that sets a password, so it is kept no longer than it is needed.
+    """
+
+    recipients = ArrayField(models.TextField())
+    sender = models.TextField()
+    subject = models.TextField()
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
+    headers = models.JSONField(default=dict)
+    tries_count = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True, blank=True)
+    given_up_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OutgoingMailQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("outgoing mail")
+        verbose_name_plural = _("outgoing mails")
+        default_permissions = ()  # nobody reads other people's links
+        indexes = [
+            models.Index(
+                name="accounts_mail_is_due",
+                fields=["due_at"],
+                condition=Q(sent_at__isnull=True, given_up_at__isnull=True),
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(name="accounts_mail_has_a_recipient", condition=Q(recipients__len__gt=0)),
+            models.CheckConstraint(
+                name="accounts_mail_has_one_end", condition=Q(sent_at__isnull=True) | Q(given_up_at__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="accounts_mail_that_ended_has_no_body",
+                condition=Q(sent_at__isnull=True, given_up_at__isnull=True) | Q(text="", html=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"mail {self.pk}"

@@ -1,4 +1,4 @@
-"""What is deleted once it is old: log-ins that have ended. `billing.purge` does the same with what billing keeps.
+"""What is deleted once it is old: log-ins that have ended, and mails. `billing.purge` does so with what billing keeps.
 
 Age is measured by the database's clock, so that a machine whose clock is wrong deletes nothing early.
 """
@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from accounts.models import ApiSession
+from accounts.models import ApiSession, OutgoingMail
 
 BATCH_ROWS = 1000
 MOST_BATCHES = 1000  # of one kind in a run; the next day takes what is left
@@ -25,6 +25,11 @@ def purge_logins() -> int:
     expired = Session.objects.filter(expire_date__lt=Now())
     ended = ApiSession.objects.filter(Q(revoked_at__lt=long_ago) | Q(expires_at__lt=long_ago))
     return in_batches(expired, delete) + in_batches(ended, delete)
+
+
+def purge_mails() -> int:
+    """Delete the mails of some time ago, of which only the envelope is left; return how many."""
+    return in_batches(OutgoingMail.objects.filter(created_at__lt=days_ago(settings.KEEP_MAILS_DAYS)), delete)
 
 
 def days_ago(days: int) -> CombinedExpression:

@@ -1,5 +1,6 @@
 """Signing up, proving an address and setting a password without a page; allauth has the rules and writes the mails.
 
+A mail is written into the outbox, in the transaction of what it tells of: nothing here waits for a mail server.
 Nothing here tells whether an address has an account: both cases answer the same and mail differs.
 """
 
@@ -44,21 +45,18 @@ class NotVerified(Exception):
 
 
 def register_user(*, request: HttpRequest, email: str, password: str) -> None:
-    """Make an account and mail the link that confirms its address; mail a hint if there is one. Raises FieldsRefused.
-
-    If this dies before the mail is out, `resend_verification` sends another.
-    """
+    """Make an account, and mail the link that confirms its address, or a hint if there is one. Raises FieldsRefused."""
     form = SignupForm({"email": email, "password1": password, "password2": password})
     _demand_valid(form)
     try:
         with transaction.atomic():
             user, _response = form.try_save(request)
             request.session.pop("account_verified_email", None)  # what allauth leaves would make a session and a cookie
+            if user is not None:
+                signals.user_signed_up.send(sender=User, request=request, user=user)
+                send_verification_email_to_address(request, EmailAddress.objects.get(user=user), signup=True)
     except IntegrityError:  # somebody else was first, a moment ago
         return
-    if user is not None:
-        signals.user_signed_up.send(sender=User, request=request, user=user)
-        send_verification_email_to_address(request, EmailAddress.objects.get(user=user), signup=True)
 
 
 def check_password(*, request: HttpRequest, email: str, password: str) -> User:
@@ -125,7 +123,7 @@ def change_password(*, session: ApiSession, current_password: str, password: str
         form.save()
         revoke_sessions(user=session.user, but=session)
         keep_session(session=session, user=session.user)
-    get_adapter().send_notification_mail("account/email/password_changed", session.user)
+        get_adapter().send_notification_mail("account/email/password_changed", session.user)
 
 
 def _demand_valid(form: Form) -> None:

@@ -1,15 +1,39 @@
-"""Periodic work of accounts. Queue: default."""
+"""Mail and periodic work of accounts.
+
+What sends mail waits for the mail server, so it has the queue `mail` and a worker of its own; the rest is on `default`.
+"""
 
 import logging
 
 from celery import shared_task
 
-from accounts import purge
+from accounts import mail, purge
 
 logger = logging.getLogger(__name__)
 
 
+@shared_task(name=mail.DELIVER, queue=mail.QUEUE)
+def deliver_mail(*, mail_id: int) -> None:
+    """Send one mail."""
+    mail.deliver_mail(mail_id=mail_id)
+
+
+@shared_task(name="accounts.queue_due_mails", queue=mail.QUEUE)
+def queue_due_mails() -> None:
+    """Queue what is due. In the same queue: while that is long, this expires in it and makes it no longer."""
+    mail.queue_due_mails()
+
+
+@shared_task(name="accounts.give_up_old_mails", queue="default")
+def give_up_old_mails() -> None:
+    """Give up what nobody has sent for a day, and shout. Sends nothing."""
+    given_up = mail.give_up_old_mails()
+    if given_up:
+        logger.critical("%d mails were given up: they waited for a day. Is there a mail worker?", given_up)
+
+
 @shared_task(name="accounts.purge", queue="default")
 def purge_accounts() -> None:
-    """Delete log-ins that ended long ago."""
-    logger.info("%d log-ins that had ended were deleted", purge.purge_logins())
+    """Delete log-ins that ended long ago, and old mails."""
+    logins, mails = purge.purge_logins(), purge.purge_mails()
+    logger.info("%d log-ins that had ended and %d old mails were deleted", logins, mails)

@@ -86,7 +86,7 @@ class Notices(ApiList):
 
     @operation(tag=TAG, summary="List my notifications", answer=NotificationOut(many=True), example=NOTICE)
     def get(self, request: Request) -> Response:
-        """What you were told about your credits, the latest first. Each was e-mailed too."""
+        """What you were told about your credits, the latest first. Each goes out by e-mail too."""
         return self.list(request)
 
 

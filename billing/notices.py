@@ -1,8 +1,5 @@
-"""What customers are told about their money: written down with what happened, mailed by a worker, read in the API."""
+"""What customers are told about their money: written down with what happened, put into the outbox, read in the API."""
 
-from datetime import timedelta
-
-from celery import current_app
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
@@ -12,18 +9,19 @@ from django.utils import timezone
 from accounts.models import User
 from billing.models import Notice
 
-SEND = "billing.send_notice"
-LOST_AFTER = timedelta(hours=1)  # the task itself tries again for half an hour
-GIVEN_UP_AFTER = timedelta(days=2)  # old news by mail would be worse than none; the API still has it
 
-
+@transaction.atomic
 def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
-    """Write the notice templates/billing/mail/<name>.txt, and queue its mail on commit; `path` is the page it leads to.
+    """Write the notice templates/billing/mail/<name>.txt and its mail; `path` is the page that it leads to.
 
-    If this process or the broker dies between the commit and the queue, `send_lost_notices` queues it an hour later.
+    Both are rows of the caller's transaction; the mail worker sends the mail (accounts/mail.py). A suspended customer
+    gets none, but finds the notice in the API.
     """
     notice = Notice.objects.create(user_id=user_id, name=name, path=path, figures=figures)
-    transaction.on_commit(lambda: _queue(notice.pk), robust=True)
+    address = User.objects.filter(pk=user_id, is_active=True).values_list("email", flat=True).first()
+    if address is not None:
+        subject, body = words_of(notice)
+        send_mail(subject, f"{body}\n", None, [address])
 
 
 def words_of(notice: Notice) -> tuple[str, str]:
@@ -39,39 +37,7 @@ def url_of(notice: Notice) -> str:
     return f"{settings.PUBLIC_URL}{notice.path}"
 
 
-@transaction.atomic
-def send_notice(*, notice_id: int) -> None:
-    """Mail a notice, unless that was done. Raises what the mail server's library does.
-
-    The row is locked, so two tasks send one mail; only dying between the mail and the commit may send it twice.
-    """
-    unsent = Notice.objects.select_for_update(of=("self",)).filter(pk=notice_id, sent_at=None)
-    notice = unsent.select_related("user").first()
-    if notice is None or not notice.user.is_active:
-        return
-    subject, body = words_of(notice)
-    send_mail(subject, f"{body}\n", None, [notice.user.email])
-    notice.sent_at = timezone.now()
-    notice.save(update_fields=["sent_at"])
-
-
-def send_lost_notices() -> int:
-    """Queue again what was not mailed within an hour; return how many."""
-    now = timezone.now()
-    lost = Notice.objects.filter(
-        sent_at=None, created_at__lt=now - LOST_AFTER, created_at__gt=now - GIVEN_UP_AFTER, user__is_active=True
-    )
-    notice_ids = list(lost.order_by("pk").values_list("pk", flat=True)[:500])
-    for notice_id in notice_ids:
-        _queue(notice_id)
-    return len(notice_ids)
-
-
 def read_notices(*, user: User, up_to: int) -> int:
     """Note that the customer has read their notices up to this one; return how many were new to them."""
     unread = Notice.objects.filter(user=user, read_at=None, pk__lte=up_to)
     return unread.update(read_at=timezone.now())
-
-
-def _queue(notice_id: int) -> None:
-    current_app.send_task(SEND, kwargs={"notice_id": notice_id}, queue="default")

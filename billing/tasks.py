@@ -2,11 +2,10 @@
 
 import logging
 from functools import partial
-from smtplib import SMTPException
 
 from celery import shared_task
 
-from billing import alerts, automatic_topups, ledger, notices, purge, reconciliation, refund_payouts, verification
+from billing import alerts, automatic_topups, ledger, purge, reconciliation, refund_payouts, verification
 
 logger = logging.getLogger(__name__)
 
@@ -62,26 +61,6 @@ def sweep_spending() -> None:
             step()
         except Exception:  # one customer's trouble is not the next one's
             logger.exception("sweep of spending: %s", step.keywords)
-
-
-@shared_task(
-    name="billing.send_notice",
-    queue="default",
-    autoretry_for=(SMTPException, OSError),
-    retry_backoff=30,
-    max_retries=6,
-)
-def send_notice(*, notice_id: int) -> None:
-    """Send an e-mail about money; tried again for about half an hour while the mail server is away."""
-    notices.send_notice(notice_id=notice_id)
-
-
-@shared_task(name="billing.send_lost_notices", queue="default")
-def send_lost_notices() -> None:
-    """Queue again the e-mails that were never sent."""
-    sent_again = notices.send_lost_notices()
-    if sent_again:
-        logger.warning("%d notices were not mailed within an hour: queued again", sent_again)
 
 
 @shared_task(name="billing.purge", queue="default")

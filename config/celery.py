@@ -1,4 +1,4 @@
-"""The Celery app. Queues: `generate.<model key>` for GPU workers, `default` for everything else."""
+"""The Celery app. Queues: `generate.<model key>` for GPU workers, `mail` for the mail worker, else `default`."""
 
 import os
 import threading

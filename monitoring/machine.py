@@ -127,7 +127,7 @@ def _describe_model(model: CatalogueModel, live: dict[str, Any]) -> dict[str, An
 
 def read_queues() -> list[dict[str, Any]]:
     """How many tasks lie in each queue of the broker. Raises BrokerAway."""
-    names = ["default", *(model.queue for model in CatalogueModel.objects.order_by("position", "key"))]
+    names = ["default", "mail", *(model.queue for model in CatalogueModel.objects.order_by("position", "key"))]
     try:
         return [{"name": name, "tasks": int(relay.connection().llen(name))} for name in names]  # type: ignore[arg-type]
     except redis.RedisError as error:

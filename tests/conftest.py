@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
@@ -57,6 +58,12 @@ def _empty_quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         emptying.install(monkeypatch)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mail_goes_through_the_outbox(django_test_environment: None) -> None:
+    """Django's test environment would put mails into memory at once (tests/mailbox.py)."""
+    settings.EMAIL_BACKEND = "accounts.mail.OutboxBackend"
 
 
 @pytest.fixture

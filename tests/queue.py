@@ -5,15 +5,19 @@ from typing import Any
 
 from celery import current_app
 
+from accounts.mail import QUEUE as MAIL
 from inference import relay
 from inference.models import CatalogueModel
 from inference.tickets import open_ticket
+
+QUEUES = ("default", MAIL)  # in the order in which `take_tasks` looks
 
 
 def clear_queue() -> None:
     """Forget what earlier tests sent."""
     with current_app.connection_for_write() as connection:
-        connection.SimpleQueue("default").clear()
+        for name in QUEUES:
+            connection.SimpleQueue(name).clear()
 
 
 def forget_tickets(model: CatalogueModel) -> None:
@@ -22,19 +26,20 @@ def forget_tickets(model: CatalogueModel) -> None:
     open_ticket(model.key)
 
 
-def take_tasks() -> list[tuple[str, dict[str, Any]]]:
-    """Take everything that waits: names and keyword arguments, in order."""
+def take_tasks(*queues: str) -> list[tuple[str, dict[str, Any]]]:
+    """Take everything that waits, in these queues or in all: names and keyword arguments, in order."""
     taken = []
     with current_app.connection_for_write() as connection:
-        waiting = connection.SimpleQueue("default")
-        while True:
-            try:
-                message = waiting.get(block=False)
-            except Empty:
-                break
-            message.ack()
-            taken.append((message.headers["task"], message.payload[1]))
-        waiting.close()
+        for name in queues or QUEUES:
+            waiting = connection.SimpleQueue(name)
+            while True:
+                try:
+                    message = waiting.get(block=False)
+                except Empty:
+                    break
+                message.ack()
+                taken.append((message.headers["task"], message.payload[1]))
+            waiting.close()
     return taken
 
 

@@ -148,7 +148,8 @@ CELERY_BEAT_SCHEDULE = {
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
     "verify-ledger": {"task": "billing.verify_ledger", "schedule": 3600.0, "options": {"expires": 3600}},
     "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
-    "send-lost-notices": {"task": "billing.send_lost_notices", "schedule": 900.0, "options": {"expires": 900}},
+    "queue-due-mails": {"task": "accounts.queue_due_mails", "schedule": 60.0, "options": {"expires": 60}},
+    "give-up-old-mails": {"task": "accounts.give_up_old_mails", "schedule": 3600.0, "options": {"expires": 3600}},
     "reconcile-payments": {
         "task": "billing.reconcile_payments",
         "schedule": crontab(hour=4, minute=20),
@@ -193,7 +194,9 @@ ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.partition(":")[0]
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+EMAIL_BACKEND = "accounts.mail.OutboxBackend"
+DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"  # what the mail worker sends with
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Tally <tally@localhost>")
 
 # Security. No unsafe-inline anywhere; scripts and styles come from this host alone.
@@ -313,6 +316,7 @@ if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
 # How long what is no longer needed is kept (accounts.purge, billing.purge).
 KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
+KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # to whom and what about; what they said goes when sent
 KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
 KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
 KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
@@ -329,7 +333,9 @@ _LEAST = {
     "KEEP_ENDED_LOGINS_DAYS": 0,
     "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe sends one again for three days
     "KEEP_READ_NOTICES_DAYS": 0,
-    "KEEP_NOTICES_DAYS": 7,  # a mail that was lost is sent again for two days
+    "KEEP_NOTICES_DAYS": 7,  # so that customers find them
+    "EMAIL_TIMEOUT": 1,
+    "KEEP_MAILS_DAYS": 2,  # a mail is tried for a day at most
 }
 for _name, _least in _LEAST.items():
     if vars()[_name] < _least:

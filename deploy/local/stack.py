@@ -215,6 +215,7 @@ class Stack:
                 {"WORKER_SERVES_NEW_MODELS": "1"} | variables,
             ),
             self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
+            self._worker("mail-worker", ["-n", "mail@%h", "--concurrency=2", "-Q", "mail"], variables),
             self._app(
                 "beat",
                 [*beat, "--loglevel=INFO"],

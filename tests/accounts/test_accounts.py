@@ -4,18 +4,18 @@ import re
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core import mail
 from django.db import IntegrityError
 from django.urls import reverse
 
 from tests.cast import PASSWORD
+from tests.mailbox import read_mails
 
 User = get_user_model()
 SIGNUP = {"email": "New@Example.com", "password1": "a-Long-passphrase-1", "password2": "a-Long-passphrase-1"}
 
 
 def link_in_last_mail():
-    return re.search(r"https?://[^/]+(\S+)", mail.outbox[-1].body).group(1)
+    return re.search(r"https?://[^/]+(\S+)", read_mails()[-1].body).group(1)
 
 
 def test_sign_up_verifies_the_address_and_then_gives_the_bonus_once(client, catalogue, settings, faults):

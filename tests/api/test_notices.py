@@ -1,17 +1,15 @@
 """Notifications and preferences in the API, and the way of a notice from the ledger to the mail."""
 
-from datetime import timedelta
-
 import pytest
 from django.core import mail
 from django.db import transaction
-from django.utils import timezone
 
-from billing import notices
+from accounts.models import OutgoingMail
 from billing.alerts import set_alert, tell_if_low
 from billing.models import Notice
-from billing.notices import GIVEN_UP_AFTER, LOST_AFTER, notify, send_lost_notices
-from tests.cast import CREDIT, at_once
+from billing.notices import notify
+from tests.cast import CREDIT
+from tests.mailbox import read_mails
 from tests.queue import run_tasks, take_tasks
 
 LIST, PREFERENCES = "/api/v1/notifications", "/api/v1/preferences"
@@ -29,8 +27,8 @@ def test_a_notice_says_what_the_mail_says(login, alice, settings):
     assert row["subject"] == "Your balance is low: 4 credits are left"
     assert "Fewer than 5 credits are free" in row["text"]
     assert row["url"] == f"{settings.PUBLIC_URL}/credits/"
-    notices.send_notice(notice_id=notice.pk)
-    assert (mail.outbox[0].subject, mail.outbox[0].body.strip()) == (row["subject"], row["text"])
+    [sent] = read_mails()
+    assert (sent.subject, sent.body.strip()) == (row["subject"], row["text"])
 
 
 def test_reading_marks_what_came_before_and_nothing_of_others(login, alice, charlie):
@@ -73,46 +71,26 @@ def test_a_preference_that_makes_no_sense_names_its_field(login, alice, name, va
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_notice_is_written_with_what_it_tells_of_or_not_at_all(alice):
+def test_a_notice_and_its_mail_are_written_with_what_they_tell_of_or_not_at_all(alice):
     take_tasks()
     with transaction.atomic():
         tell(alice)
         transaction.set_rollback(True)
-    assert not Notice.objects.exists()
-    assert take_tasks() == []
+    assert (Notice.objects.count(), OutgoingMail.objects.count(), take_tasks()) == (0, 0, [])
     tell(alice)
-    assert run_tasks() == ["billing.send_notice"]
-    assert Notice.objects.get().sent_at is not None
+    assert mail.outbox == []
+    assert run_tasks() == ["accounts.deliver_mail"]
+    assert [sent.to for sent in mail.outbox] == [["alice@example.com"]]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_mail_that_was_lost_is_sent_an_hour_later_and_once(alice):
-    notice = tell(alice)
-    take_tasks()  # the broker died with it
-    assert send_lost_notices() == 0
-    Notice.objects.update(created_at=timezone.now() - LOST_AFTER - timedelta(seconds=1))
-    assert send_lost_notices() == 1
-    assert run_tasks() == ["billing.send_notice"]
-    assert send_lost_notices() == 0
-    notices.send_notice(notice_id=notice.pk)
-    assert len(mail.outbox) == 1
-
-
-def test_old_news_and_closed_accounts_get_no_mail(alice):
-    notice = tell(alice)
-    Notice.objects.update(created_at=timezone.now() - GIVEN_UP_AFTER)
-    assert send_lost_notices() == 0
+def test_a_suspended_customer_gets_no_mail_and_finds_the_notice_later(login, alice):
     alice.is_active = False
     alice.save()
-    notices.send_notice(notice_id=notice.pk)
-    assert mail.outbox == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_eight_workers_at_once_send_one_mail(alice):
-    notice = tell(alice)
-    assert at_once(8, lambda _n: notices.send_notice(notice_id=notice.pk)) == [None] * 8
-    assert len(mail.outbox) == 1
+    tell(alice)
+    assert read_mails() == []
+    alice.is_active = True
+    alice.save()
+    assert len(login(alice).get(LIST).json()["results"]) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -120,8 +98,9 @@ def test_with_the_broker_away_the_notice_is_there_all_the_same(alice, monkeypatc
     def refuse(*_args, **_options):
         raise OSError("the broker is away")
 
-    monkeypatch.setattr("billing.notices.current_app.send_task", refuse)
+    monkeypatch.setattr("accounts.mail.current_app.send_task", refuse)
     set_alert(user=alice, below_microcredits=1000 * CREDIT)
     type(alice.wallet).objects.filter(pk=alice.wallet.pk).update(armed_alert_microcredits=1000 * CREDIT)
     assert tell_if_low(wallet_id=alice.wallet.pk)
     assert Notice.objects.get().name == "low_balance"
+    assert len(read_mails()) == 1

@@ -56,7 +56,7 @@ def test_a_balance_that_is_at_the_threshold_is_not_below_it(bob):
     answer(bob)
     assert take_tasks() == []
     answer(bob, 1)
-    assert run_tasks() == ["billing.review_spending", "billing.send_notice"]
+    assert run_tasks() == ["billing.review_spending", "accounts.deliver_mail"]
     assert len(mail.outbox) == 1
 
 
@@ -180,7 +180,7 @@ def test_the_sweep_makes_up_for_a_lost_call_and_sees_what_expired(bob):
     assert take_tasks() == []
     tasks.sweep_spending()
     tasks.sweep_spending()
-    assert run_tasks() == ["billing.send_notice"]
+    assert run_tasks() == ["accounts.deliver_mail"]
     assert len(mail.outbox) == 1
 
 
@@ -212,7 +212,7 @@ def test_eight_reviews_at_once_send_one_mail(bob):
     take_tasks()
     told = at_once(8, lambda _n: alerts.tell_if_low(wallet_id=bob.wallet.pk))
     assert sorted(told) == [False] * 7 + [True]
-    assert run_tasks() == ["billing.send_notice"]
+    assert run_tasks() == ["accounts.deliver_mail"]
     assert len(mail.outbox) == 1
 
 

@@ -94,7 +94,7 @@ def test_turned_off_nothing_is_bought_not_even_what_was_ordered_a_moment_ago(bob
 
 def test_a_balance_that_falls_below_is_topped_up_and_the_customer_told(bob):
     low(bob)
-    assert run_tasks() == ["billing.review_spending", "billing.send_notice"]
+    assert run_tasks() == ["billing.review_spending", "accounts.deliver_mail"]
     topup = TopUp.objects.get()
     assert (topup.state, topup.amount_minor, topup.automatic_month_minor) == (TopUpState.PAID, 2_000, 2_000)
     assert balance(bob) == BELOW - CHARGE + 2_000 * CREDIT

@@ -9,8 +9,9 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import mail as outbox
 from accounts.models import AuditEvent
-from billing import ledger, notices, refund_payouts, refunds, topups
+from billing import ledger, refund_payouts, refunds, topups
 from billing.models import LedgerEntry, Refund, RefundState, TopUp
 from billing.refund_payouts import ALERT_AFTER_TRIES, LONGEST_WAIT, send_approved_refunds
 from billing.refunds import RefundRefused
@@ -353,7 +354,7 @@ STEPS = {
     "after Stripe gave the money": (refund_payouts, "follow_refunds", kill),
     "after reading": (refund_payouts, "_write_down", kill),
     "while writing, after the credits moved": (refund_payouts, "_enter", kill),
-    "after the commit": (notices, "_queue", kill),
+    "after the commit": (outbox, "_queue", kill),
 }
 
 

@@ -31,6 +31,8 @@ def load(monkeypatch, **variables):
         ("MIN_AFFORDABLE_TOKENS", "0"),
         ("KEEP_ENDED_LOGINS_DAYS", "-1"),
         ("KEEP_EVENT_BODIES_DAYS", "6"),
+        ("KEEP_MAILS_DAYS", "1"),
+        ("EMAIL_TIMEOUT", "0"),
         ("KEEP_READ_NOTICES_DAYS", "-1"),
         ("KEEP_NOTICES_DAYS", "6"),
         ("TOPUP_CURRENCY", "qqq"),

@@ -7,6 +7,7 @@ PRICES = "tests/billing/test_admin_prices.py"
 RIGHTS = "tests/accounts/test_rights.py"
 BONUS = "tests/accounts/test_one_bonus_a_mailbox.py"
 MAILBOXES = "tests/billing/test_mailboxes.py"
+MAIL = "tests/accounts/test_mail.py"
 
 PEOPLE = [
     Guard(
@@ -128,5 +129,45 @@ PEOPLE = [
         "return is_recent and not has_bought",
         BONUS,
         "code_for_new_customers",
+    ),
+    Guard(
+        "a mail sent twice",
+        "accounts/mail.py",
+        "due = OutgoingMail.objects.due().filter(pk=mail_id)",
+        "due = OutgoingMail.objects.filter(pk=mail_id)",
+        MAIL,
+        "eight_workers_at_once or leaves_a_claim",
+    ),
+    Guard(
+        "a connection held for the mail server",
+        "accounts/mail.py",
+        "        connection.close()\n",
+        "        pass\n",
+        MAIL,
+        "neither_a_row_nor_a_connection",
+    ),
+    Guard(
+        "a mail of what never happened",
+        "accounts/mail.py",
+        "transaction.on_commit(lambda: _queue(mail.pk), robust=True)",
+        "_queue(mail.pk)",
+        MAIL,
+        "after_the_commit or rolled_back",
+    ),
+    Guard(
+        "a mail in everybody's queue",
+        "accounts/mail.py",
+        'QUEUE = "mail"',
+        'QUEUE = "default"',
+        MAIL,
+        "stop_nothing_in_the_default_worker",
+    ),
+    Guard(
+        "a mail server without a time limit",
+        "config/settings/base.py",
+        'EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)',
+        "EMAIL_TIMEOUT = 3600",
+        MAIL,
+        "keeps_the_outbox",
     ),
 ]
