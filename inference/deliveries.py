@@ -49,6 +49,7 @@ class Deliverer:
     def __init__(self) -> None:
         self.id = uuid4()
         self._open: Counter[UUID] = Counter()  # how many wait for each: a retry may come before the other is seen to go
+        self._doubtful: set[UUID] = set()  # of those: the sweeper may have seen to them while this process paused
         self._done: list[UUID] = []
         self._changing = threading.Lock()
         self._woken = threading.Event()
@@ -76,12 +77,13 @@ class Deliverer:
             self._open[generation_id] -= 1
             if self._open[generation_id] == 0:
                 del self._open[generation_id]
+                self._doubtful.discard(generation_id)
                 self._done.append(generation_id)
         self._woken.set()
 
     def may_hand_over(self, generation_id: UUID) -> bool:
         """Whether it still is ours: after a pause of this process, the sweeper may have given the charge back."""
-        if time.monotonic() - self._heard_at < settings.WORKER_SILENT_SECONDS / 2:
+        if not self._has_paused() and generation_id not in self._doubtful:
             return True
         return Delivery.objects.filter(pk=generation_id, process_id=self.id).exists()
 
@@ -97,7 +99,13 @@ class Deliverer:
         if self._open and time.monotonic() - self._heard_at >= settings.HEARTBEAT_SECONDS:
             self._beat()
 
+    def _has_paused(self) -> bool:
+        return time.monotonic() - self._heard_at > settings.WORKER_SILENT_SECONDS / 2
+
     def _beat(self) -> None:
+        if self._has_paused():  # before it is forgotten: this thread may be the first to wake up
+            with self._changing:
+                self._doubtful.update(self._open)
         asked_at = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(BEAT, [self.id])

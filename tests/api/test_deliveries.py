@@ -30,6 +30,7 @@ def _own_deliveries():
     deliverer()._heard_at = float("-inf")
     yield
     deliverer()._open.clear()
+    deliverer()._doubtful.clear()
 
 
 def ask(http, body=BODY, **headers):
@@ -118,15 +119,21 @@ def test_a_process_that_is_heard_of_keeps_its_answers_however_long_they_take(htt
     assert paid() == (price(Generation.objects.get()), 0)
 
 
+@pytest.mark.parametrize("is_heard_of_first", [False, True])
 @pytest.mark.parametrize("body", [BODY, STREAM])
-def test_a_process_that_froze_hands_nothing_over_that_was_given_back(http, engine, paid, faults, monkeypatch, body):
+def test_a_process_that_froze_hands_nothing_over_that_was_given_back(
+    http, engine, paid, faults, monkeypatch, body, is_heard_of_first
+):
     """It wakes up with the whole answer before it, after the sweeper had to think that it was gone."""
     engine.step_seconds = 0.05
+    beat = Deliverer._beat
     monkeypatch.setattr(Deliverer, "_beat", lambda *_: None)
     thread, answers = in_the_background(http, body)
     wait_until(lambda: Generation.objects.filter(state=GenerationState.RUNNING).exists(), 5, "the beginning")
     deliverer()._heard_at = float("-inf")
     Delivery.objects.all().delete()  # what the sweeper leaves behind
+    if is_heard_of_first:
+        beat(deliverer())
     thread.join()
     assert "restarted before the answer was handed over" in answers[0].text
     assert "[DONE]" not in answers[0].text
