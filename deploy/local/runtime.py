@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,6 +68,18 @@ def open_log(path: Path) -> BinaryIO:
             path.replace(path.with_name(f"{path.name}.1"))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     return open(descriptor, "ab", buffering=0)  # noqa: PTH123
+
+
+def shorten_log(path: Path) -> None:
+    """Put what is in a log aside while its process goes on appending to it, once it has more than LOG_BYTES.
+
+    A line that is written in the very moment between the copy and the emptying is lost, as with `copytruncate` of
+    logrotate.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_BYTES:
+            shutil.copy2(path, path.with_name(f"{path.name}.1"))
+            os.truncate(path, 0)
 
 
 def read_object(path: Path) -> dict[str, Any]:

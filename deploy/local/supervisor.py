@@ -12,13 +12,14 @@ from deploy.local import interrupts, processes
 from deploy.local.console import Step, say, tail
 from deploy.local.errors import StartupError
 from deploy.local.processes import Record
-from deploy.local.runtime import open_log
+from deploy.local.runtime import open_log, shorten_log
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 10.0
 QUIET_SECONDS = 30.0  # who lived this long starts again at once and with a clean record
 DEATHS_BEFORE_GIVING_UP = 2  # while Tally starts; later nothing is given up
 TICK_SECONDS = 0.1
+LOGS_SECONDS = 60.0  # between two looks whether a log has grown too long
 ASK_SECONDS = 2.0  # between two questions whether an app is well
 BAD_ANSWERS = 4  # in a row: it hangs
 
@@ -180,6 +181,7 @@ class Supervisor:
         """`on_change` is called after every start, death and readiness."""
         self._watched = [_Watched(service=service) for service in services]
         self._on_change = on_change
+        self._next_look_at_logs = 0.0
 
     @property
     def healthy(self) -> bool:
@@ -226,6 +228,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Look at each service once: note deaths, restart what is due, ask the rest if they are ready."""
+        self._look_at_logs()
         for watched in self._watched:
             if watched.is_down:
                 if time.monotonic() >= watched.next_start_at:
@@ -238,6 +241,13 @@ class Supervisor:
             elif not watched.is_ready and watched.service.is_ready():
                 watched.is_ready = True
                 self._on_change()
+
+    def _look_at_logs(self) -> None:
+        if time.monotonic() < self._next_look_at_logs:
+            return
+        self._next_look_at_logs = time.monotonic() + LOGS_SECONDS
+        for watched in self._watched:
+            shorten_log(watched.service.log)
 
     def stop(self) -> list[int]:
         """Stop everything, users of a server before it. Returns the pids that would not go: normally none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import interrupts, processes, readiness
+from deploy.local import interrupts, processes, readiness, runtime
 from deploy.local import supervisor as supervisor_module
 from deploy.local.errors import StartupError
 from deploy.local.supervisor import App, Supervisor
@@ -105,6 +105,23 @@ def test_a_child_that_takes_long_to_start_does_not_count_as_hung(
     first = app.record().pid
     tick_until(supervisor, lambda: app.age_seconds > 1)
     assert app.record().pid == first
+    supervisor.stop()
+
+
+def test_a_log_that_grows_long_is_put_aside_while_its_process_goes_on(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "LOG_BYTES", 1000)
+    monkeypatch.setattr(supervisor_module, "LOGS_SECONDS", 0.1)
+    app = make_app("talks", "import time\nfor n in range(100000): print(n, 'words', flush=True); time.sleep(0.001)")
+    supervisor = Supervisor([app])
+    supervisor.wait_until_healthy(5)
+    aside = tmp_path / "talks.log.1"
+    tick_until(supervisor, aside.exists)
+    first = aside.read_text()
+    tick_until(supervisor, lambda: aside.read_text() != first)
+    assert app.log.stat().st_size < 10_000
+    assert app.log.read_text().splitlines()[-1].endswith("words")
     supervisor.stop()
 
 
