@@ -12,13 +12,16 @@ class BillingConfig(AppConfig):
     verbose_name = _("Billing")
 
     def ready(self) -> None:
-        """Connect the signals, add this app's tables to the data export, and the check that the ORM makes."""
+        """Connect the signals, add this app's tables to the data export, and the checks beside the sums."""
         from billing import receivers  # noqa: F401
         from billing.data_export import add_billing_sections
         from billing.mailboxes import find_bonuses_without_mailbox
+        from billing.origins import find_deeds_without_event, find_entries_without_origin
         from billing.privileges import grant_to_application
         from billing.verification import register_check
 
         add_billing_sections()
         register_check(find_bonuses_without_mailbox)
+        register_check(find_entries_without_origin)
+        register_check(find_deeds_without_event)
         post_migrate.connect(grant_to_application, sender=self)

@@ -65,6 +65,17 @@ RULES: dict[str, str] = {
         WHERE h.is_from_cache AND (p.id IS NULL
             OR h.prompt_microcredits_per_token > p.prompt_microcredits_per_token
             OR h.completion_microcredits_per_token > p.completion_microcredits_per_token)""",
+    # A hold may wait for its wallet while a new price begins. A price begins when its row is there, if that is later.
+    "hold {0}: for {1} and {2} a token of {3}, which was no price of it then": """
+        SELECT h.id, h.prompt_microcredits_per_token, h.completion_microcredits_per_token, h.model_key
+        FROM billing_hold h WHERE NOT h.is_from_cache AND NOT EXISTS (
+            SELECT FROM billing_price p WHERE p.model_key = h.model_key
+                AND p.prompt_microcredits_per_token = h.prompt_microcredits_per_token
+                AND p.completion_microcredits_per_token = h.completion_microcredits_per_token
+                AND p.effective_at <= h.created_at + interval '1 minute'
+                AND NOT EXISTS (SELECT FROM billing_price n WHERE n.model_key = p.model_key
+                    AND n.effective_at > p.effective_at
+                    AND GREATEST(n.effective_at, n.created_at) < h.created_at - interval '1 minute'))""",
     "debt {0}: {1} left, its amount and payments leave {2}": """
         SELECT d.id, d.remaining_microcredits, d.amount_microcredits - COALESCE(SUM(p.amount_microcredits), 0)
         FROM billing_debt d LEFT JOIN billing_debtpayment p ON p.debt_id = d.id
@@ -146,7 +157,7 @@ def register_check(check: Check) -> Check:
 
 def verify() -> Report:
     """Run every check and return what they found. Each is one statement, so traffic meanwhile is no fault."""
-    faults = [fault for sentence, query in RULES.items() for fault in _broken(sentence, query)]
+    faults = [fault for sentence, query in RULES.items() for fault in broken(sentence, query)]
     faults += [fault for check in CHECKS for fault in check()]
     books = _books()
     if sum(books.values()):
@@ -154,7 +165,8 @@ def verify() -> Report:
     return Report(faults, LedgerEntry.objects.count(), books)
 
 
-def _broken(sentence: str, query: str) -> Iterator[str]:
+def broken(sentence: str, query: str) -> Iterator[str]:
+    """Yield the sentence with the numbers of each row that the query finds."""
     with connection.cursor() as cursor:
         cursor.execute(query)
         for row in cursor:

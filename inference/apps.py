@@ -16,9 +16,16 @@ class InferenceConfig(AppConfig):
         from billing.verification import register_check
         from inference import receivers  # noqa: F401
         from inference.models import Generation
-        from inference.verification import cached_answers_repeat_what_was_generated, generations_match_their_holds
+        from inference.verification import (
+            cached_answers_repeat_what_was_generated,
+            charges_are_for_answers,
+            generations_match_their_holds,
+            refunds_by_nobody_are_of_answers,
+        )
 
         register_check(generations_match_their_holds)
         register_check(cached_answers_repeat_what_was_generated)
+        register_check(charges_are_for_answers)
+        register_check(refunds_by_nobody_are_of_answers)
         columns = ("model_id", "state", "text", "prompt_tokens", "completion_tokens", "hold_id", "created_at")
         add_section(Section("generations", lambda user: Generation.objects.filter(user=user), columns))

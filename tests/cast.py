@@ -57,7 +57,8 @@ def watch_database_for_long() -> None:
 
 def answered_talk(user: User, model: CatalogueModel, api_key: ApiKey | None = None) -> Conversation:
     """A conversation of one question, and an answer that was charged, of at most 10 tokens."""
-    reference = f"talk:{uuid4()}"
+    generation_id = uuid4()
+    reference = f"generation:{generation_id}"
     hold = ledger.hold(
         user=user,
         model_key=model.key,
@@ -68,6 +69,7 @@ def answered_talk(user: User, model: CatalogueModel, api_key: ApiKey | None = No
     )
     hold = ledger.settle(hold_id=hold.pk, completion_tokens=3)
     generation = Generation.objects.create(
+        pk=generation_id,
         user=user,
         model=model,
         hold=hold,

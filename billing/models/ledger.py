@@ -284,6 +284,15 @@ class LedgerEntry(Kept):
                 name="billing_entry_usage_names_its_hold",
                 condition=~Q(kind=EntryKind.USAGE) | Q(hold__isnull=False),
             ),
+            models.CheckConstraint(name="billing_entry_kind_is_known", condition=Q(kind__in=EntryKind.values)),
+            models.CheckConstraint(
+                name="billing_entry_adjustment_has_an_author_and_a_reason",
+                condition=~Q(kind=EntryKind.ADJUSTMENT) | Q(created_by__isnull=False) & ~Q(reason=""),
+            ),
+            models.CheckConstraint(
+                name="billing_entry_refund_names_its_hold_and_why",
+                condition=~Q(kind=EntryKind.REFUND) | Q(hold__isnull=False) & ~Q(reason=""),
+            ),
             models.UniqueConstraint(
                 name="billing_entry_one_usage_a_hold", fields=["hold"], condition=Q(kind=EntryKind.USAGE)
             ),

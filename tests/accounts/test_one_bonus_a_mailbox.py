@@ -15,6 +15,8 @@ from billing.promotions import InvalidCode, redeem_code
 from tests.cast import CREDIT
 from tests.mailbox import read_mails
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 PASSPHRASE = "a-Long-passphrase-1"
 OVERVIEW = "/credits/"
 

@@ -18,6 +18,8 @@ from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, PASSWORD, at_once
 from tests.mailbox import read_mails
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 CLOSING = "/api/v1/account/closing"
 
 

@@ -107,6 +107,7 @@ def run(url, tmp_path, things, *arguments):
     assert statuses["200"] > sum(statuses.values()) / 10  # and tried something
 
 
+@pytest.mark.usefixtures("without_answers")
 @pytest.mark.django_db(transaction=True)
 def test_a_few_generated_requests_find_nothing(server, things, tmp_path, faults):
     run(server, tmp_path, things, "--max-examples=3", "--phases=examples,fuzzing", "--seed=1")
@@ -115,6 +116,7 @@ def test_a_few_generated_requests_find_nothing(server, things, tmp_path, faults)
 
 @pytest.mark.thorough
 @pytest.mark.timeout(7200)
+@pytest.mark.usefixtures("without_answers")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("phases", ["examples,coverage,fuzzing", "stateful"])
 @pytest.mark.parametrize("are_known", [True, False], ids=["known identifiers", "any identifiers"])

@@ -16,6 +16,8 @@ from billing.topups import offer_of_amount, start_topup
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, UserFactory, at_once
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 KEY = {"HTTP_IDEMPOTENCY_KEY": "staff-1"}
 ADMIN = "/api/v1/admin"
 

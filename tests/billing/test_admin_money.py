@@ -16,6 +16,8 @@ from billing.promotions import CodeTerms, InvalidCode, StockExists
 from tests.billing.test_topups import complete, disputed, order, spend_credits
 from tests.cast import CREDIT, UserFactory, at_once
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 
 @pytest.fixture
 def desk(client, staff):

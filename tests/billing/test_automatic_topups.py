@@ -31,7 +31,7 @@ from tests.billing.automatic import (
 from tests.cast import CREDIT, at_once, fund
 from tests.queue import clear_queue, run_tasks, take_tasks
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ledger_alone")]
 
 
 @pytest.fixture(autouse=True)

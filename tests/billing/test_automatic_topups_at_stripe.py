@@ -27,7 +27,7 @@ from tests.cast import CREDIT, at_once, fund
 from tests.queue import clear_queue, run_tasks
 from tests.stripe_server import deliver
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ledger_alone")]
 
 
 @pytest.fixture(autouse=True)

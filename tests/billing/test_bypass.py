@@ -11,7 +11,7 @@ from billing.models import EntryKind, Grant, GrantUse, Hold, HoldState, LedgerEn
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.cast import CREDIT, at_once, fund
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("ledger_alone", "each_way")
 
 
 @pytest.fixture
@@ -94,7 +94,14 @@ def test_an_entry_cannot_be_deleted(alice):
 @pytest.mark.parametrize("amount", [5 * CREDIT, -5 * CREDIT])
 def test_entries_that_no_grant_stands_behind_are_refused_at_commit(alice, faults, amount):
     wallet = Wallet.objects.get(user=alice)
-    entry = LedgerEntry(wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=amount, idempotency_key="x")
+    entry = LedgerEntry(
+        wallet=wallet,
+        kind=EntryKind.ADJUSTMENT,
+        reason="x",
+        created_by=alice,
+        amount_microcredits=amount,
+        idempotency_key="x",
+    )
 
     def attack():
         LedgerEntry.objects.bulk_create([entry])
@@ -141,7 +148,12 @@ def test_a_use_is_never_changed_nor_added_to_a_finished_entry(alice, charlie, ho
 def test_an_entry_cannot_overdraw(alice):
     wallet = Wallet.objects.get(user=alice)
     entry = LedgerEntry(
-        wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=-101 * CREDIT, idempotency_key="over"
+        wallet=wallet,
+        kind=EntryKind.ADJUSTMENT,
+        reason="x",
+        created_by=alice,
+        amount_microcredits=-101 * CREDIT,
+        idempotency_key="over",
     )
     refused(entry.save)
 
@@ -149,7 +161,12 @@ def test_an_entry_cannot_overdraw(alice):
 def test_an_entry_cannot_take_what_is_held(alice, hold):
     wallet = Wallet.objects.get(user=alice)
     entry = LedgerEntry(
-        wallet=wallet, kind=EntryKind.ADJUSTMENT, amount_microcredits=-100 * CREDIT, idempotency_key="held"
+        wallet=wallet,
+        kind=EntryKind.ADJUSTMENT,
+        reason="x",
+        created_by=alice,
+        amount_microcredits=-100 * CREDIT,
+        idempotency_key="held",
     )
     refused(entry.save)
 

@@ -16,10 +16,12 @@ from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 from tests.owner import as_owner
 
+pytestmark = pytest.mark.usefixtures("ledger_alone")
+
 ENTRY = (
     "INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits,"
-    " idempotency_key, inputs_hash, reason, created_at)"
-    " SELECT id, 'adjustment', 5000000, 0, %s, '', '', now() FROM billing_wallet WHERE user_id = %s"
+    " idempotency_key, inputs_hash, reason, created_by_id, created_at)"
+    " SELECT id, 'adjustment', 5000000, 0, %s, '', 'x', user_id, now() FROM billing_wallet WHERE user_id = %s"
 )
 since_postgresql_15 = pytest.mark.skipif("connection.pg_version < 150000", reason="MERGE came with PostgreSQL 15")
 
@@ -58,7 +60,14 @@ def refused_at_commit(statement, *parameters):
 def test_an_entry_with_a_taken_key_that_is_ignored_moves_nothing(alice, unmoved):
     key = LedgerEntry.objects.first().idempotency_key
     for kind, amount in ((EntryKind.BONUS, CREDIT), (EntryKind.ADJUSTMENT, -CREDIT)):
-        entry = LedgerEntry(wallet=alice.wallet, kind=kind, amount_microcredits=amount, idempotency_key=key)
+        entry = LedgerEntry(
+            wallet=alice.wallet,
+            kind=kind,
+            amount_microcredits=amount,
+            idempotency_key=key,
+            reason="x",
+            created_by=alice,
+        )
         LedgerEntry.objects.bulk_create([entry], ignore_conflicts=True)
     sql(f"{ENTRY} ON CONFLICT DO NOTHING", key, alice.pk)
     as_owner(  # as whom an update that changes nothing passes
@@ -121,10 +130,11 @@ def test_merge_changes_no_amount_and_mints_nothing(alice, unmoved):
         )
     )
     refused_at_commit(
-        "MERGE INTO billing_ledgerentry USING (SELECT id AS source FROM billing_wallet WHERE user_id = %s) s ON FALSE"
+        "MERGE INTO billing_ledgerentry"
+        " USING (SELECT id AS source, user_id FROM billing_wallet WHERE user_id = %s) s ON FALSE"
         " WHEN NOT MATCHED THEN INSERT (wallet_id, kind, amount_microcredits, balance_after_microcredits,"
-        " idempotency_key, inputs_hash, reason, created_at)"
-        " VALUES (s.source, 'adjustment', 5, 0, 'merged', '', '', now())",
+        " idempotency_key, inputs_hash, reason, created_by_id, created_at)"
+        " VALUES (s.source, 'adjustment', 5, 0, 'merged', '', 'x', s.user_id, now())",
         alice.pk,
     )
 
@@ -189,7 +199,14 @@ def test_several_entries_of_one_statement_each_say_what_the_wallet_has_after_the
 def test_of_several_entries_a_debit_is_not_paid_by_a_later_credit(bob, faults):
     amounts = (-5, 10)
     entries = [
-        LedgerEntry(wallet=bob.wallet, kind="adjustment", amount_microcredits=amount, idempotency_key=f"pair{amount}")
+        LedgerEntry(
+            wallet=bob.wallet,
+            kind="adjustment",
+            amount_microcredits=amount,
+            idempotency_key=f"pair{amount}",
+            reason="x",
+            created_by=bob,
+        )
         for amount in amounts
     ]
     refused(lambda: LedgerEntry.objects.bulk_create(entries))

@@ -13,7 +13,7 @@ from billing.models import Hold, SpendingPreferences, Wallet
 from tests.billing.test_ledger import COMPLETION_PRICE, PROMPT_PRICE, open_hold
 from tests.cast import CREDIT, at_once, fund
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("ledger_alone", "each_way")
 
 PROMPT = 10 * PROMPT_PRICE
 ANSWER = PROMPT + 100 * COMPLETION_PRICE  # what `open_hold` holds and `answer` charges

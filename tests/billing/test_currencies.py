@@ -19,6 +19,8 @@ from tests.cast import CREDIT, fund
 from tests.queue import clear_queue, run_tasks
 from tests.stripe_server import deliver
 
+pytestmark = pytest.mark.usefixtures("ledger_alone")
+
 # What people write, what we store, what Stripe is asked for (https://docs.stripe.com/currencies)
 AMOUNTS = [
     ("usd", "5.00", 500, 500, "5.00 USD"),

@@ -12,7 +12,7 @@ from tests.billing.test_ledger import open_hold
 from tests.cast import at_once
 from tests.owner import as_owner
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("ledger_alone", "each_way")
 
 DAY = timedelta(days=1)
 

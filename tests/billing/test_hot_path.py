@@ -16,6 +16,8 @@ from tests.billing.test_ledger import open_hold
 from tests.billing.test_topups import order
 from tests.cast import UserFactory, fund
 
+pytestmark = pytest.mark.usefixtures("ledger_alone")
+
 MODEL = "gemma-3-270m"
 # What two wallets with the same story may differ in: names of rows, and moments.
 OWN = {"id", "user_id", "wallet_id", "hold_id", "entry_id", "grant_id", "reference", "reason", "idempotency_key"}

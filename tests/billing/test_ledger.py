@@ -9,7 +9,7 @@ from billing import ledger
 from billing.models import EntryKind, Hold, HoldState, LedgerEntry, Price, Wallet
 from tests.cast import CREDIT, fund
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("ledger_alone", "each_way")
 
 PROMPT_PRICE, COMPLETION_PRICE = 20, 40  # gemma-3-270m, microcredits per token
 

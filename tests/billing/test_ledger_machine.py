@@ -34,6 +34,8 @@ from billing.verification import verify
 from tests.cast import UserFactory
 from tests.owner import as_owner
 
+pytestmark = pytest.mark.usefixtures("ledger_alone")
+
 PROMPT_PRICE, COMPLETION_PRICE, LEAST_TOKENS = 20, 40, 16
 CACHED_PROMPT_PRICE, CACHED_COMPLETION_PRICE = 2, 4
 numbers = count()

@@ -23,6 +23,8 @@ from tests.cast import at_once
 from tests.queue import run_tasks
 from tests.stripe_server import deliver
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 
 @pytest.fixture(autouse=True)
 def _one_person_is_enough(settings):

@@ -21,6 +21,8 @@ from tests.cast import CREDIT, UserFactory, at_once
 from tests.owner import as_owner
 from tests.queue import run_tasks
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 
 @pytest.fixture
 def charged(bob):

@@ -13,6 +13,8 @@ from tests.billing.test_grants import spend
 from tests.cast import at_once
 from tests.stripe_server import deliver
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 # Refunds asked for here
 
 

@@ -22,6 +22,8 @@ from tests.billing.test_grants import spend
 from tests.cast import at_once
 from tests.stripe_server import WEBHOOK, deliver, post, sign
 
+pytestmark = pytest.mark.usefixtures("without_answers")
+
 # Who may say that something was paid
 
 

@@ -7,9 +7,10 @@ import pytest
 from billing import ledger, topups
 from billing.models import Debt, EntryKind, Grant, LedgerEntry, Package, TopUp, TopUpState, Wallet
 from billing.topups import TopUpConflict
-from tests.billing.test_grants import spend
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, at_once
+
+pytestmark = pytest.mark.usefixtures("without_answers")
 
 
 def order(user, amount_minor=500, bonus=0, provider="bank"):
@@ -51,8 +52,8 @@ def balance(user):
 
 def spend_credits(user, credits_to_spend):
     """Spend whole credits on answers."""
-    spend(user, credits_to_spend * 25_000 - 1)  # 20 + 39,960 + ... : (25,000 x 40) a credit, less the prompt's 20
-    ledger.adjust(user=user, amount_microcredits=-20, idempotency_key=str(uuid4()), reason="to a whole credit", by=user)
+    tokens = credits_to_spend * 25_000 - 1  # at 40 each; the prompt's two at 20 make it whole credits
+    ledger.settle(hold_id=open_hold(user, 2, tokens).pk, completion_tokens=tokens)
 
 
 @pytest.fixture

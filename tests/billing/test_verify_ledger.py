@@ -7,12 +7,15 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from accounts import audit
 from billing import ledger
 from billing.models import Refund, TopUp
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.billing.test_topups import complete, order, refunded
 from tests.cast import fund
 from tests.owner import as_owner
+
+pytestmark = pytest.mark.usefixtures("ledger_alone")
 
 
 @pytest.fixture
@@ -109,6 +112,8 @@ def test_refunds_that_their_entries_do_not_bear_out_are_faults(bob, staff, fault
         decided_at=timezone.now(),
         state="done",
     )
+    for action in ("refund requested", "refund done"):
+        audit.record(actor=staff, action=action, subject=bob, refund=refund.pk)
     assert faults() == []
     Refund.objects.filter(pk=refund.pk).update(amount=201)
     assert any("200 refunded, our own refunds that are done sum to 201" in fault for fault in faults())

@@ -6,6 +6,7 @@ SQL = "tests/billing/test_bypass_sql.py"
 WALLS = "tests/billing/test_walls.py"
 VERIFY = "tests/billing/test_verify_ledger.py"
 ROLES = "tests/billing/test_bypass_roles.py"
+ORIGINS = "tests/billing/test_origins.py"
 START = "tests/config/test_database_roles.py"
 
 
@@ -18,7 +19,72 @@ def moved_too_early(defect: str, wall: str, table: str, select: str) -> Guard:
     return Guard(defect, f"billing/walls/{wall}.sql", late, early, SQL, select)
 
 
+def unasked(defect: str, text: str, select: str, file: str = "billing/origins.py", without: str = "FALSE") -> Guard:
+    """A part of the proof that is not asked any more."""
+    return Guard(defect, file, text, without, ORIGINS, select)
+
+
+INFERENCE = "inference/verification.py"
 OF_WALLS = [
+    unasked(
+        "a top-up without an order", "(e.kind = 'top_up' OR e.idempotency_key LIKE 'topup%:%')", "a_top_up_without"
+    ),
+    unasked(
+        "an order credited to another",
+        "t.user_id = w.user_id AND t.state = 'paid'",
+        "to_another_wallet",
+        without="TRUE",
+    ),
+    unasked("a chargeback without an order", "e.kind = 'chargeback' AND t.id IS NULL", "a_chargeback_that_gives"),
+    unasked("a promotion without a redemption", "e.kind = 'promotion' AND r.id IS NULL", "a_promotion_without"),
+    unasked(
+        "an adjustment without a request",
+        "NOT EXISTS (SELECT FROM accounts_auditevent v\n                WHERE v.subject_id",
+        "that_nobody_asked_for",
+        without="EXISTS (SELECT FROM accounts_auditevent v\n                WHERE FALSE AND v.subject_id",
+    ),
+    unasked("a refund without a request", "e.kind = 'refund' AND r.id IS NULL", "a_refund_without_a_request"),
+    unasked("an unknown kind of entry", "WHERE e.kind NOT IN", "unknown_kind", without="WHERE FALSE AND e.kind NOT IN"),
+    unasked(
+        "deleted audit events", "{where} AND NOT EXISTS (", "deleted_audit_events", without="FALSE AND NOT EXISTS ("
+    ),
+    unasked(
+        "a price that was never in effect",
+        "WHERE NOT h.is_from_cache AND NOT EXISTS (",
+        "a_price_that_was_not_in_effect",
+        "billing/verification.py",
+        "WHERE FALSE AND NOT EXISTS (",
+    ),
+    unasked("a charge for no answer", "AND (g.id IS NULL\n", "a_charge_for_no_answer", INFERENCE, "AND (FALSE\n"),
+    unasked(
+        "a stopped answer for nothing",
+        "g.state IN ('completed', 'stopped')",
+        "a_stopped_answer_whose",
+        INFERENCE,
+        "g.state = 'completed'",
+    ),
+    unasked(
+        "a running answer without a hold",
+        "<> (h.state = 'active')\n",
+        "a_running_answer_whose",
+        INFERENCE,
+        "<> (h.state = 'active') AND h.state <> 'expired'\n",
+    ),
+    unasked(
+        "a refund by nobody",
+        "AND e.created_by_id IS NULL AND g.id IS NULL",
+        "a_refund_by_nobody",
+        INFERENCE,
+        "AND FALSE",
+    ),
+    Guard(
+        "an entry of any kind",
+        "billing/migrations/0030_entries_have_origins.py",
+        "condition=Q(kind__in=KINDS)",
+        "condition=~Q(kind='x')",
+        ORIGINS,
+        "refuses_an_unknown_kind",
+    ),
     moved_too_early(
         "money without an entry", "entry_move", "billing_ledgerentry", "an_entry_with_a_taken_key_that_is_ignored"
     ),
