@@ -96,11 +96,13 @@ def hashes_of_bonuses(addresses: QuerySet[Any], entries: QuerySet[Any]) -> Itera
         after = chunk[-1][0]
 
 
-def find_bonuses_without_mailbox() -> Iterator[str]:
+def find_bonuses_without_mailbox(window: object = None) -> Iterator[str]:
     """A check of `verification`: each confirmed address of somebody who had the bonus is kept as a hash.
 
     At most one line, since another MAILBOX_SECRET makes it true of everybody. Saving an address once more keeps it.
     """
+    if window is not None:  # it goes through all customers, which is for the night
+        return
     found: set[int] = set()
     for hashes in hashes_of_bonuses(EmailAddress.objects.all(), LedgerEntry.objects.all()):
         kept = set(BonusMailbox.objects.filter(pk__in=hashes).values_list("pk", flat=True))

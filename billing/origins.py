@@ -7,7 +7,7 @@ its request. What people did to money has its row in the audit log. Refunds that
 
 from collections.abc import Iterator
 
-from billing.verification import broken
+from billing.verification import Window, broken
 
 # In the queries as {number in key}: the number behind the first colon of a key, such as that of an order, or null.
 NUMBER_IN_KEY = r"""CASE WHEN e.idempotency_key ~ '^[a-z-]+:[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}(:\d+)?$'
@@ -15,7 +15,7 @@ NUMBER_IN_KEY = r"""CASE WHEN e.idempotency_key ~ '^[a-z-]+:[0-9a-f]{8}-([0-9a-f
 
 RULES: dict[str, str] = {
     "entry {0}: {1}, which is no kind of entry": """
-        SELECT e.id, e.kind FROM billing_ledgerentry e WHERE e.kind NOT IN (
+        SELECT e.id, e.kind FROM billing_ledgerentry e WHERE {new entries} AND e.kind NOT IN (
             'top_up', 'bonus', 'promotion', 'usage', 'refund', 'adjustment', 'expiry', 'chargeback')""",
     "entry {0}: {1} of {2} to wallet {3}, which no paid order of its customer says": """
         SELECT e.id, e.kind, e.amount_microcredits, e.wallet_id
@@ -24,25 +24,25 @@ RULES: dict[str, str] = {
             AND (e.kind, e.idempotency_key, e.amount_microcredits) IN (
                 ('top_up', 'topup:' || t.id, t.credits_microcredits),
                 ('bonus', 'topup-bonus:' || t.id, t.bonus_microcredits))
-        WHERE (e.kind = 'top_up' OR e.idempotency_key LIKE 'topup%:%') AND t.id IS NULL""",
+        WHERE {new entries} AND (e.kind = 'top_up' OR e.idempotency_key LIKE 'topup%:%') AND t.id IS NULL""",
     "entry {0}: chargeback of {1} in wallet {2}, which no order and no debt of its customer says": """
         SELECT e.id, e.amount_microcredits, e.wallet_id
         FROM billing_ledgerentry e JOIN billing_wallet w ON w.id = e.wallet_id
         LEFT JOIN billing_topup t ON t.id = {number in key} AND t.user_id = w.user_id
             AND e.idempotency_key LIKE 'claw-back:%'
         LEFT JOIN billing_debtpayment p ON p.entry_id = e.id AND p.amount_microcredits = -e.amount_microcredits
-        WHERE e.kind = 'chargeback' AND t.id IS NULL AND p.id IS NULL""",
+        WHERE {new entries} AND e.kind = 'chargeback' AND t.id IS NULL AND p.id IS NULL""",
     "entry {0}: promotion of {1} to wallet {2}, which no redemption of a code says": """
         SELECT e.id, e.amount_microcredits, e.wallet_id FROM billing_ledgerentry e
         LEFT JOIN (billing_redemption r JOIN billing_promotioncode c ON c.id = r.code_id)
             ON r.entry_id = e.id AND r.wallet_id = e.wallet_id AND c.credits_microcredits = e.amount_microcredits
             AND e.idempotency_key = format('code:%s:%s:%s', r.code_id, r.wallet_id, r.number)
-        WHERE e.kind = 'promotion' AND r.id IS NULL""",
+        WHERE {new entries} AND e.kind = 'promotion' AND r.id IS NULL""",
     "entry {0}: adjustment of {1}, whose author {2}, reason or request is not known": """
         SELECT e.id, e.amount_microcredits, e.created_by_id FROM billing_ledgerentry e
         JOIN billing_wallet w ON w.id = e.wallet_id
         LEFT JOIN billing_adjustment a ON a.entry_id = e.id AND a.state = 'done'
-        WHERE e.kind = 'adjustment' AND (e.reason = '' OR e.created_by_id IS NULL
+        WHERE {new entries} AND e.kind = 'adjustment' AND (e.reason = '' OR e.created_by_id IS NULL
             OR (a.wallet_id, a.amount_microcredits, a.reason, a.decided_by_id, a.idempotency_key)
                 <> (e.wallet_id, e.amount_microcredits, e.reason, e.created_by_id, e.idempotency_key)
             OR NOT EXISTS (SELECT FROM accounts_auditevent v
@@ -59,7 +59,7 @@ RULES: dict[str, str] = {
         LEFT JOIN billing_refund r
             ON r.id = {number in key} AND e.idempotency_key = 'refund:' || r.id AND r.state = 'done'
             AND (r.hold_id, r.amount, r.decided_by_id) = (e.hold_id, e.amount_microcredits, e.created_by_id)
-        WHERE e.kind = 'refund' AND r.id IS NULL AND (e.created_by_id IS NOT NULL
+        WHERE {new entries} AND e.kind = 'refund' AND r.id IS NULL AND (e.created_by_id IS NOT NULL
             OR e.hold_id IS NULL OR e.idempotency_key LIKE 'refund:%')""",
 }
 
@@ -132,13 +132,13 @@ AUDIT_RULES: list[tuple[str, str]] = [
 ]
 
 
-def find_entries_without_origin() -> Iterator[str]:
+def find_entries_without_origin(window: Window | None) -> Iterator[str]:
     """A check of `verification`: a line for each entry that nothing explains."""
     for sentence, query in RULES.items():
-        yield from broken(sentence, query.replace("{number in key}", NUMBER_IN_KEY))
+        yield from broken(sentence, query.replace("{number in key}", NUMBER_IN_KEY), window)
 
 
-def find_deeds_without_event() -> Iterator[str]:
+def find_deeds_without_event(window: Window | None) -> Iterator[str]:
     """A check of `verification`: a line for each thing that somebody did to money and that no audit event tells."""
     for sentence, query in AUDIT_RULES:
-        yield from broken(sentence, query)
+        yield from broken(sentence, query, window)

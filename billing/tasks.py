@@ -1,11 +1,11 @@
-"""Periodic work of billing. Queue: default."""
+"""Periodic work of billing. Queue: default; the proofs, which take long, have one of their own."""
 
 import logging
 from functools import partial
 
 from celery import shared_task
 
-from billing import alerts, automatic_topups, ledger, purge, reconciliation, refund_payouts, verification
+from billing import alerts, automatic_topups, ledger, proofs, purge, reconciliation, refund_payouts
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,16 @@ def expire_grants() -> None:
     ledger.expire_grants()
 
 
-@shared_task(name="billing.verify_ledger", queue="default")
+@shared_task(name="billing.verify_ledger", queue="proof")
 def verify_ledger() -> None:
-    """Prove the ledger and shout when it does not hold."""
-    for fault in verification.verify().faults:
-        logger.critical("ledger fault: %s", fault)
+    """Prove all of the ledger and shout when it does not hold."""
+    proofs.prove_and_shout(is_since_last=False)
+
+
+@shared_task(name="billing.verify_what_is_new", queue="proof")
+def verify_what_is_new() -> None:
+    """Prove what is new in the ledger and shout when it does not hold."""
+    proofs.prove_and_shout(is_since_last=True)
 
 
 @shared_task(name="billing.reconcile_payments", queue="default")

@@ -1,5 +1,6 @@
 """The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
-`notices` what they were told, `refunds` and `adjustments` what staff asked for, `mailboxes` who had the bonus.
+`notices` what they were told, `refunds` and `adjustments` what staff asked for, `mailboxes` who had the bonus,
+`proofs` what `verify_ledger` found.
 
 Only billing imports them.
 """
@@ -22,6 +23,7 @@ from billing.models.ledger import (
 )
 from billing.models.mailboxes import BonusMailbox
 from billing.models.notices import Notice
+from billing.models.proofs import Proof
 from billing.models.refunds import Refund, RefundState
 from billing.models.spending import AutomaticTopUp, KeySpending, SavedCard, SpendingPreferences
 from billing.models.topups import (
@@ -61,6 +63,7 @@ __all__ = [
     "PaymentEvent",
     "Price",
     "PromotionCode",
+    "Proof",
     "Redemption",
     "Refund",
     "RefundState",

@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils import timezone
@@ -161,6 +162,8 @@ class Hold(Kept):
         verbose_name_plural = _("holds")
         indexes = [
             models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
+            # For the proof of what is new: a few bytes for each megabyte of the table, next to nothing for a hold.
+            BrinIndex(name="billing_hold_created", fields=["created_at"], autosummarize=True),
             models.Index(
                 name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)
             ),

@@ -146,7 +146,16 @@ CELERY_BEAT_SCHEDULE = {
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
     "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
-    "verify-ledger": {"task": "billing.verify_ledger", "schedule": 3600.0, "options": {"expires": 3600}},
+    "verify-what-is-new": {
+        "task": "billing.verify_what_is_new",
+        "schedule": crontab(minute=30),
+        "options": {"expires": 3600},
+    },
+    "verify-ledger": {
+        "task": "billing.verify_ledger",
+        "schedule": crontab(hour=2, minute=10),
+        "options": {"expires": 12 * 3600},
+    },
     "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
     "queue-due-mails": {"task": "accounts.queue_due_mails", "schedule": 60.0, "options": {"expires": 60}},
     "give-up-old-mails": {"task": "accounts.give_up_old_mails", "schedule": 3600.0, "options": {"expires": 3600}},

@@ -216,6 +216,7 @@ class Stack:
             ),
             self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
             self._worker("mail-worker", ["-n", "mail@%h", "--concurrency=2", "-Q", "mail"], variables),
+            self._worker("proof-worker", ["-n", "proof@%h", "--concurrency=1", "-Q", "proof"], variables),
             self._app(
                 "beat",
                 [*beat, "--loglevel=INFO"],

@@ -66,7 +66,7 @@ def test_kill_9_of_the_web_process_leaves_the_answer_running_at_its_price(browse
     stack.verify_ledger()
 
 
-@pytest.mark.parametrize("name", ["beat", "default-worker", "mail-worker", "flower"])
+@pytest.mark.parametrize("name", ["beat", "default-worker", "mail-worker", "proof-worker", "flower"])
 def test_kill_9_of_the_others_is_mended(stack, name):
     killed = stack.kill(name)
     wait_until(lambda: stack.pid(name) not in (0, killed) and stack.runtime["healthy"], 60, f"a new {name}")

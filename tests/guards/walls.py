@@ -44,16 +44,18 @@ OF_WALLS = [
         without="EXISTS (SELECT FROM accounts_auditevent v\n                WHERE FALSE AND v.subject_id",
     ),
     unasked("a refund without a request", "e.kind = 'refund' AND r.id IS NULL", "a_refund_without_a_request"),
-    unasked("an unknown kind of entry", "WHERE e.kind NOT IN", "unknown_kind", without="WHERE FALSE AND e.kind NOT IN"),
+    unasked(
+        "an unknown kind of entry", "{new entries} AND e.kind NOT IN", "unknown_kind", without="FALSE AND e.kind NOT IN"
+    ),
     unasked(
         "deleted audit events", "{where} AND NOT EXISTS (", "deleted_audit_events", without="FALSE AND NOT EXISTS ("
     ),
     unasked(
         "a price that was never in effect",
-        "WHERE NOT h.is_from_cache AND NOT EXISTS (",
+        "{new holds} AND NOT h.is_from_cache AND NOT EXISTS (",
         "a_price_that_was_not_in_effect",
         "billing/verification.py",
-        "WHERE FALSE AND NOT EXISTS (",
+        "FALSE AND NOT EXISTS (",
     ),
     unasked("a charge for no answer", "AND (g.id IS NULL\n", "a_charge_for_no_answer", INFERENCE, "AND (FALSE\n"),
     unasked(
@@ -76,6 +78,39 @@ OF_WALLS = [
         "a_refund_by_nobody",
         INFERENCE,
         "AND FALSE",
+    ),
+    *(
+        Guard(defect, file, text, without, "tests/billing/test_proofs.py", select)
+        for defect, file, text, without, select in (
+            (
+                "a fault that is told once",
+                "billing/proofs.py",
+                "Proof.objects.filter(faults_count=0)",
+                "Proof.objects.all()",
+                "a_fault_is_told_every_hour",
+            ),
+            (
+                "an entry that is never proven",
+                "billing/proofs.py",
+                "created_at__lt=now - SETTLING",
+                "created_at__lt=now",
+                "an_entry_that_was_under_way",
+            ),
+            (
+                "two proofs at once",
+                "billing/proofs.py",
+                'cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])',
+                'cursor.execute("SELECT %s", [LOCK])',
+                "proofs_at_once",
+            ),
+            (
+                "a balance that does not follow",
+                "billing/verification.py",
+                "(AT_NIGHT if window is None else SINCE_LAST)",
+                "(AT_NIGHT if window is None else {})",
+                "what_was_forged_since",
+            ),
+        )
     ),
     Guard(
         "an entry of any kind",

@@ -6,7 +6,7 @@ import psycopg
 from config.postgresql.roles import might_of
 from tests.stack import Stack
 
-OURS = ("web", "gpu-worker", "default-worker", "mail-worker", "beat", "flower")
+OURS = ("web", "gpu-worker", "default-worker", "mail-worker", "proof-worker", "beat", "flower")
 
 
 def test_the_application_runs_as_a_role_that_owns_nothing(stack: Stack) -> None:

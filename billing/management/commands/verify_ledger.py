@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing.verification import verify
+from billing.proofs import prove
 
 
 class Command(BaseCommand):
@@ -17,12 +17,15 @@ class Command(BaseCommand):
     help = "Check that every wallet, hold and entry adds up. Exit status 1 and a line per fault otherwise."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--json for machines."""
+        """--json for machines, --since-last for every hour."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument(
+            "--since-last", action="store_true", help="only what is new since the last proof that found no fault"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run the checks and print what they found."""
-        report = verify()
+        report = prove(is_since_last=options["since_last"])
         if options["json"]:
             self.stdout.write(json.dumps(asdict(report)))
         else:

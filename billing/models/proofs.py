@@ -1,0 +1,30 @@
+"""What the proofs of the ledger found."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from billing.models.kept import Kept
+
+
+class Proof(Kept):
+    """One run of `verify_ledger`: what it asked about, and what it found. Never changed.
+
+    `after_entry` is empty for a proof of everything. All entries up to `last_entry` were there to be proven; those of
+    transactions that were under way have greater numbers.
+    """
+
+    after_entry = models.BigIntegerField(null=True, blank=True)
+    last_entry = models.BigIntegerField()
+    entries_count = models.BigIntegerField()
+    faults_count = models.PositiveIntegerField()
+    first_faults = models.JSONField(default=list)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("proof")
+        verbose_name_plural = _("proofs")
+        indexes = [models.Index(name="billing_proof_started", fields=["-started_at"])]
+
+    def __str__(self) -> str:
+        return f"proof {self.pk}"
