@@ -2,9 +2,14 @@
 
 A proof of what is new begins where the last one without a fault ended. So what is wrong is told every hour until it is
 mended, and the work of an hour does not grow with the years.
+
+The entries of a wallet form a chain (walls/entry_hash.sql). Whoever owns the tables can cut off its end and put all the
+rest in order. So a proof of everything logs one hash of the heads of all chains up to an entry: kept elsewhere, it can
+be compared with `verify_ledger --heads ENTRY` at any time. The proof itself compares those of earlier nights.
 """
 
 import logging
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -17,7 +22,15 @@ logger = logging.getLogger(__name__)
 
 SETTLING = timedelta(minutes=10)  # a transaction that was under way is over by then, and clocks differ by less
 MOST_KEPT_FAULTS = 100
+NIGHTS_COMPARED = 30
 LOCK = 0x7A11  # one proof at a time, whoever asks for it
+
+# The last hash of each wallet up to an entry, in one hash.
+HEADS = """
+SELECT COALESCE(encode(sha256(convert_to(string_agg(
+    wallet_id || ' ' || id || ' ' || encode(chain_hash, 'hex'), ',' ORDER BY wallet_id), 'UTF8')), 'hex'), '')
+FROM (SELECT DISTINCT ON (wallet_id) wallet_id, id, chain_hash FROM billing_ledgerentry WHERE id <= %s
+      ORDER BY wallet_id, id DESC) heads"""
 
 
 @transaction.atomic
@@ -33,15 +46,36 @@ def prove(*, is_since_last: bool = False) -> Report:
     last_entry = _last_settled_entry(started_at)
     window = _window_since_last() if is_since_last else None
     report = verify(window)
+    heads_hash = ""
+    if window is None:
+        report.faults.extend(_find_other_heads())
+        heads_hash = hash_heads(last_entry)
+        logger.info("the heads of the ledger up to entry %d: %s", last_entry, heads_hash)
     Proof.objects.create(
         after_entry=None if window is None else window.after_entry,
         last_entry=last_entry,
         entries_count=report.entries,
         faults_count=len(report.faults),
         first_faults=report.faults[:MOST_KEPT_FAULTS],
+        heads_hash=heads_hash,
         started_at=started_at,
     )
     return report
+
+
+def hash_heads(last_entry: int) -> str:
+    """One SHA-256 of the last hash of each wallet, up to an entry and with it: no later entry changes it."""
+    with connection.cursor() as cursor:
+        cursor.execute(HEADS, [last_entry])
+        return str(cursor.fetchone()[0])
+
+
+def _find_other_heads() -> Iterator[str]:
+    """A line for each of the last nights whose heads are not what they were then."""
+    nights = Proof.objects.filter(after_entry=None).exclude(heads_hash="").order_by("-started_at")
+    for night in nights[:NIGHTS_COMPARED]:
+        if hash_heads(night.last_entry) != night.heads_hash:
+            yield f"proof {night.pk}: the heads of the ledger up to entry {night.last_entry} were others then"
 
 
 def prove_and_shout(*, is_since_last: bool) -> None:

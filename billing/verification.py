@@ -152,6 +152,11 @@ RULES: dict[str, str] = {
 }
 # What needs all that ever was: at night. Beside it, how the new follows from what was proven.
 AT_NIGHT: dict[str, str] = {
+    "entry {0}: its hash does not follow from the one before it": """
+        SELECT id FROM (
+            SELECT e.id, e.chain_hash, billing_entry_hash(
+                LAG(e.chain_hash) OVER (PARTITION BY e.wallet_id ORDER BY e.id), e) AS due
+            FROM billing_ledgerentry e) chain WHERE chain_hash IS DISTINCT FROM due""",
     "wallet {0}: balance {1}, entries sum to {2}": """
         SELECT w.id, w.balance_microcredits, COALESCE(SUM(e.amount_microcredits), 0)
         FROM billing_wallet w LEFT JOIN billing_ledgerentry e ON e.wallet_id = w.id
@@ -198,6 +203,11 @@ SINCE_LAST: dict[str, str] = {
             SELECT o.balance_after_microcredits FROM billing_ledgerentry o WHERE o.wallet_id = w.id
             ORDER BY o.id DESC LIMIT 1) l ON TRUE
         WHERE {new wallets} AND w.balance_microcredits <> COALESCE(l.balance_after_microcredits, 0)""",
+    "entry {0}: its hash does not follow from the one before": """
+        SELECT e.id FROM billing_ledgerentry e LEFT JOIN LATERAL (
+            SELECT o.chain_hash FROM billing_ledgerentry o
+            WHERE o.wallet_id = e.wallet_id AND o.id < e.id ORDER BY o.id DESC LIMIT 1) b ON TRUE
+        WHERE {new entries} AND e.chain_hash IS DISTINCT FROM billing_entry_hash(b.chain_hash, e)""",
     "entry {0}: balance after is {1}, the one before it and its amount say {2}": """
         SELECT e.id, e.balance_after_microcredits, COALESCE(b.balance_after_microcredits, 0) + e.amount_microcredits
         FROM billing_ledgerentry e LEFT JOIN LATERAL (

@@ -13,6 +13,7 @@ WALLS = (
     "refuse",  # what the triggers of the others call
     "wallet_guard",
     "wallet_keep",
+    "entry_hash",
     "entry_balance_after",
     "entry_move",
     "entry_keep",

@@ -10,7 +10,8 @@ class Proof(Kept):
     """One run of `verify_ledger`: what it asked about, and what it found. Never changed.
 
     `after_entry` is empty for a proof of everything. All entries up to `last_entry` were there to be proven; those of
-    transactions that were under way have greater numbers.
+    transactions that were under way have greater numbers. `heads_hash` is that of the wallets' last hashes up to there
+    (`proofs.hash_heads`), empty where not everything was proven.
     """
 
     after_entry = models.BigIntegerField(null=True, blank=True)
@@ -18,6 +19,7 @@ class Proof(Kept):
     entries_count = models.BigIntegerField()
     faults_count = models.PositiveIntegerField()
     first_faults = models.JSONField(default=list)
+    heads_hash = models.CharField(max_length=64, blank=True, default="")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(auto_now_add=True)
 

@@ -2,19 +2,22 @@
 
 import json
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 from django.core.management import call_command
 from django.db import ProgrammingError, connection, transaction
 
 from billing import ledger, proofs, tasks
-from billing.models import LedgerEntry, Proof
+from billing.models import Grant, LedgerEntry, Proof
 from billing.promotions import create_code
 from config.celery import app
 from tests.billing.test_ledger import open_hold
 from tests.billing.test_origins import forge
 from tests.billing.test_topups import complete, order
 from tests.cast import CREDIT, at_once, fund
+
+MIGRATION = import_module("billing.migrations.0034_entries_in_chains")
 
 pytestmark = pytest.mark.usefixtures("ledger_alone")
 
@@ -31,6 +34,7 @@ def proven(alice, bob, monkeypatch):
         f"UPDATE billing_hold SET created_at = created_at - {day};"
         f"UPDATE billing_topup SET paid_at = paid_at - {day}"
     )
+    forge(MIGRATION.FILL)  # with the times, the hashes
     assert proofs.prove().faults == []
     return Proof.objects.get()
 
@@ -156,3 +160,104 @@ def test_proofs_have_a_queue_of_their_own_and_shout(bob, proven, caplog, task):
     forge("UPDATE billing_wallet SET balance_microcredits = 7 WHERE user_id = " + str(bob.pk))
     task()
     assert any(record.levelname == "CRITICAL" and "ledger fault: wallet" in record.message for record in caplog.records)
+
+
+CUT_OFF = """
+DELETE FROM billing_grantuse WHERE entry_id = {0}; DELETE FROM billing_ledgerentry WHERE id = {0};
+UPDATE billing_hold SET state = 'released', charged_microcredits = NULL, completion_tokens = NULL;
+UPDATE billing_grant SET remaining_microcredits = amount_microcredits;
+UPDATE billing_wallet w SET balance_microcredits = COALESCE((
+    SELECT SUM(amount_microcredits) FROM billing_ledgerentry WHERE wallet_id = w.id), 0)"""
+REWRITE = """
+DO $$
+DECLARE e billing_ledgerentry; previous bytea; BEGIN
+    FOR e IN SELECT * FROM billing_ledgerentry WHERE wallet_id = {0} ORDER BY id LOOP
+        previous := billing_entry_hash(previous, e);
+        UPDATE billing_ledgerentry SET chain_hash = previous WHERE id = e.id;
+    END LOOP;
+END $$"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "reason = 'another'",
+        "created_at = created_at + interval '1 microsecond'",
+        "inputs_hash = repeat('0', 64)",
+        "created_by_id = (SELECT MIN(id) FROM accounts_user)",
+        "chain_hash = NULL",
+    ],
+)
+def test_an_entry_that_was_written_anew_breaks_its_chain(alice, proven, faults, change):
+    fund(alice, CREDIT, key="new")
+    assert faults() == []
+    forge(f"UPDATE billing_ledgerentry SET {change} WHERE idempotency_key = 'new'")
+    assert [fault.partition(": ")[2] for fault in faults()] == ["its hash does not follow from the one before it"]
+    assert [fault.partition(": ")[2] for fault in faults_since_last()] == [
+        "its hash does not follow from the one before"
+    ]
+
+
+def test_an_entry_that_was_taken_out_breaks_the_chain(alice, proven, faults):
+    fund(alice, CREDIT, key="between")
+    ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=5)
+    entry = LedgerEntry.objects.get(idempotency_key="between")
+    forge(
+        f"DELETE FROM billing_grant WHERE entry_id = {entry.pk}; DELETE FROM billing_ledgerentry WHERE id = {entry.pk}"
+    )
+    assert any("its hash does not follow" in fault for fault in faults())
+
+
+def test_the_last_entries_cut_off_with_all_in_order_are_seen_by_the_heads(proven, faults, capsys):
+    call_command("verify_ledger", heads=proven.last_entry)
+    assert capsys.readouterr().out.strip() == proven.heads_hash
+    forge(CUT_OFF.format(LedgerEntry.objects.get(kind="usage").pk))
+    assert faults() == []
+    [fault] = proofs.prove().faults
+    assert fault == f"proof {proven.pk}: the heads of the ledger up to entry {proven.last_entry} were others then"
+    call_command("verify_ledger", heads=proven.last_entry)
+    assert capsys.readouterr().out.strip() != proven.heads_hash  # which the log of that night says
+
+
+def test_a_chain_that_was_written_anew_is_seen_by_the_heads(alice, proven, faults):
+    forge("UPDATE billing_ledgerentry SET reason = 'another' WHERE kind = 'usage'")
+    forge(REWRITE.format(alice.wallet.pk))
+    assert faults() == []
+    assert any("were others then" in fault for fault in proofs.prove().faults)
+
+
+def test_what_comes_later_changes_no_earlier_heads(alice, bob, proven):
+    fund(alice, CREDIT, key="later")
+    fund(bob, CREDIT, key="later too")
+    assert proofs.hash_heads(proven.last_entry) == proven.heads_hash
+    assert proofs.prove().faults == []
+
+
+def test_the_heads_leave_the_database_by_the_log(proven, caplog):
+    caplog.set_level("INFO")
+    tasks.verify_ledger()
+    kept = Proof.objects.latest("pk")
+    assert f"the heads of the ledger up to entry {kept.last_entry}: {kept.heads_hash}" in caplog.text
+    assert len(kept.heads_hash) == 64
+
+
+def test_the_migration_gives_the_entries_of_before_their_chains(alice, proven, faults):
+    fund(alice, CREDIT, key="second")
+    before = proofs.hash_heads(10**9)
+    forge("UPDATE billing_ledgerentry SET chain_hash = NULL")
+    assert any("its hash does not follow" in fault for fault in faults())
+    forge(MIGRATION.FILL)
+    assert (faults(), proofs.hash_heads(10**9)) == ([], before)
+
+
+def test_whoever_inserts_an_entry_does_not_choose_its_hash(alice, proven, faults):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO billing_ledgerentry (wallet_id, kind, amount_microcredits, balance_after_microcredits,"
+            " idempotency_key, inputs_hash, reason, created_at, chain_hash)"
+            " VALUES (%s, 'bonus', 5, 0, 'mine', '', '', now(), 'x') RETURNING id",
+            [alice.wallet.pk],
+        )
+        entry = LedgerEntry.objects.get(pk=cursor.fetchone()[0])
+    Grant.objects.create(wallet=alice.wallet, entry=entry, amount_microcredits=5, remaining_microcredits=5)
+    assert faults() == []

@@ -97,6 +97,27 @@ OF_WALLS = [
                 "an_entry_that_was_under_way",
             ),
             (
+                "a chain without the one before",
+                "billing/walls/entry_hash.sql",
+                "ROW(encode(previous, 'hex'), e.wallet_id",
+                "ROW(e.wallet_id",
+                "taken_out_breaks_the_chain",
+            ),
+            (
+                "a hash of one's own",
+                "billing/walls/entry_balance_after.sql",
+                "    NEW.chain_hash := billing_entry_hash(previous, NEW);\n",
+                "    NEW.chain_hash := COALESCE(NEW.chain_hash, billing_entry_hash(previous, NEW));\n",
+                "does_not_choose_its_hash",
+            ),
+            (
+                "entries that were cut off",
+                "billing/proofs.py",
+                "if hash_heads(night.last_entry) != night.heads_hash:",
+                "if False:",
+                "cut_off_with_all_in_order",
+            ),
+            (
                 "two proofs at once",
                 "billing/proofs.py",
                 'cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])',
@@ -131,8 +152,8 @@ OF_WALLS = [
     Guard(
         "entries of one statement",
         "billing/walls/entry_balance_after.sql",
-        "ORDER BY e.id DESC LIMIT 1), 0);",
-        "ORDER BY e.id LIMIT 1), 0);",
+        "ORDER BY e.id DESC LIMIT 1;",
+        "ORDER BY e.id LIMIT 1;",
         SQL,
         "several_entries_of_one_statement or entries_that_are_ignored_leave",
     ),
