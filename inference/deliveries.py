@@ -100,7 +100,7 @@ class Deliverer:
             self._beat()
 
     def _has_paused(self) -> bool:
-        return time.monotonic() - self._heard_at > settings.WORKER_SILENT_SECONDS / 2
+        return time.monotonic() - self._heard_at > float(settings.WORKER_SILENT_SECONDS) / 2
 
     def _beat(self) -> None:
         if self._has_paused():  # before it is forgotten: this thread may be the first to wake up

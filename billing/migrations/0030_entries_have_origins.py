@@ -13,7 +13,7 @@ KINDS = ["top_up", "bonus", "promotion", "usage", "refund", "adjustment", "expir
 class Migration(migrations.Migration):
     """See the module."""
 
-    dependencies = [("billing", "0022_hold_limited_by")]
+    dependencies = [("billing", "0024_notices_go_to_the_outbox")]
     operations = [
         AddConstraintNotValid(
             "ledgerentry", models.CheckConstraint(name="billing_entry_kind_is_known", condition=Q(kind__in=KINDS))
