@@ -9,14 +9,19 @@ from billing.models import EntryKind, LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Microcredits: what was charged, and the balance right after it (or now, when nothing was)."""
+    """Microcredits: what was charged, and the balance right after it (or now, when nothing was).
+
+    `limited_by` is what left room for fewer tokens than were asked for, empty for nothing (`HoldLimit`).
+    """
 
     charged_microcredits: int
     balance_microcredits: int
+    limited_by: str
 
 
 _CHARGE = """
-SELECT COALESCE(-e.amount_microcredits, 0), COALESCE(e.balance_after_microcredits, w.balance_microcredits)
+SELECT COALESCE(-e.amount_microcredits, 0), COALESCE(e.balance_after_microcredits, w.balance_microcredits),
+    h.limited_by
 FROM billing_hold h JOIN billing_wallet w ON w.id = h.wallet_id
 LEFT JOIN billing_ledgerentry e ON e.hold_id = h.id AND e.kind = '{usage}'
 WHERE h.id = {hold}"""

@@ -45,6 +45,7 @@ GENERATION = {
     "completion_tokens": 9,
     "max_completion_tokens": 200,
     "is_limited_by_balance": False,
+    "limited_by": "",
     "temperature": 0.7,
     "top_p": 0.95,
     "top_k": 64,

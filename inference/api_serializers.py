@@ -175,6 +175,11 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
     is_limited_by_balance = serializers.BooleanField(
         read_only=True, help_text="Whether what you can pay, not the request, set `max_completion_tokens`."
     )
+    limited_by = serializers.CharField(
+        source="hold.limited_by",
+        read_only=True,
+        help_text="What that was: balance, monthly_cap (yours) or key_cap (of the API key); empty for nothing.",
+    )
     is_from_cache = serializers.BooleanField(
         read_only=True, help_text="Whether it repeats an answer that was generated before, at the cache price."
     )
@@ -197,6 +202,7 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
             "completion_tokens",
             "max_completion_tokens",
             "is_limited_by_balance",
+            "limited_by",
             "temperature",
             "top_p",
             "top_k",

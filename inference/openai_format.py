@@ -1,8 +1,8 @@
 """Answers in OpenAI's JSON, whole and in chunks; the same generation always gives the same JSON.
 
 Ours on top of OpenAI's: `usage.cost_microcredits` and `usage.balance_microcredits` (the balance right after the
-charge), and `tally` with the generation's id and state, whether it came from the cache and, when the wallet set the
-length, `limited_by: "balance"`.
+charge), and `tally` with the generation's id and state, whether it came from the cache and, when not the request but
+what can be paid set the length, what that was: `limited_by`.
 """
 
 import json
@@ -31,7 +31,7 @@ class Shape:
         else:
             choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
         head = self._head(generation, "chat.completion")
-        return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": _ours(generation)}
+        return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": _ours(generation, charge)}
 
     def opening(self, generation: Generation) -> list[dict[str, Any]]:
         """What comes before the text: in a chat, the role."""
@@ -43,10 +43,10 @@ class Shape:
         """A chunk that adds text."""
         return self._chunk(generation, {"content": text} if self.is_chat else text)
 
-    def closing(self, generation: Generation) -> dict[str, Any]:
+    def closing(self, generation: Generation, charge: Charge) -> dict[str, Any]:
         """The chunk that says why it ended."""
         chunk = self._chunk(generation, {} if self.is_chat else "", _finish_reason(generation))
-        return chunk | {"tally": _ours(generation)}
+        return chunk | {"tally": _ours(generation, charge)}
 
     def usage(self, generation: Generation, charge: Charge) -> dict[str, Any]:
         """The last chunk of a stream with `stream_options.include_usage`."""
@@ -91,11 +91,11 @@ def _finish_reason(generation: Generation) -> str:
     return "length" if generation.finish_reason == "length" else "stop"
 
 
-def _ours(generation: Generation) -> dict[str, Any]:
+def _ours(generation: Generation, charge: Charge) -> dict[str, Any]:
     is_limited = generation.is_limited_by_balance and generation.finish_reason == "length"
     return {
         "generation": str(generation.pk),
         "state": generation.state,
-        "limited_by": "balance" if is_limited else None,
+        "limited_by": charge.limited_by or "balance" if is_limited else None,
         "from_cache": generation.is_from_cache,
     }

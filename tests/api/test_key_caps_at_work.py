@@ -50,7 +50,7 @@ def test_a_cap_that_affords_less_makes_the_answer_shorter(with_key, alice, most)
     client = with_key(alice, monthly_cap_microcredits=most)
     asked = client.post("/api/v1/generations", BODY | {"max_tokens": 500}).json()
     assert asked["max_completion_tokens"] == 20
-    assert asked["is_limited_by_balance"]
+    assert (asked["is_limited_by_balance"], asked["limited_by"]) == (True, "key_cap")
 
 
 def test_ten_requests_at_once_keep_within_the_cap(with_key, alice, most, faults):

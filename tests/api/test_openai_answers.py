@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 from tokenizers import Tokenizer
 
+from billing.caps import set_cap
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
 from inference.prompting.conversation import Turn
@@ -123,6 +124,19 @@ def test_stop_strings_cut_the_text(ai, engine):
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("The quick brown", "stop")
     answer = ai.chat.completions.create(model=DEMO_KEY, messages=HELLO, stop="brown")
     assert answer.choices[0].message.content == "The quick"
+
+
+def test_an_answer_that_a_monthly_cap_cut_short_says_so(client_of, alice, key_of, engine, faults):
+    """Of the customer, or of the key: whichever leaves less."""
+    engine.length = 1000
+    set_cap(user=alice, cap_microcredits=4_000)
+    answer = client_of(alice).chat.completions.create(model=DEMO_KEY, messages=HELLO)
+    assert (answer.choices[0].finish_reason, answer.tally["limited_by"]) == ("length", "monthly_cap")
+    set_cap(user=alice, cap_microcredits=None)
+    ai = client_of(alice, api_key=key_of(alice, monthly_cap_microcredits=4_000))
+    *_text, last = ai.chat.completions.create(model=DEMO_KEY, messages=HELLO, stream=True)
+    assert last.tally["limited_by"] == "key_cap"
+    assert faults() == []
 
 
 def test_an_answer_that_the_balance_cut_short_says_so(client_of, bob, engine, faults):
