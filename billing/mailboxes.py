@@ -7,6 +7,7 @@ A person who has many mailboxes still gets many bonuses: nobody can tell from ou
 service that makes up addresses, leads everything to one person.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from billing.models import BonusMailbox, LedgerEntry
 CHUNK_ADDRESSES = 1000
 SHOWN_USERS = 10  # of those that a check finds
 GMAIL = {"gmail.com", "googlemail.com"}  # one service under two names, where dots do not count
+PROTON = {"pm.me", "proton.me", "protonmail.com"}  # one service under three names, where . - and _ do not count
 # Yahoo's disposable addresses are name-tag@, and a hyphen is nothing else there: as validator.js does, in its domains.
 # Everywhere else a hyphen belongs to a name (anna-lena@), and is kept.
 YAHOO = {
@@ -53,6 +55,8 @@ def mailbox_of(email: str) -> str:
     name = _before(name, "+")
     if domain in YAHOO:
         name = _before(name, "-")
+    if domain in PROTON:
+        name, domain = re.sub("[-._]", "", name), "proton.me"
     if domain in GMAIL:
         name, domain = name.replace(".", ""), "gmail.com"
     return f"{name}@{domain}"

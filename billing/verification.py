@@ -100,13 +100,18 @@ RULES: dict[str, str] = {
         SELECT h.id, h.state FROM billing_hold h WHERE {new holds} AND h.is_from_cache AND h.state <> 'settled'""",
     "hold {0}: from the cache for {1} and {2} a token, the prices then were {3} and {4}": """
         SELECT h.id, h.prompt_microcredits_per_token, h.completion_microcredits_per_token,
-               p.prompt_microcredits_per_token, p.completion_microcredits_per_token
-        FROM billing_hold h LEFT JOIN LATERAL (
-            SELECT * FROM billing_price WHERE model_key = h.model_key AND effective_at <= h.created_at
-            ORDER BY effective_at DESC, id DESC LIMIT 1) p ON TRUE
-        WHERE {new holds} AND h.is_from_cache AND (p.id IS NULL
-            OR h.prompt_microcredits_per_token > p.prompt_microcredits_per_token
-            OR h.completion_microcredits_per_token > p.completion_microcredits_per_token)""",
+               prices.prompt, prices.completion
+        FROM billing_hold h CROSS JOIN LATERAL (
+            SELECT MAX(p.prompt_microcredits_per_token) AS prompt,
+                   MAX(p.completion_microcredits_per_token) AS completion
+            FROM billing_price p WHERE p.model_key = h.model_key
+                AND p.effective_at <= h.created_at + interval '1 minute'
+                AND NOT EXISTS (SELECT FROM billing_price n WHERE n.model_key = p.model_key
+                    AND n.effective_at > p.effective_at
+                    AND GREATEST(n.effective_at, n.created_at) < h.created_at - interval '1 minute')) prices
+        WHERE {new holds} AND h.is_from_cache AND (prices.prompt IS NULL
+            OR h.prompt_microcredits_per_token > prices.prompt
+            OR h.completion_microcredits_per_token > prices.completion)""",
     # A hold may wait for its wallet while a new price begins. A price begins when its row is there, if that is later.
     "hold {0}: for {1} and {2} a token of {3}, which was no price of it then": """
         SELECT h.id, h.prompt_microcredits_per_token, h.completion_microcredits_per_token, h.model_key

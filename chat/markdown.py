@@ -81,23 +81,30 @@ class StreamingMarkdown:
 
 def _find_cut(tokens: list[Token], lead: str, tail: str) -> tuple[int, str] | None:
     """Where a long block may be cut, and the lead of what comes after; None where it must not be, or not yet."""
-    block = next(token for token in reversed(tokens) if token.level == 0 and token.map)
-    if block.nesting < 0:
-        block = next(token for token in tokens if token.level == 0)
     last_line = tail.rfind("\n") + 1
-    if block.type == "fence":
+    block = next((token for token in tokens if token.level == 0 and token.map), None)
+    if block is None:  # references to links, which show nothing
+        return (last_line, "") if last_line else _cut_anywhere(tail, "")
+    if block.type == "fence" and "\n" in lead + tail:
         first = (lead + tail).partition("\n")[0]
         is_closed = tail.rstrip().endswith("\n" + block.markup)
-        return None if is_closed or not last_line else (last_line, f"{first}\n")
+        if is_closed:
+            return None
+        return (last_line, f"{first}\n") if last_line > (0 if lead else len(first) + 1) else _cut_anywhere(tail, lead)
     if block.type == "table_open":
         head = "\n".join((lead + tail).split("\n")[:2]) + "\n"
-        return (last_line, head) if last_line > len(head) - len(lead) else None
+        return (last_line, head) if last_line > len(head) - len(lead) else _cut_anywhere(tail, lead)
     if block.type in ("bullet_list_open", "ordered_list_open"):
         items = [token.map[0] for token in tokens if token.type == "list_item_open" and token.level == 1 and token.map]
         if items[-1] > 0:
             return len("\n".join(tail.split("\n")[: items[-1]])) + 1, ""
     place = last_line or tail.rfind(" ") + 1
-    return (place, "") if place else None
+    return (place, "") if place else _cut_anywhere(tail, "")
+
+
+def _cut_anywhere(tail: str, lead: str) -> tuple[int, str] | None:
+    """Where to cut text that has no end of a line or of a word: anywhere, once it is twice as long."""
+    return (LONGEST_TAIL, lead) if len(tail) > 2 * LONGEST_TAIL else None
 
 
 def _render_piece(lead: str, piece: str, *, is_coloured: bool = True) -> str:

@@ -97,7 +97,8 @@ class Dispatcher:
         """Hand each request to its handler."""
         is_coroutine = scope["type"] == "http" and scope["path"].startswith(COROUTINE_PATHS)
         if scope["type"] == "http":
-            receive = Body(scope, receive, send).receive
+            body = Body(scope, receive, send)
+            receive, send = body.receive, body.send
         await (self._coroutines if is_coroutine else self._pages)(scope, receive, send)
 
 
@@ -105,7 +106,8 @@ class Body:
     """The body of a request as its handler receives it: no more than it may have, and in time.
 
     Of one that is too large nothing is kept: what says how large it is, is refused by its header, what does not, where
-    its half is parsed. One that does not come is a 408, and then the client counts as gone.
+    its half is parsed. One that does not come is a 408, and then the client counts as gone. Whoever was answered before
+    their body had ended is answered for the last time on this connection.
     """
 
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -115,7 +117,7 @@ class Body:
         is_api = scope["path"].startswith(API_PATHS)
         self._room = settings.API_BODY_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self._is_too_large = declared.isdigit() and int(declared[:20]) > self._room
-        self._has_ended = False
+        self._has_ended = self._is_whole = False
         self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def receive(self) -> Any:
@@ -129,15 +131,21 @@ class Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            await self._send({"type": "http.response.start", "status": 408, "headers": [(b"connection", b"close")]})
-            await self._send({"type": "http.response.body", "body": b""})
+            await self.send({"type": "http.response.start", "status": 408, "headers": []})
+            await self.send({"type": "http.response.body", "body": b""})
             return {"type": "http.disconnect"}
         self._room -= len(message.get("body", b""))
         if self._room < 0:
             self._has_ended = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        self._has_ended = message["type"] != "http.request" or not message.get("more_body")
+        self._has_ended = self._is_whole = message["type"] != "http.request" or not message.get("more_body")
         return message
+
+    async def send(self, message: Any) -> None:
+        """Pass a message of the handler's on."""
+        if message["type"] == "http.response.start" and not self._is_whole:
+            message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
+        await self._send(message)
 
     async def _wait_for_the_end(self) -> Any:
         """Until the client leaves; what it still sends is for nobody."""

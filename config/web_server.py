@@ -46,6 +46,11 @@ class PatientProtocol(HttpToolsProtocol):
         if not self._has_head and self._head_bytes > MOST_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. Those after a chunked body are for nobody. Called by the parser."""
+        if not self._has_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is there. Called by the parser."""
         self._lose_patience()

@@ -26,6 +26,7 @@ def admit(request: HttpRequest) -> tuple[User, ApiKey | None]:
         count_request(request, user=None, key=None)
         raise NotAuthenticated
     key = credential if isinstance(credential, ApiKey) else None
+    setattr(request, "is_of_a_caller", True)  # noqa: B010  not in the types; `retries` notes refusals of theirs alone
     count_request(request, user=credential.user, key=key)
     if not has_scope(credential, Scope.CHAT):
         raise ScopeMissing

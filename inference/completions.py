@@ -70,7 +70,7 @@ def begin_answer(*, user: User, question: Question) -> Generation:
             _free_unpaid(user, key)
             refuse_repeat(user=user, idempotency_key=key, inputs_hash=question.inputs_hash)
         elif question.follows_attempt and question.caller.attempt:
-            earlier = _take_over(user, question.inputs_hash, question.caller.attempt)
+            earlier = _take_over(user, question)
             if earlier is not None:
                 return earlier
         caller = question.caller
@@ -110,14 +110,20 @@ def _free_unpaid(user: User, key: str) -> None:
         unpaid.filter(pk=generation.pk).update(idempotency_key=f"unpaid:{generation.pk}")
 
 
-def _take_over(user: User, inputs_hash: str, attempt: int) -> Generation | None:
+def _take_over(user: User, question: Question) -> Generation | None:
     """The answer that the attempt before this one waited for or was sent, taken by one conditional update.
 
     First those that nobody was given.
     """
+    attempt, key = question.caller.attempt or 0, question.caller.api_key
     latest = (
         Generation.objects.for_user(user)
-        .filter(inputs_hash=inputs_hash, client_attempt__isnull=False, created_at__gte=Now() - TAKE_OVER_WITHIN)
+        .filter(
+            inputs_hash=question.inputs_hash,
+            client_attempt__isnull=False,
+            created_at__gte=Now() - TAKE_OVER_WITHIN,
+            hold__api_key=key,
+        )
         .select_related("delivery")
         .order_by("-created_at")[:MOST_TAKEN_OVER]
     )
@@ -129,13 +135,18 @@ def _take_over(user: User, inputs_hash: str, attempt: int) -> Generation | None:
     return None
 
 
-@transaction.atomic
 def _take(generation_id: UUID, attempt: int) -> bool:
-    """Now this process has to hand it over, to this attempt."""
+    """Now this process has to hand it over, to this attempt.
+
+    What was handed over before stays so: else whoever asks again and again would wait for a restart to be paid back.
+    """
     process_id = deliverer().expect()
-    row = Generation.objects.filter(pk=generation_id, client_attempt=attempt - 1)
-    if not row.update(client_attempt=attempt):
-        return False
-    Delivery.objects.update_or_create(generation_id=generation_id, defaults={"process_id": process_id})
-    transaction.on_commit(lambda: deliverer().take_on(generation_id))
+    with transaction.atomic():
+        row = Generation.objects.filter(pk=generation_id, client_attempt=attempt - 1)
+        if not row.update(client_attempt=attempt):
+            return False
+        to_hand_over = Delivery.objects.filter(generation_id=generation_id)
+        is_open = to_hand_over.update(process_id=process_id, created_at=Now())
+    if is_open:
+        deliverer().take_on(generation_id)
     return True

@@ -18,7 +18,7 @@ from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from billing.charges import Charge
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, give_up
-from inference.deliveries import LOST, deliverer
+from inference.deliveries import LOST, deliverer, fail_delivery
 from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
 from inference.hot_path import read_answer
 from inference.models import Generation
@@ -30,6 +30,7 @@ from inference.services import Caller, fail_generation, hash_inputs
 
 logger = logging.getLogger(__name__)
 
+OUR_MISTAKE = "Something went wrong on our side."
 BEGIN_TO_STREAM_SECONDS = 10  # from our answer to the first read of it, which is milliseconds unless nobody reads
 Reader = Callable[[dict[str, Any]], Call]
 
@@ -57,7 +58,9 @@ async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonRespon
     except asyncio.CancelledError:
         _leave(begun)
         raise
-    except Exception:
+    except Exception as error:
+        if begun.done() and begun.exception() is None:
+            await _see_to_failure(begun.result(), error)
         await in_own_thread(partial(note_refusal, request))
         raise
     # A client may leave between our answer and its first byte: then nobody else would notice.
@@ -110,12 +113,8 @@ async def _see_to(begun: "asyncio.Future[Visit]") -> None:
 
 async def _whole(shape: Shape, visit: Visit) -> JsonResponse:
     ended, charge = await _to_its_end(visit.generation)
-    try:
-        demand_answer(ended)
-        await _demand_ours(visit)
-    except OpenAIError:
-        deliverer().close(ended.pk)
-        raise
+    demand_answer(ended)
+    await _demand_ours(visit)
     return _Delivered(shape.whole(ended, charge), generation_id=ended.pk)
 
 
@@ -158,7 +157,7 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") ->
         ended, charge = await read_patiently(partial(read_answer, generation.pk))
         demand_answer(ended)
         await _demand_ours(visit)
-        last = [shape.closing(ended) | more]
+        last = [shape.closing(ended, charge) | more]
         if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
             last.insert(0, shape.piece(generation, ended.text[len(sent) :]) | more)
         if visit.includes_usage:
@@ -169,19 +168,31 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") ->
         _leave(begun)
         raise
     except Exception as error:  # noqa: BLE001  the client is told, in the only way left
-        yield event(await _tell(error, generation))
-        deliverer().close(generation.pk)
+        yield event(await _tell(error, visit))
 
 
-async def _tell(error: Exception, generation: Generation) -> dict[str, Any]:
-    """What to say in mid-stream. What is our own mistake also ends the answer, at no cost."""
+async def _tell(error: Exception, visit: Visit) -> dict[str, Any]:
+    """What to say in mid-stream."""
+    await _see_to_failure(visit, error)
     try:
         return from_service(error).body
     except Exception as unknown:
-        logger.exception("the stream of generation %s broke", generation.pk)
-        message = "Something went wrong on our side."
-        await in_own_thread(partial(fail_generation, generation_id=generation.pk, error=message))
-        return {"error": {"message": message, "type": "server_error", "param": None, "code": type(unknown).__name__}}
+        logger.exception("the stream of generation %s broke", visit.generation.pk)
+        code = type(unknown).__name__
+        return {"error": {"message": OUR_MISTAKE, "type": "server_error", "param": None, "code": code}}
+
+
+async def _see_to_failure(visit: Visit, error: Exception) -> None:
+    """The client gets an error in the place of the answer. What is our own mistake costs nothing, also once charged."""
+    generation_id = visit.generation.pk
+    try:
+        if not isinstance(error, OpenAIError):
+            fail = fail_delivery if visit.question.is_delivered_here else fail_generation
+            await in_own_thread(partial(fail, generation_id=generation_id, error=OUR_MISTAKE))
+        deliverer().close(generation_id)
+    except Exception:
+        logger.exception("generation %s could not be ended", generation_id)
+        deliverer().leave_to_the_sweeper(generation_id)
 
 
 async def _texts(generation: Generation) -> AsyncGenerator[str]:

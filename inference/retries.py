@@ -52,9 +52,9 @@ def read_idempotency_key(request: HttpRequest | Request, most_characters: int = 
 
 
 def note_refusal(request: HttpRequest) -> None:
-    """The next attempt of this request begins anew."""
+    """The next attempt of this request begins anew. Of callers whom we know alone: strangers could fill Redis."""
     attempt = read_attempt(request)
-    if attempt is None:
+    if attempt is None or not getattr(request, "is_of_a_caller", False):
         return
     counter = _counter(request, attempt)
     try:

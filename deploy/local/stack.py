@@ -221,7 +221,8 @@ class Stack:
                 "beat",
                 [*beat, "--loglevel=INFO"],
                 variables,
-                readiness.alive_for(1.0),
+                readiness.touched(self._ready / "beat.alive"),
+                self._ready / "beat.alive",
                 is_well=readiness.beats(self._ready / "beat.alive"),
             ),
             self._app(

@@ -19,6 +19,7 @@ LONGEST_DELAY_SECONDS = 10.0
 QUIET_SECONDS = 30.0  # who lived this long starts again at once and with a clean record
 DEATHS_BEFORE_GIVING_UP = 2  # while Tally starts; later nothing is given up
 TICK_SECONDS = 0.1
+STARTING_SECONDS = 180.0  # a restart that takes longer, of a process that is not well, hangs
 LOGS_SECONDS = 60.0  # between two looks whether a log has grown too long
 ASK_SECONDS = 2.0  # between two questions whether an app is well
 BAD_ANSWERS = 4  # in a row: it hangs
@@ -118,7 +119,10 @@ class App:
         self._bad_answers = 0
         while self._child is child and child.returncode is None:
             time.sleep(ASK_SECONDS)
-            answer = is_well()
+            try:
+                answer = is_well()
+            except Exception:  # noqa: BLE001  what cannot be asked is not well
+                answer = False
             if self._child is child:
                 self._bad_answers = 0 if answer else self._bad_answers + 1
 
@@ -235,7 +239,7 @@ class Supervisor:
                     self._start(watched)
             elif not watched.service.is_alive():
                 self._note_death(watched, f"ended with status {watched.service.exit_status()}")
-            elif watched.is_ready and watched.service.is_hung():
+            elif watched.service.is_hung() and (watched.is_ready or _age(watched) > STARTING_SECONDS):
                 watched.service.kill()
                 self._note_death(watched, "did nothing any more and was killed")
             elif not watched.is_ready and watched.service.is_ready():
@@ -284,6 +288,10 @@ class Supervisor:
         stamp = time.strftime("%H:%M:%S")
         say(f"{stamp} {watched.service.name} {what}; starting it again" + (f" in {delay:.1f} s" if delay else ""))
         self._on_change()
+
+
+def _age(watched: _Watched) -> float:
+    return time.monotonic() - watched.started_at
 
 
 def _obituary(service: Service, what: str) -> str:

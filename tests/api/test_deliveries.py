@@ -186,6 +186,52 @@ def test_an_answer_that_was_given_back_is_taken_over_by_no_retry(http, paid, fau
     assert faults() == []
 
 
+def test_asking_again_for_what_was_handed_over_makes_nobody_wait_for_a_restart_to_be_paid_back(http, paid, faults):
+    ask(http, **{"x-stainless-retry-count": "0"})
+    wait_until(lambda: not Delivery.objects.exists(), 2, "the delivery to be noted")
+    assert ask(http, **{"x-stainless-retry-count": "1"}).status_code == 200
+    process_dies()
+    assert sweep_deliveries() == 0
+    assert paid() == (price(Generation.objects.get()), 0)
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+def test_our_own_mistake_after_the_charge_gives_it_back(http, paid, faults, monkeypatch, body):
+    from inference import openai_answers
+
+    def break_down(_generation_id):
+        wait_until(lambda: not Generation.objects.live().exists(), 5, "the charge")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(openai_answers, "read_answer", break_down)
+    answer = ask(http, body)
+    assert "went wrong on our side" in answer.text
+    assert paid() == (0, 0)
+    assert not Delivery.objects.exists()
+    assert LedgerEntry.objects.filter(kind="refund").count() == 1
+    assert faults() == []
+
+
+def test_a_row_that_its_process_does_not_know_of_is_seen_to_while_it_lives(http, paid, faults, monkeypatch):
+    """It failed between the commit and the note that it has to hand this over."""
+    monkeypatch.setattr(Deliverer, "take_on", lambda *_: None)
+    ask(http)
+    Delivery.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+    watch_database_for_long()
+    assert sweep_deliveries() == 0
+    deliverer()._disown()
+    assert sweep_deliveries() == 1
+    assert paid() == (0, 0)
+    assert faults() == []
+
+
+def test_another_keys_answer_is_taken_over_by_nobody(http, server, alice, key_of):
+    ask(http, **{"x-stainless-retry-count": "0"})
+    other = {"Authorization": f"Bearer {key_of(alice)}", "x-stainless-retry-count": "1"}
+    ask(http, **other)
+    assert Generation.objects.count() == 2
+
+
 def test_a_process_that_ends_well_is_swept_at_once_and_those_long_gone_are_forgotten(http):
     gone = Deliverer()
     gone.expect()

@@ -258,6 +258,12 @@ def test_a_retry_after_a_refusal_begins_anew_though_the_same_was_asked_before(ht
     assert ask_as_attempt(http, 1).json()["id"] == first["id"]  # one refusal, one new answer
 
 
+def test_strangers_leave_no_trace_in_redis(server):
+    headers = {"x-stainless-retry-count": "0", "Authorization": "Bearer nobody"}
+    assert httpx.post(f"{server.url}/v1/chat/completions", json=BODY, headers=headers).status_code == 401
+    assert relay.connection().keys("refused:*") == []
+
+
 def test_a_retry_takes_what_nobody_was_given_before_what_was_given(http, alice, engine):
     engine.step_seconds = 0.1
     given = ask_as_attempt(http, 0).json()

@@ -36,6 +36,7 @@ def give(email):
         ("ann@MÜNCHEN.example", "ann@xn--mnchen-3ya.example"),
         ("ann@xn--mnchen-3ya.example", "ann@xn--mnchen-3ya.example"),
         ("a.n.n+tag@googlemail.com", "ann@gmail.com"),
+        ("a.n-n_+tag@pm.me", "ann@proton.me"),
         ("Ann-news@yahoo.com", "ann@yahoo.com"),
         ("ann-news@ymail.com", "ann@ymail.com"),
         ("anna-lena@example.com", "anna-lena@example.com"),

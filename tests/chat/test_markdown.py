@@ -75,6 +75,9 @@ LONG = {
     "quote": "".join(f"> line {n} goes on\n" for n in range(200)),
     "words": "plain words go on and on " * 200,
     "one item": "- " + "word " * 1000,
+    "references": "".join(f"[{n}]: https://example.com/{n}/a-long-way-to-go\n" for n in range(60)),
+    "no spaces": "![" * 1500,
+    "one line of code": "```\n" + "x" * 5000,
     "code, then a list": "```\n" + "x = 1\n" * 300 + "```\n" + "- item\n" * 200,
 }
 

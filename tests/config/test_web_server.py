@@ -112,6 +112,26 @@ def test_a_body_that_is_too_large_is_read_by_nobody(address, path, is_declared, 
     assert kept[0] <= 2_500_000
 
 
+def test_fields_after_a_body_are_kept_nowhere(address, monkeypatch):
+    """A chunked body may be followed by more fields, as many as a client likes."""
+    kept = []
+    lost = PatientProtocol.connection_lost
+    monkeypatch.setattr(
+        PatientProtocol, "connection_lost", lambda self, error: kept.append(len(self.headers)) or lost(self, error)
+    )
+    head = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n"
+    say(address, head, b"X-More: 1\r\n" * 10_000, b"\r\n")
+    assert kept
+    assert max(kept) < 10
+
+
+def test_who_is_answered_before_the_body_ended_is_answered_for_the_last_time(address):
+    """Else a byte every few seconds would keep the connection for ever."""
+    answer, _seconds = say(address, HEAD + b"Content-Length: 10000000000\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+
+
 def test_an_ordinary_request_passes(address, impatient):
     answer, _seconds = say(address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")

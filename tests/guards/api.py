@@ -207,10 +207,27 @@ API = [
     Guard(
         "paid and not handed over",
         "inference/deliveries.py",
-        "    if fail_generation(generation_id=generation_id, error=LOST) is not None:",
+        "    if fail_generation(generation_id=generation_id, error=error) is not None:",
         "    if False:",
         DELIVERIES,
         "dies_under_an_answer",
+    ),
+    Guard(
+        "given back though handed over",
+        "inference/completions.py",
+        "        is_open = to_hand_over.update(process_id=process_id, created_at=Now())",
+        "        is_open = Delivery.objects.update_or_create("
+        "generation_id=generation_id, defaults={'process_id': process_id})",
+        DELIVERIES,
+        "asking_again_for_what_was_handed_over",
+    ),
+    Guard(
+        "paid and not handed over",
+        "inference/openai_answers.py",
+        "            fail = fail_delivery if visit.question.is_delivered_here else fail_generation",
+        "            fail = fail_generation",
+        DELIVERIES,
+        "our_own_mistake_after_the_charge",
     ),
     Guard(
         "given back twice",
