@@ -60,7 +60,8 @@ def test_kill_9_of_the_web_process_leaves_the_answer_running_at_its_price(browse
     wait_until(lambda: len(shown(answer)) > len(before), 60, "the stream goes on by itself")
     page.reload()
     answer = page.locator(".turn.it").last
-    page.click("[data-stop]")
+    if page.locator("[data-stop]").count():  # the model may have come to the end of its story
+        page.click("[data-stop]")
     prompt, completion, charged = receipt_of(answer)
     assert charged == prompt * PROMPT_PRICE + completion * COMPLETION_PRICE
     stack.verify_ledger()
