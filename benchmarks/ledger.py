@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    _setup()
+    setup()
     from django.db import connection
 
     database = connection.settings_dict["NAME"]
@@ -72,7 +72,7 @@ def measure(seconds: float, rounds: int) -> dict[str, Any]:
 
     database, users = connection.settings_dict["NAME"], _make_users()
     _make_bare_tables()
-    _run_sql("VACUUM ANALYZE")  # or the triggers go on with the plans they made for empty tables
+    run_sql("VACUUM ANALYZE")  # or the triggers go on with the plans they made for empty tables
     sides: dict[str, Callable[[], float | None]] = {
         "pairs_per_second_1_wallet": lambda: _ours(database, users[:1], seconds),
         "pgbench_pairs_per_second_1_wallet": lambda: _pgbench(_replay_script(users[:1]), seconds),
@@ -118,7 +118,8 @@ def _describe_server() -> dict[str, str]:
         return dict(cursor.fetchall()) | {"processors": str(os.cpu_count())}
 
 
-def _setup() -> None:
+def setup() -> None:
+    """Load Django."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
     django.setup()
 
@@ -167,7 +168,7 @@ def _meet_at(barrier: Any) -> None:
 
 def _run_process(database: str, user_ids: list[int], seconds: float) -> int:
     """Pairs done by this process's threads."""
-    _setup()
+    setup()
     from django.db import connection, connections
 
     from accounts.models import User
@@ -211,7 +212,7 @@ def _measure_growth(
         return {size: rate or 0.0 for size, rate in rates.items()}, _verify(names[SIZES[-1]])
     finally:
         for name in names.values():
-            _run_sql(f"DROP DATABASE IF EXISTS {name}")
+            run_sql(f"DROP DATABASE IF EXISTS {name}")
 
 
 def _verify(database: str) -> dict[str, float]:
@@ -221,9 +222,9 @@ def _verify(database: str) -> dict[str, float]:
     source = _current_database()
     _use_database(database)
     try:
-        _run_sql(ANSWER)
-        _run_sql(import_module("billing.migrations.0034_entries_in_chains").FILL)
-        _run_sql("VACUUM ANALYZE")
+        run_sql(ANSWER)
+        run_sql(import_module("billing.migrations.0034_entries_in_chains").FILL)
+        run_sql("VACUUM ANALYZE")
         started = time.monotonic()
         report = verify()
         return {
@@ -244,13 +245,13 @@ def _current_database() -> str:
 def _copy_database(source: str, name: str, entries: int) -> None:
     """Copy a database and fill the copy's ledger up: settled holds, their entries and the uses of grants."""
     _use_database("postgres")  # a database with a connection to it cannot be copied
-    _run_sql(f"DROP DATABASE IF EXISTS {name}")
-    _run_sql(f"CREATE DATABASE {name} TEMPLATE {source}")
+    run_sql(f"DROP DATABASE IF EXISTS {name}")
+    run_sql(f"CREATE DATABASE {name} TEMPLATE {source}")
     _use_database(name)
     try:
-        _run_sql(GROW, {"missing": entries - _count_entries(), "wallets": WALLETS, "model": MODEL})
-        _run_sql("VACUUM ANALYZE")
-        _run_sql("CHECKPOINT")  # or the server still writes all of that down while we measure
+        run_sql(GROW, {"missing": entries - _count_entries(), "wallets": WALLETS, "model": MODEL})
+        run_sql("VACUUM ANALYZE")
+        run_sql("CHECKPOINT")  # or the server still writes all of that down while we measure
     finally:
         _use_database(source)
 
@@ -271,7 +272,7 @@ def _count_entries() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
+def run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
     """As the owner: the application may neither make tables nor take the walls down."""
     import psycopg
     from django.db import connection
@@ -386,9 +387,9 @@ def _replay_script(users: list[int]) -> str:
 
 
 def _make_bare_tables() -> None:
-    _run_sql("CREATE TABLE bare_wallet AS SELECT n AS id, 0::bigint AS v FROM generate_series(1, 1000) n")
-    _run_sql("ALTER TABLE bare_wallet ADD PRIMARY KEY (id)")
-    _run_sql("CREATE TABLE bare_entry (id bigserial PRIMARY KEY, wallet bigint, v bigint)")
+    run_sql("CREATE TABLE bare_wallet AS SELECT n AS id, 0::bigint AS v FROM generate_series(1, 1000) n")
+    run_sql("ALTER TABLE bare_wallet ADD PRIMARY KEY (id)")
+    run_sql("CREATE TABLE bare_entry (id bigserial PRIMARY KEY, wallet bigint, v bigint)")
 
 
 BARE_SCRIPT = f"""

@@ -313,7 +313,7 @@ class UsageView(ApiView):
     @operation(tag=TAG, summary="Sum my usage", answer=UsageOut, example=examples.USAGE, parameters=[UsageQuery])
     def get(self, _request: Request) -> Response:
         """Answers, tokens and charges by model, and charges by UTC day and model, over the last days."""
-        used = summarise_usage(entries_of(self.caller), days=self.read_query(UsageQuery)["days"])
+        used = summarise_usage(self.caller, days=self.read_query(UsageQuery)["days"])
         return Response(UsageOut(_by_name(used)).data)
 
 

@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 
-from billing.history import SEARCH_CHARACTERS, narrow
+from billing.history import MOST_SEARCHED, SEARCH_CHARACTERS, latest, narrow
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, TopUp, TopUpState
 
 DAY = ["%Y-%m-%d"]
@@ -19,7 +19,9 @@ class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
     since = django_filters.DateFilter(input_formats=DAY, method="keep_since", help_text="The first UTC day.")
     until = django_filters.DateFilter(input_formats=DAY, method="keep_until", help_text="The last UTC day, included.")
     text = django_filters.CharFilter(
-        max_length=SEARCH_CHARACTERS, method="keep_text", help_text="Part of the reason or of the model's key."
+        max_length=SEARCH_CHARACTERS,
+        method="keep_text",
+        help_text=f"Part of the reason or of the model's key. The latest {MOST_SEARCHED:,} entries are looked through.",
     )
     hold = django_filters.UUIDFilter(field_name="hold_id", help_text="The entries of one answer.")
 
@@ -37,8 +39,8 @@ class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @extend_schema_field({"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS})
     def keep_text(self, entries: QuerySet[LedgerEntry], _name: str, value: str) -> QuerySet[LedgerEntry]:
-        """With this in the reason or the model."""
-        return narrow(entries, kind="", since=None, until=None, text=value)
+        """With this in the reason or the model. The filters before it have been applied."""
+        return narrow(latest(entries), kind="", since=None, until=None, text=value)
 
 
 class HoldFilter(django_filters.FilterSet):  # type: ignore[misc]

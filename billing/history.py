@@ -1,18 +1,23 @@
 """The history of credits: which movements a customer asks to see."""
 
 from datetime import UTC, datetime, time
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
+from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
+from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from billing.models import EntryKind, LedgerEntry
+from billing.models import EntryKind, LedgerEntry, Price
 
 SEARCH_CHARACTERS = 100
+MOST_PAGED = 10_000  # entries that can be leafed through
+MOST_SEARCHED = 100_000  # entries that are looked through for a text: a fifth of a second
 MOST_DIGITS = 18  # of the number of an entry: PostgreSQL's bigint takes them all
 
 
@@ -27,6 +32,8 @@ def _day_field(label: Any) -> forms.DateField:
 
 class HistoryForm(forms.Form):
     """The filters, from a query string: every field may be left out, and days are days in UTC."""
+
+    entries_searched = 0  # in how many entries a text was looked for, if there are more
 
     kind = forms.ChoiceField(
         label=_("What"),
@@ -56,6 +63,15 @@ class HistoryForm(forms.Form):
         """The entries that the filters ask for; all of them when a filter makes no sense."""
         return narrow(entries, **self.cleaned_data) if self.is_valid() else entries
 
+    def narrow_latest(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+        """The same, but for a text only the latest of the days and the kind are looked through (MOST_SEARCHED)."""
+        if not self.is_valid() or not self.cleaned_data["text"]:
+            return self.narrow(entries)
+        of_days = narrow(entries, **self.cleaned_data | {"text": ""})
+        searched = latest(of_days)
+        self.entries_searched = 0 if searched is of_days else MOST_SEARCHED
+        return narrow(searched, **self.cleaned_data)
+
     def query(self) -> str:
         """The filters that are in force, as a query string for a link; empty when there are none."""
         in_force = self.cleaned_data if self.is_valid() else {}
@@ -77,7 +93,8 @@ def entries_of(user: User) -> QuerySet[LedgerEntry]:
 def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any, text: str) -> QuerySet[LedgerEntry]:
     """Keep the entries of one kind, of these days (both included) and with this text in the reason or the model.
 
-    A filter that is empty or None keeps everything.
+    A filter that is empty or None keeps everything. A text takes a query, for the models that were ever priced: how
+    often each is used PostgreSQL knows, and how often a text is part of a key it does not.
     """
     if kind:
         entries = entries.filter(kind=kind)
@@ -86,12 +103,42 @@ def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any,
     if until:
         entries = entries.filter(created_at__lte=datetime.combine(until, time.max, UTC))
     if text:
-        entries = entries.filter(Q(reason__icontains=text) | Q(hold__model_key__icontains=text))
+        of_models = Price.objects.filter(model_key__icontains=text).values_list("model_key", flat=True)
+        model_keys = list(of_models.order_by("model_key").distinct())
+        is_found = Q(reason__icontains=text)
+        entries = entries.filter(is_found | Q(hold__model_key__in=model_keys) if model_keys else is_found)
     return entries
 
 
-def page_with(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> int:
-    """On which page of these entries, the latest first, one is; the first for a text that is no number of an entry."""
+def latest(entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+    """The latest MOST_SEARCHED of these: looking through them ends soon however many there are. One query."""
+    beyond = entries.values_list("pk", flat=True)[MOST_SEARCHED : MOST_SEARCHED + 1].first()
+    return entries if beyond is None else entries.filter(pk__gt=beyond)
+
+
+class LatestPaginator(Paginator[LedgerEntry]):
+    """Pages of the latest MOST_PAGED entries: to count all, or to skip to the last, would take ever longer."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many entries the pages show."""
+        return cast("QuerySet[LedgerEntry]", self.object_list)[:MOST_PAGED].count()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are more."""
+        return self.count == MOST_PAGED
+
+
+def page_with(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> Page[LedgerEntry]:
+    """The page of these entries, the latest first, that shows one; the first for a text that is no number of an entry.
+
+    An entry that the pages do not reach begins the first page, of the entries from there back.
+    """
+    pages = partial(LatestPaginator, per_page=entries_a_page)
     if not (entry_id.isascii() and entry_id.isdecimal() and len(entry_id) <= MOST_DIGITS):
-        return 1
-    return entries.filter(pk__gt=int(entry_id)).count() // entries_a_page + 1
+        return pages(entries).get_page(1)
+    later = entries.filter(pk__gt=int(entry_id))[:MOST_PAGED].count()
+    if later == MOST_PAGED:
+        return pages(entries.filter(pk__lte=int(entry_id))).get_page(1)
+    return pages(entries).get_page(later // entries_a_page + 1)

@@ -43,7 +43,7 @@ def prove(*, is_since_last: bool = False) -> Report:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
     started_at = timezone.now()
-    last_entry = _last_settled_entry(started_at)
+    last_entry = last_settled_entry(started_at)
     window = _window_since_last() if is_since_last else None
     report = verify(window)
     heads_hash = ""
@@ -94,7 +94,7 @@ def _window_since_last() -> Window | None:
     return None if last is None else Window(last.last_entry, last.started_at - SETTLING)
 
 
-def _last_settled_entry(now: datetime) -> int:
+def last_settled_entry(now: datetime) -> int:
     """The last entry before which every number is written or will never be. Numbers are given before the commit."""
     settled = LedgerEntry.objects.filter(created_at__lt=now - SETTLING).order_by("-pk")
     return settled.values_list("pk", flat=True).first() or 0

@@ -5,7 +5,7 @@ from functools import partial
 
 from celery import shared_task
 
-from billing import alerts, automatic_topups, ledger, proofs, purge, reconciliation, refund_payouts
+from billing import alerts, automatic_topups, ledger, proofs, purge, reconciliation, refund_payouts, usage
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,13 @@ def send_approved_refunds() -> None:
 def expire_grants() -> None:
     """Take back what is left of grants whose time is over."""
     ledger.expire_grants()
+
+
+@shared_task(name="billing.sum_usage", queue="default")
+def sum_usage() -> None:
+    """Sum what was used since the last time, by day."""
+    while usage.sum_new_usage():
+        pass
 
 
 @shared_task(name="billing.verify_ledger", queue="proof")

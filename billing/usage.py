@@ -1,16 +1,42 @@
-"""What a customer used: charged credits by UTC day and model, straight from the ledger."""
+"""What a customer used: charged credits by UTC day and model.
+
+The entries of the ledger are summed once, into a row for each wallet, day, model and key (`sum_new_usage`, every few
+minutes). What a customer reads is these rows and the entries that came since, so it is never late, and reading it takes
+as long after a million answers as after a thousand.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Count, QuerySet, Sum
+from django.db import connection, transaction
+from django.db.models import Count, Max, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from billing.models import EntryKind, LedgerEntry
+from accounts.models import User
+from billing.history import entries_of
+from billing.models import EntryKind, LedgerEntry, UsageDay, UsageMark
+from billing.proofs import last_settled_entry
+
+Sums = tuple[date, str, int, int, int, int]  # day, model, answers, tokens in, tokens out, microcredits
 
 RANGES_DAYS = (7, 30, 90)
+MOST_ENTRIES = 100_000  # summed at once: a second of work, and of waiting for whoever sums too
+
+ADD_TO_DAYS = """
+INSERT INTO billing_usageday AS d (
+    wallet_id, day, model_key, api_key_id, answers_count, prompt_tokens, completion_tokens, charged_microcredits)
+SELECT e.wallet_id, (e.created_at AT TIME ZONE 'UTC')::date, h.model_key, COALESCE(h.api_key_id, 0),
+    COUNT(*), SUM(h.prompt_tokens), SUM(h.completion_tokens), -SUM(e.amount_microcredits)
+FROM billing_ledgerentry e JOIN billing_hold h ON h.id = e.hold_id
+WHERE e.kind = 'usage' AND e.id > %s AND e.id <= %s
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (wallet_id, day, model_key, api_key_id) DO UPDATE SET
+    answers_count = d.answers_count + EXCLUDED.answers_count,
+    prompt_tokens = d.prompt_tokens + EXCLUDED.prompt_tokens,
+    completion_tokens = d.completion_tokens + EXCLUDED.completion_tokens,
+    charged_microcredits = d.charged_microcredits + EXCLUDED.charged_microcredits"""
 DEFAULT_DAYS = 30
 
 
@@ -52,14 +78,14 @@ def parse_range(text: str | None) -> int:
     return next((days for days in RANGES_DAYS if str(days) == text), DEFAULT_DAYS)
 
 
-def summarise_usage(entries: QuerySet[LedgerEntry], *, days: int) -> Usage:
-    """Sum the usage entries among these over the last `days` UTC days, today included. One query."""
+def summarise_usage(user: User, *, days: int) -> Usage:
+    """Sum what a user was charged for over the last `days` UTC days, today included. Two queries."""
     last = timezone.now().astimezone(UTC).date()
     first = last - timedelta(days=days - 1)
     models: dict[str, ModelUse] = {}
     charges: dict[tuple[date, str], int] = defaultdict(int)
     total = ModelUse("")
-    for day, key, *sums in _sums(entries, first, last):
+    for day, key, *sums in _sums(user, first, last):
         charges[day, key] += sums[-1]
         for use in (models.setdefault(key, ModelUse(key)), total):
             _add(use, *sums)
@@ -72,18 +98,64 @@ def summarise_usage(entries: QuerySet[LedgerEntry], *, days: int) -> Usage:
     )
 
 
-def _sums(entries: QuerySet[LedgerEntry], first: date, last: date) -> list[tuple[date, str, int, int, int, int]]:
-    """Day, model, answers, tokens in, tokens out, microcredits: a row for each day and model with any use."""
+@transaction.atomic
+def sum_new_usage() -> bool:
+    """Add entries that came since the last time to the rows of their days; whether there were any to add.
+
+    At most MOST_ENTRIES: call it until it finds none. What is still being written waits for the next time.
+    """
+    mark = _lock_mark()
+    new = LedgerEntry.objects.filter(pk__gt=mark.last_entry, pk__lte=last_settled_entry(timezone.now()))
+    last_entry = new.order_by("pk")[:MOST_ENTRIES].aggregate(last=Max("pk"))["last"]
+    if last_entry is None:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(ADD_TO_DAYS, [mark.last_entry, last_entry])
+    UsageMark.objects.update(last_entry=last_entry)
+    return True
+
+
+@transaction.atomic
+def forget_sums() -> None:
+    """Begin again with the first entry: for when `verify_ledger` names a day."""
+    _lock_mark()
+    UsageDay.objects.all().delete()
+    UsageMark.objects.update(last_entry=0)
+
+
+def _lock_mark() -> UsageMark:
+    """Where summing has come to, until the end of the transaction: one sums at a time."""
+    return UsageMark.objects.select_for_update().get_or_create(pk=1)[0]
+
+
+def _sums(user: User, first: date, last: date) -> list[Sums]:
+    """A row for each day and model with any use: of the days' rows, and of the entries since.
+
+    The rows say up to which entry they are summed, in one statement. So nothing is counted twice or left out while more
+    is summed; and where there are none, no entry of these days is summed.
+    """
+    mark = Subquery(UsageMark.objects.values("last_entry")[:1])
+    summed = UsageDay.objects.filter(wallet=user.wallet, day__range=(first, last)).values("day", "model_key")
+    before = summed.annotate(
+        answers=Sum("answers_count"),
+        tokens_in=Sum("prompt_tokens"),
+        tokens_out=Sum("completion_tokens"),
+        charged=Sum("charged_microcredits"),
+        last_entry=mark,
+    )
+    columns = ("answers", "tokens_in", "tokens_out", "charged")
+    rows = list(before.values_list("day", "model_key", *columns, "last_entry"))
+    last_entry = rows[0][-1] if rows else 0
     period = (datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC))
-    used = entries.filter(kind=EntryKind.USAGE, created_at__range=period).order_by()
-    grouped = used.annotate(day=TruncDate("created_at", tzinfo=UTC)).values("day", "hold__model_key")
-    rows = grouped.annotate(
+    new = entries_of(user).filter(kind=EntryKind.USAGE, created_at__range=period, pk__gt=last_entry)
+    by_day = new.order_by().annotate(day=TruncDate("created_at", tzinfo=UTC)).values("day", "hold__model_key")
+    since = by_day.annotate(
         answers=Count("pk"),
         tokens_in=Sum("hold__prompt_tokens"),
         tokens_out=Sum("hold__completion_tokens"),
         charged=-Sum("amount_microcredits"),
     )
-    return list(rows.values_list("day", "hold__model_key", "answers", "tokens_in", "tokens_out", "charged"))
+    return [row[:-1] for row in rows] + list(since.values_list("day", "hold__model_key", *columns))
 
 
 def _add(use: ModelUse, answers: int, prompt_tokens: int, completion_tokens: int, charged_microcredits: int) -> None:

@@ -200,6 +200,19 @@ AT_NIGHT: dict[str, str] = {
         WHERE p.counted_month IS NOT NULL
         GROUP BY p.wallet_id, p.counted_microcredits
         HAVING p.counted_microcredits <> COALESCE(-SUM(e.amount_microcredits), 0)""",
+    "wallet {0}: {2} answers of {1} summed for {3}, there are {4} for {5}": """
+        WITH summed AS (
+            SELECT wallet_id, day, SUM(answers_count) AS answers, SUM(charged_microcredits) AS charged
+            FROM billing_usageday GROUP BY 1, 2),
+        used AS (
+            SELECT wallet_id, (created_at AT TIME ZONE 'UTC')::date AS day, COUNT(*) AS answers,
+                   -SUM(amount_microcredits) AS charged
+            FROM billing_ledgerentry
+            WHERE kind = 'usage' AND id <= (SELECT last_entry FROM billing_usagemark) GROUP BY 1, 2)
+        SELECT wallet_id, day, COALESCE(summed.answers, 0), COALESCE(summed.charged, 0),
+               COALESCE(used.answers, 0), COALESCE(used.charged, 0)
+        FROM summed FULL JOIN used USING (wallet_id, day)
+        WHERE (summed.answers, summed.charged) IS DISTINCT FROM (used.answers, used.charged)""",
 }
 SINCE_LAST: dict[str, str] = {
     "wallet {0}: balance {1}, its last entry says {2}": """

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -14,7 +13,7 @@ from accounts.http import Request
 from billing.alerts import is_low
 from billing.charts import draw_usage
 from billing.exports import export_response
-from billing.history import HistoryForm, entries_of, page_with
+from billing.history import HistoryForm, LatestPaginator, entries_of, page_with
 from billing.ledger import owed_microcredits
 from billing.models import EntryKind, Grant, Hold
 from billing.usage import RANGES_DAYS, parse_range, summarise_usage
@@ -29,9 +28,11 @@ GRANTS_SHOWN = 50
 def overview(request: Request) -> HttpResponse:
     """Balance, held, and the movements that the filters ask for, the latest first; `entry` asks for the page of one."""
     form = HistoryForm(request.GET)
-    entries = form.narrow(entries_of(request.user)).select_related("hold")
-    number = request.GET.get("page") or page_with(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
-    page = Paginator(entries, ENTRIES_A_PAGE).get_page(number)
+    entries = form.narrow_latest(entries_of(request.user)).select_related("hold")
+    if number := request.GET.get("page"):
+        page = LatestPaginator(entries, ENTRIES_A_PAGE).get_page(number)
+    else:
+        page = page_with(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
     grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
     context |= {"owed": owed_microcredits(wallet=request.user.wallet), "is_low": is_low(request.user.wallet)}
@@ -53,7 +54,7 @@ def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpRe
 def usage(request: Request) -> HttpResponse:
     """Charged credits by day and model, as a chart and as tables."""
     days = parse_range(request.GET.get("days"))
-    used = summarise_usage(entries_of(request.user), days=days)
+    used = summarise_usage(request.user, days=days)
     context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
     return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
 

@@ -24,7 +24,7 @@ from chat.api_serializers import (
     SendIn,
     TitleIn,
 )
-from chat.models import Conversation, Message
+from chat.models import MOST_SEARCHED, Conversation, Message
 from inference.api import CHAT, OPTIONAL_KEY, find_model, key_of
 from inference.api_serializers import parameters_of
 from inference.models import Generation
@@ -42,7 +42,11 @@ explain(services.NotTheLastAnswer, CONFLICT)
 class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
     """By words and model."""
 
-    q = django_filters.CharFilter(max_length=200, method="search", help_text="Words of the title or the messages.")
+    q = django_filters.CharFilter(
+        max_length=200,
+        method="search",
+        help_text=f"Words of the title or the messages. The latest {MOST_SEARCHED:,} conversations are looked through.",
+    )
     model = django_filters.CharFilter(field_name="model_id", max_length=64)
 
     class Meta:
@@ -51,7 +55,7 @@ class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def search(self, conversations: Any, _name: str, text: str) -> Any:
         """As the page's own search."""
-        return conversations.matching(text)
+        return conversations.searchable().matching(text)
 
 
 class ConversationView(ApiView):

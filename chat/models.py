@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 TITLE_LENGTH = 80
+MOST_SEARCHED = 1_000  # conversations that are looked through for a text
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -19,10 +20,19 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """This user's own, the latest first."""
         return self.filter(user=user).order_by("-updated_at")
 
+    def searchable(self) -> "ConversationQuerySet":
+        """The latest MOST_SEARCHED of these, which are looked through in a moment however long they are. One query."""
+        beyond = self.values_list("updated_at", flat=True)[MOST_SEARCHED : MOST_SEARCHED + 1].first()
+        return self if beyond is None else self.filter(updated_at__gt=beyond)
+
     def matching(self, text: str) -> "ConversationQuerySet":
-        """Those whose title or messages hold the text, in any case."""
-        found = Message.objects.filter(conversation=models.OuterRef("pk"), text__icontains=text)
-        return self.filter(Q(title__icontains=text) | models.Exists(found))
+        """Those whose title or messages hold the text, in any case.
+
+        One conversation after the other, until enough are found: for an EXISTS, PostgreSQL reads everybody's messages.
+        """
+        with_text = Message.objects.order_by().filter(conversation=models.OuterRef("pk"), text__icontains=text)
+        conversations = self.alias(with_text=models.Subquery(with_text.values("pk")[:1]))
+        return conversations.filter(Q(title__icontains=text) | Q(with_text__isnull=False))
 
 
 class Conversation(models.Model):

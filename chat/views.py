@@ -21,7 +21,7 @@ from billing.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import services
 from chat.forms import MessageForm, RetryForm
-from chat.models import Conversation, Message, Role
+from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
 from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel, Generation
@@ -204,12 +204,16 @@ def _page(
     turns = [] if talk is None else _turns(talk)
     conversations = Conversation.objects.for_user(request.user)
     search = request.GET.get("q", "").replace("\x00", "").strip()
+    most_searched = 0
     if search:
-        conversations = conversations.matching(search)
+        searchable = conversations.searchable()
+        most_searched = 0 if searchable is conversations else MOST_SEARCHED
+        conversations = searchable.matching(search)
     context = _talk_context(request, talk) | {
         "turns": turns,
         "conversations": conversations[:SIDEBAR_CONVERSATIONS],
         "search": search,
+        "most_searched": most_searched,
         "draft": draft,
         "error": error,
         "status": status,

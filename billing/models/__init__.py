@@ -1,6 +1,6 @@
 """The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
 `notices` what they were told, `refunds` and `adjustments` what staff asked for, `mailboxes` who had the bonus,
-`proofs` what `verify_ledger` found.
+`proofs` what `verify_ledger` found, `usage` the sums of days.
 
 Only billing imports them.
 """
@@ -37,6 +37,7 @@ from billing.models.topups import (
     TopUp,
     TopUpState,
 )
+from billing.models.usage import UsageDay, UsageMark
 
 __all__ = [
     "CONTRA_ACCOUNTS",
@@ -71,5 +72,7 @@ __all__ = [
     "SpendingPreferences",
     "TopUp",
     "TopUpState",
+    "UsageDay",
+    "UsageMark",
     "Wallet",
 ]

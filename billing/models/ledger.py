@@ -271,6 +271,9 @@ class LedgerEntry(Kept):
         verbose_name_plural = _("ledger entries")
         indexes = [
             models.Index(name="billing_entry_of_a_wallet", fields=["wallet", "-id"]),
+            # For the few of a customer of a million answers that are anything else.
+            models.Index(name="billing_entry_no_usage", fields=["wallet", "-id"], condition=~Q(kind=EntryKind.USAGE)),
+            BrinIndex(name="billing_entry_created", fields=["created_at"], autosummarize=True),
             models.Index(
                 name="billing_entry_by_somebody", fields=["created_by"], condition=Q(created_by__isnull=False)
             ),

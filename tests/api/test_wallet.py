@@ -298,7 +298,7 @@ def test_guessing_codes_is_limited(login, alice, one_minute):
 def test_usage_sums_by_model_and_day(login, alice, django_assert_num_queries):
     charged = sum(ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=n).charged_microcredits for n in (3, 4))
     client = login(alice)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         used = client.get("/api/v1/usage?days=7").json()
     assert used["total"]["charged_microcredits"] == charged
     assert [model["completion_tokens"] for model in used["models"]] == [7]

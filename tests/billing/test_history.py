@@ -17,6 +17,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
+import billing.history
 from billing import exports, ledger
 from billing.history import entries_of, narrow
 from billing.models import EntryKind, LedgerEntry
@@ -139,7 +140,7 @@ def test_unknown_and_repeated_parameters_do_no_harm(client, alice):
 def test_pages_keep_the_filters_and_so_do_the_downloads(history, alice, django_assert_num_queries):
     for number in range(51):
         credit(alice, f"a&b {number}")
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(10):
         response = history(kind="promotion", text="a&b")
     assert len(shown(response)) == 50
     page = response.content.decode()
@@ -361,6 +362,32 @@ def test_a_short_history_is_found_without_walking_through_the_long_ones(alice, c
     plan = entries_of(alice)[:50].explain()
     assert "billing_entry_of_a_wallet" in plan
     assert "billing_ledgerentry_pkey" not in plan
+
+
+def test_pages_end_where_counting_would_take_for_ever(history, alice, monkeypatch):
+    monkeypatch.setattr(billing.history, "MOST_PAGED", 60)
+    insert_entries(alice, 70)
+    page = history(page="2")
+    assert len(shown(page)) == 10
+    assert "the latest 60 movements" in page.content.decode()
+    oldest = alice.wallet.entries.order_by("pk").first().pk
+    assert shown(history(entry=oldest)) == [oldest]  # what a receipt links to
+    within = alice.wallet.entries.order_by("-pk")[55].pk
+    assert within in shown(history(entry=within))
+
+
+def test_a_text_is_looked_for_in_the_latest_entries_of_the_days(history, alice, monkeypatch):
+    old, new = timezone.now() - timedelta(days=9), timezone.now() - timedelta(days=1)
+    found = [credit(alice, f"needle {at:%d}", at=at).pk for at in (old, new)]
+    monkeypatch.setattr(billing.history, "MOST_SEARCHED", 2)
+    insert_entries(alice, 1)
+    page = history(text="needle")
+    assert shown(page) == found[1:]
+    assert "The latest 2 movements were looked through." in page.content.decode()
+    page = history(text="needle", until=new.date().isoformat())
+    assert shown(page) == found[::-1]
+    page = history(text="needle", until=old.date().isoformat())
+    assert (shown(page), "were looked through" in page.content.decode()) == (found[:1], False)
 
 
 def test_narrow_with_nothing_asked_keeps_everything(alice):

@@ -1,19 +1,22 @@
 """Usage by day and model adds up to the ledger, in the chart and in the tables, in UTC days."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from unittest import mock
 
 import pytest
+from django.core.management import call_command
+from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import ledger
+import billing.usage
+from billing import ledger, proofs, tasks
 from billing.charts import draw_usage, round_up
-from billing.history import entries_of
-from billing.models import EntryKind, LedgerEntry
-from billing.usage import parse_range, summarise_usage
+from billing.models import EntryKind, LedgerEntry, UsageDay
+from billing.usage import parse_range, sum_new_usage, summarise_usage
 from tests.billing.test_ledger import open_hold
+from tests.cast import CREDIT, fund
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SMALL, MIDDLE = "gemma-3-270m", "gemma-3-1b"
@@ -30,7 +33,7 @@ def use(user, at=None, model_key=SMALL, completion_tokens=10):
 
 def summarise(user, days=7, now=NOON):
     with mock.patch("django.utils.timezone.now", return_value=now):
-        return summarise_usage(entries_of(user), days=days)
+        return summarise_usage(user, days=days)
 
 
 def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):
@@ -38,7 +41,7 @@ def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):
     use(alice, NOON.replace(hour=13), completion_tokens=20)
     use(alice, NOON.replace(hour=14), model_key=MIDDLE)
     use(alice, NOON.replace(day=8))
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         usage = summarise(alice)
     assert [(m.model_key, m.answers, m.prompt_tokens, m.completion_tokens) for m in usage.models] == [
         (MIDDLE, 1, 10, 10),
@@ -50,6 +53,75 @@ def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):
     assert days[date(2026, 3, 9)] == (0, 0)
     total = sum(day.total_microcredits for day in usage.days)
     assert total == usage.total.charged_microcredits == sum(m.charged_microcredits for m in usage.models)
+
+
+@pytest.fixture
+def nothing_under_way(monkeypatch):
+    """Every entry that is there may be summed."""
+    monkeypatch.setattr(proofs, "SETTLING", timedelta(0))
+
+
+def test_what_is_summed_and_what_came_since_is_counted_once(alice, bob, nothing_under_way, django_assert_num_queries):
+    use(alice, NOON)
+    use(alice, NOON.replace(day=8))
+    use(alice, NOON.replace(hour=13), model_key=MIDDLE)
+    before = summarise(alice)
+    tasks.sum_usage()
+    assert UsageDay.objects.count() == 3
+    assert summarise(alice) == before
+    use(alice, NOON.replace(hour=14), completion_tokens=20)
+    fund(bob, CREDIT)
+    use(bob, NOON.replace(minute=1))
+    with django_assert_num_queries(2):
+        assert summarise(alice).total.answers == 4
+    tasks.sum_usage()
+    assert summarise(alice).total.charged_microcredits == before.total.charged_microcredits + 10 * 20 + 20 * 40
+    assert UsageDay.objects.get(wallet__user=alice, day=NOON.date(), model_key=SMALL).answers_count == 2
+    assert summarise(bob).total.answers == 1
+    assert summing_faults() == []
+
+
+def summing_faults():
+    """What the proof finds wrong with the sums; these answers have no generation, which is another fault."""
+    return [fault for fault in proofs.prove().faults if "summed" in fault]
+
+
+def test_what_is_summed_is_not_read_from_the_entries_again(alice, nothing_under_way):
+    use(alice, NOON)
+    tasks.sum_usage()
+    UsageDay.objects.update(answers_count=77)
+    assert summarise(alice).total.answers == 77
+
+
+def test_an_entry_that_may_have_been_written_a_moment_ago_waits(alice):
+    use(alice)
+    tasks.sum_usage()
+    assert not UsageDay.objects.exists()
+    assert summarise(alice, now=timezone.now()).total.answers == 1
+
+
+def test_many_entries_are_summed_in_turns(alice, nothing_under_way, monkeypatch):
+    monkeypatch.setattr(billing.usage, "MOST_ENTRIES", 2)
+    for minute in range(5):
+        use(alice, NOON.replace(minute=minute))
+    assert sum_new_usage()
+    assert UsageDay.objects.get().answers_count < 5
+    assert summarise(alice).total.answers == 5
+    tasks.sum_usage()
+    assert UsageDay.objects.get().answers_count == 5
+
+
+def test_the_proof_names_a_day_whose_sum_is_wrong_and_summing_again_mends_it(alice, nothing_under_way):
+    use(alice, NOON)
+    tasks.sum_usage()
+    UsageDay.objects.update(charged_microcredits=1)
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    wallet = alice.wallet.pk
+    assert summing_faults() == [f"wallet {wallet}: 1 answers of 2026-03-10 summed for 1, there are 1 for 600"]
+    call_command("sum_usage", "--again")
+    assert summarise(alice).total.charged_microcredits == 600
+    assert summing_faults() == []
 
 
 @pytest.mark.parametrize("days", [7, 30, 90])
@@ -92,7 +164,7 @@ def test_the_page_draws_each_sum_and_writes_it_in_a_table(client, alice, django_
     use(alice)
     use(alice, model_key=MIDDLE, completion_tokens=55)
     client.force_login(alice)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         page = client.get(reverse("billing:usage"), {"days": "7"}).content.decode()
     today = timezone.now().date().isoformat()
     assert f"<title>{today}, gemma-3-270m: 0.0006 credits</title>" in page

@@ -134,6 +134,22 @@ OF_WALLS = [
         )
     ),
     Guard(
+        "an answer that is summed and read again",
+        "billing/usage.py",
+        "pk__gt=last_entry)",
+        "pk__gt=0)",
+        "tests/billing/test_usage.py",
+        "counted_once",
+    ),
+    Guard(
+        "a day's sum that nobody proves",
+        "billing/verification.py",
+        "IS DISTINCT FROM (used.answers, used.charged)",
+        "IS DISTINCT FROM (used.answers, used.charged) AND FALSE",
+        "tests/billing/test_usage.py",
+        "the_proof_names_a_day",
+    ),
+    Guard(
         "an entry of any kind",
         "billing/migrations/0030_entries_have_origins.py",
         "condition=Q(kind__in=KINDS)",
