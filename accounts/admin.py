@@ -1,54 +1,58 @@
 """Users, their rights and their addresses in the admin, and the audit log of what was done to them."""
 
+from functools import partial
 from typing import Any, cast
+from uuid import uuid4
 
 from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
 from allauth.account.models import EmailAddress
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import audit, rights, suspension
 from accounts.admin_base import AuditedAdmin, ReadOnlyAdmin, ServiceAdmin
+from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
 from accounts.models import AuditEvent, User
 
 PERSONAL = ("email", "first_name", "last_name")
 
 
-class UserForm(UserChangeForm[User]):
-    """Django's own form; an account that its owner closed stays closed."""
+class ReasonForm(TwoStepForm):
+    """Why somebody is kept out, or let in again."""
 
-    def clean_is_active(self) -> bool:
-        """Refuse to open a closed account."""
-        is_active: bool = self.cleaned_data["is_active"]
-        if is_active and not self.instance.is_active and not self.instance.has_usable_password():
-            raise forms.ValidationError(_("This account was closed by its owner."))
-        return is_active
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text=gettext_lazy("It stands in the audit log. The customer does not see it."),
+    )
 
 
 @admin.register(User)
 class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
-    """Django's own user admin, by e-mail address. Rights go through `rights`, suspending through `suspension`.
+    """Django's own user admin, by e-mail address. Rights go through `rights`.
 
+    Whoever may suspend does it on `<id>/suspend/` and `<id>/restore/`, which ask why.
     Whoever is no superuser changes customers alone, and nobody's rights.
     """
 
-    form = UserForm
-    refusals = (suspension.SuspensionRefused,)
     ordering = ("email",)
     list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
     search_fields = ("email", "first_name", "last_name")
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("is_active", "last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (gettext_lazy("Name"), {"fields": ("first_name", "last_name")}),
@@ -70,7 +74,7 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         """Nobody changes their own rights, and only superusers those of others."""
         by = cast(Request, request).user
         is_fixed = obj is not None and (obj.pk == by.pk or not by.is_superuser)
-        return (*self.readonly_fields, "is_active", *rights.RIGHTS) if is_fixed else self.readonly_fields
+        return (*self.readonly_fields, *rights.RIGHTS) if is_fixed else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save what changed, each part by its service, and note it in the audit log."""
@@ -87,9 +91,52 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         wanted = {name: changed[name] for name in rights.RIGHTS if name in changed}
         if wanted:
             rights.change_rights(user=obj, by=by, wanted=wanted)
-        if "is_active" in changed:
-            act = suspension.restore_user if changed["is_active"] else suspension.suspend_user
-            act(user=obj, by=by, reason=_("in the administration"))
+
+    def get_urls(self) -> list[URLPattern]:
+        """The pages that suspend and restore, before the admin's own pages."""
+        suspend, restore = (
+            self.admin_site.admin_view(partial(self.suspend_view, is_restored=is_restored))
+            for is_restored in (False, True)
+        )
+        return [
+            path("<path:object_id>/suspend/", suspend, name="accounts_user_suspend"),
+            path("<path:object_id>/restore/", restore, name="accounts_user_restore"),
+            *super().get_urls(),
+        ]
+
+    def suspend_view(self, request: HttpRequest, object_id: str, *, is_restored: bool) -> HttpResponse:
+        """Ask why, say what will happen, then do it; for whoever has the permission, change of users or not."""
+        if not request.user.has_perm("accounts.suspend_user"):
+            raise PermissionDenied
+        user = self.get_object(request, object_id)
+        if user is None:
+            raise Http404
+        back = reverse("admin:accounts_user_change", args=[user.pk])
+        by, act = cast(Request, request).user, suspension.restore_user if is_restored else suspension.suspend_user
+
+        def do(form: ReasonForm) -> HttpResponse:
+            try:
+                act(user=user, by=by, reason=form.cleaned_data["reason"])
+            except suspension.SuspensionRefused as refused:
+                raise StepRefused(refused) from refused
+            messages.success(request, _("Done."))
+            return redirect(back)
+
+        will = _("{user} may log in again.") if is_restored else _("{user} is shut out, of pages and API.")
+        why = _("Reason: {reason}")
+        return answer_in_two_steps(
+            request,
+            model_admin=self,
+            form=ReasonForm(request.POST or None, initial={"idempotency_key": uuid4()}),
+            preview=lambda form: f"{will.format(user=user)} {why.format(reason=form.cleaned_data['reason'])}",
+            act=do,
+            page={
+                "title": _("Restore") if is_restored else _("Suspend"),
+                "original": user,
+                "button": _("Restore now") if is_restored else _("Suspend now"),
+                "back": back,
+            },
+        )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Nothing of a user that is there: groups and permissions are saved already."""

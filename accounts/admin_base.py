@@ -10,8 +10,31 @@ from django.shortcuts import redirect
 from accounts import audit
 from accounts.models import User
 
+# How `list_filter` and `date_hierarchy` of Django ask about a column, or about what it refers to.
+WAYS_OF_FILTERS = (
+    *("", "exact", "in", "isnull", "gte", "lt", "year", "month", "day"),
+    *(f"{key}__{way}" for key in ("id", "pk", "key") for way in ("exact", "in")),
+)
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+
+class StrictLookups(admin.ModelAdmin[Any]):
+    """The address of a list may filter by what the list's own filters offer, and by nothing else.
+
+    Django lets it ask about every column of the table: `?text__regex=^A` would read a text letter by letter, column by
+    column, without a trace. `linked_lookups` are those that links of other pages use.
+    """
+
+    linked_lookups: tuple[str, ...] = ()
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:  # noqa: ARG002  Django's
+        """What a filter of this list asks, in the ways that Django's own filters ask it."""
+        filters = (each[0] if isinstance(each, tuple) else each for each in self.list_filter)
+        names = {each for each in filters if isinstance(each, str)} | {self.date_hierarchy} - {None}
+        allowed = {name if way == "" else f"{name}__{way}" for name in names for way in WAYS_OF_FILTERS}
+        return lookup in allowed or lookup in self.linked_lookups
+
+
+class ReadOnlyAdmin(StrictLookups):
     """Rows that services alone write."""
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
@@ -27,7 +50,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return False
 
 
-class ServiceAdmin(admin.ModelAdmin[Any]):
+class ServiceAdmin(StrictLookups):
     """Rows that staff write with the services that the API uses too; the services note it in the audit log.
 
     What a service refuses (`refusals`) is said on the page. Nothing is deleted: history refers to it.
@@ -48,7 +71,7 @@ class ServiceAdmin(admin.ModelAdmin[Any]):
         return False
 
 
-class AuditedAdmin(admin.ModelAdmin[Any]):
+class AuditedAdmin(StrictLookups):
     """Rows that superusers write here directly. The audit log gets each field that changed, before and after.
 
     `audited_as` is what the audit log calls a row. Of `private_fields`, which say who somebody is, it gets the name

@@ -5,7 +5,9 @@ The ledger, payments and the audit log are kept as bookkeeping and name nobody a
 """
 
 from allauth.account.models import EmailAddress
+from django.contrib.admin.models import LogEntry
 from django.core.mail import send_mail
+from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,6 +26,7 @@ def erase_person(*, user: User) -> None:
     email, now = user.email, timezone.now()
     account_closing.send(sender=User, user=user)
     addresses = EmailAddress.objects.filter(user=user)
+    _forget_in_admin_log([email, *addresses.values_list("email", flat=True)])
     OutgoingMail.objects.to_any_of([email, *addresses.values_list("email", flat=True)]).delete()
     addresses.delete()
     ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
@@ -36,6 +39,13 @@ def erase_person(*, user: User) -> None:
     user.save()
     audit.record(actor=user, action="account closed", subject=user)
     _say_goodbye(email)
+
+
+def _forget_in_admin_log(addresses: list[str]) -> None:
+    """Django's admin keeps the name of each row that staff changed: of a user, and of an address, the address."""
+    for address in addresses:
+        named = LogEntry.objects.filter(Q(object_repr__icontains=address) | Q(change_message__icontains=address))
+        named.update(object_repr="deleted", change_message="")
 
 
 def _say_goodbye(email: str) -> None:

@@ -54,7 +54,7 @@ class Conversation(models.Model):
         constraints = [models.CheckConstraint(name="chat_conversation_has_a_title", condition=~Q(title=""))]
 
     def __str__(self) -> str:
-        return self.title
+        return f"conversation {self.pk}"  # in lists and logs of staff: the title is the customer's words
 
     def get_absolute_url(self) -> str:
         """Its page."""

@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 ALIVE_SECONDS = 2.0
 
 app = Celery("tally")
-app.config_from_object("django.conf:settings", namespace="CELERY")
+app.config_from_object("config.celery_settings")
 app.autodiscover_tasks()
 
 

@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from accounts.admin_base import ReadOnlyAdmin
+from accounts.admin_base import ReadOnlyAdmin, StrictLookups
 from accounts.models import User
 from inference.admin_forms import AddModelForm, ChangeModelForm
 from inference.models import CatalogueModel, Generation
@@ -14,7 +14,7 @@ from inference.new_models import add_model, change_model
 
 
 @admin.register(CatalogueModel)
-class CatalogueModelAdmin(admin.ModelAdmin[CatalogueModel]):
+class CatalogueModelAdmin(StrictLookups):
     """What is sold, and why it is unavailable where it is. A new model says itself what it is: see `new_models`."""
 
     list_display = ("name", "key", "source", "is_active", "unavailable_reason", "position")

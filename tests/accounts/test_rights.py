@@ -1,8 +1,11 @@
 """Rights of users: only superusers give them, nobody to themselves, and the audit log keeps before and after."""
 
+from uuid import uuid4
+
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
@@ -113,22 +116,62 @@ def test_whoever_is_no_superuser_changes_no_staff_and_no_groups(client, clerk, s
     assert client.post(reverse("admin:accounts_user_delete", args=[alice.pk]), {"post": "yes"}).status_code == 403
 
 
-def test_suspending_in_the_admin_is_the_service(client, staff, alice):
-    client.force_login(staff)
-    save(client, alice, is_active=None)
-    assert not alice.is_active
-    save(client, alice, is_active="on")
+def step(client, user, name, reason, **confirmed):
+    """Post one of the two steps of suspending or restoring."""
+    url = reverse(f"admin:accounts_user_{name}", args=[user.pk])
+    return client.post(url, {"idempotency_key": uuid4(), "reason": reason, **confirmed})
+
+
+def test_suspending_in_the_admin_is_the_service_and_asks_why(client, alice, catalogue):
+    support = UserFactory(email="support@example.com", is_staff=True)
+    support.groups.set([Group.objects.get(name=SUPPORT)])
+    client.force_login(support)
+    assert reverse("admin:accounts_user_suspend", args=[alice.pk]) in client.get(page_of(alice)).content.decode()
+    assert b"This field is required" in step(client, alice, "suspend", " ", confirmed="true").content
+    assert b"shut out" in step(client, alice, "suspend", "spam").content
+    alice.refresh_from_db()
     assert alice.is_active
-    assert [event.subject for event in (*events("user suspended"), *events("user restored"))] == [alice, alice]
+    assert step(client, alice, "suspend", "spam", confirmed="true").status_code == 302
+    alice.refresh_from_db()
+    assert not alice.is_active
+    assert reverse("admin:accounts_user_restore", args=[alice.pk]) in client.get(page_of(alice)).content.decode()
+    step(client, alice, "restore", "talked to her", confirmed="true")
+    alice.refresh_from_db()
+    assert alice.is_active
+    noted = [(event.actor, event.subject, event.details) for event in AuditEvent.objects.order_by("pk")]
+    assert noted == [(support, alice, {"reason": "spam"}), (support, alice, {"reason": "talked to her"})]
     assert alice.login_epoch == 2  # her log-ins ended
 
 
-def test_a_closed_account_stays_closed(client, staff, alice):
-    close_account(user=alice, forfeits_microcredits=100 * CREDIT)
+def test_unticking_active_on_the_page_does_nothing(client, staff, alice):
     client.force_login(staff)
+    save(client, alice, is_active=None)
+    assert alice.is_active
+    assert AuditEvent.objects.count() == 0
+
+
+def test_who_may_not_suspend_does_not(client, staff, clerk, alice):
+    client.force_login(clerk)
+    assert step(client, alice, "suspend", "x", confirmed="true").status_code == 403
+    clerk.user_permissions.add(Permission.objects.get(codename="suspend_user"))
+    assert b"Only a superuser" in step(client, staff, "suspend", "x", confirmed="true").content
+    assert b"Somebody else" in step(client, clerk, "suspend", "x", confirmed="true").content
+    assert client.get(reverse("admin:accounts_user_suspend", args=[10**9])).status_code == 404
+    assert User.objects.filter(is_active=False).count() == 0
+
+
+def test_a_closed_account_stays_closed_and_its_address_is_nowhere_in_the_admins_log(client, staff, alice):
+    client.force_login(staff)
+    save(client, alice, first_name="Alicia")
+    address = reverse("admin:account_emailaddress_change", args=[EmailAddress.objects.get(user=alice).pk])
+    client.post(address, {"email": alice.email, "user": alice.pk})
+    assert LogEntry.objects.filter(object_repr__icontains="alice@example.com").count() >= 1
+    close_account(user=alice, forfeits_microcredits=100 * CREDIT)
+    kept = LogEntry.objects.values_list("object_repr", "change_message")
+    assert not any("alice" in text for row in kept for text in row)
     alice.refresh_from_db()
-    answer = save(client, alice, is_active="on")
-    assert "closed by its owner" in answer.content.decode()
+    assert b"closed by its owner" in step(client, alice, "restore", "x", confirmed="true").content
+    alice.refresh_from_db()
     assert not alice.is_active
 
 

@@ -28,6 +28,7 @@ NOBODY: set[str] = set()
 ALL = {SUPPORT, FINANCE, OPERATOR, SUPERUSER}
 SEES_MONEY = {SUPPORT, FINANCE, SUPERUSER}
 MONEY = {FINANCE, SUPERUSER}
+SUSPENDS = {SUPPORT, SUPERUSER}
 CATALOGUE = {OPERATOR, SUPERUSER}
 BOSS = {SUPERUSER}
 
@@ -39,7 +40,7 @@ def pages(see, add=NOBODY, change=NOBODY, delete=NOBODY, **others):
 
 # Every model of the admin, and every page of it. A page that is not here fails the test below.
 TABLE = {
-    "accounts_user": pages(SEES_MONEY, add=BOSS, change=BOSS, password_change=BOSS),
+    "accounts_user": pages(SEES_MONEY, add=BOSS, change=BOSS, password_change=BOSS, suspend=SUSPENDS, restore=SUSPENDS),
     "accounts_auditevent": pages(MONEY),
     "auth_group": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "account_emailaddress": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
