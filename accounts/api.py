@@ -1,5 +1,7 @@
 """The caller, and their API keys."""
 
+from datetime import datetime, timedelta
+
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
@@ -15,11 +17,12 @@ from accounts.api_base import ApiList, ApiView
 from accounts.api_limits import EXPORT, count_try
 from accounts.api_problems import REFUSED, Problem, explain
 from accounts.api_schema import operation
-from accounts.api_serializers import KeyIn, KeyOut, MeIn, MeOut, NewKeyOut
+from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, RotateIn
 from accounts.data_export import stream_export
 from accounts.models import ApiKey
 
 explain(api_keys.TooManyKeys, REFUSED)
+explain(api_keys.KeyEnded, REFUSED)
 
 
 class Me(ApiView):
@@ -94,9 +97,7 @@ class Keys(ApiList):
     def post(self, _request: Request) -> Response:
         """Make a key. `key` in the answer is the whole of it, this once: only a hash is stored."""
         fields = self.read_body(KeyIn)
-        expires_at = fields.get("expires_at")
-        if expires_at is not None and expires_at <= timezone.now():
-            raise Problem(REFUSED, _("The key would have expired already."))
+        refuse_past(fields.get("expires_at"))
         key, text = api_keys.create_key(user=self.caller, **fields)
         return Response(NewKeyOut(key, context={"text": text}).data, status=201)
 
@@ -106,17 +107,62 @@ class Key(ApiView):
 
     permission_classes = (LoggedIn,)
 
-    def find(self, key_id: int) -> ApiKey:
-        """Their own, or a 404."""
-        return get_object_or_404(ApiKey.objects.for_user(self.caller), pk=key_id)
-
     @operation(tag="API keys", summary="Look at a key", answer=KeyOut, example=examples.KEY)
     def get(self, _request: Request, key_id: int) -> Response:
         """One key, without its secret."""
-        return Response(KeyOut(self.find(key_id)).data)
+        return Response(KeyOut(own_key(self, key_id)).data)
+
+    @operation(
+        tag="API keys",
+        summary="Change a key",
+        answer=KeyOut,
+        example=examples.KEY,
+        body=KeyChangeIn,
+        body_example=examples.KEY_CHANGE_BODY,
+        errors=(422,),
+    )
+    def patch(self, _request: Request, key_id: int) -> Response:
+        """Give a key another name, other scopes, models, cap or end. It counts from its next request."""
+        fields = self.read_body(KeyChangeIn)
+        refuse_past(fields.get("expires_at"))
+        return Response(KeyOut(api_keys.change_key(key=own_key(self, key_id), by=self.caller, **fields)).data)
 
     @operation(tag="API keys", summary="Revoke a key", status=204)
     def delete(self, _request: Request, key_id: int) -> Response:
         """End a key at once. Revoking it again changes nothing."""
-        api_keys.revoke_key(key=self.find(key_id), by=self.caller)
+        api_keys.revoke_key(key=own_key(self, key_id), by=self.caller)
         return Response(status=204)
+
+
+class Rotate(ApiView):
+    """Another text for a key."""
+
+    permission_classes = (LoggedIn,)
+
+    @operation(
+        tag="API keys",
+        summary="Rotate a key",
+        answer=NewKeyOut,
+        example=examples.NEW_KEY,
+        body=RotateIn,
+        body_example=examples.ROTATE_BODY,
+        errors=(422,),
+    )
+    def post(self, _request: Request, key_id: int) -> Response:
+        """Give a key another text, shown this once, while the one before goes on for a while. It stays the same key:
+        its cap, what it spent and its history go on.
+        """
+        overlap = timedelta(seconds=self.read_body(RotateIn)["overlap_seconds"])
+        key, text = api_keys.rotate_key(key=own_key(self, key_id), by=self.caller, overlap=overlap)
+        return Response(NewKeyOut(key, context={"text": text}).data)
+
+
+def own_key(view: ApiView, key_id: int) -> ApiKey:
+    """The caller's own, or a 404."""
+    return get_object_or_404(ApiKey.objects.for_user(view.caller), pk=key_id)
+
+
+def refuse_past(expires_at: datetime | None) -> None:
+    """Raise a problem for an end that has passed."""
+    if expires_at is not None and expires_at <= timezone.now():
+        raise Problem(REFUSED, _("The key would have expired already."))

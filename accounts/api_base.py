@@ -1,7 +1,7 @@
 """What the API's views are built on: who calls, checked bodies, counted requests, cursor pages."""
 
-import re
 from abc import ABC, abstractmethod
+from datetime import datetime
 from typing import Any, cast
 
 from django.core.exceptions import ValidationError as InvalidValue
@@ -14,15 +14,17 @@ from rest_framework import exceptions, serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api_auth import AnyCaller, Credential
-from accounts.api_limits import count_request
+from accounts.api_limits import RateLimited, count_request
 from accounts.api_problems import NOT_FOUND, Problem
+from accounts.idempotency import HEADER, mark_replay, read_idempotency_key, shorten
 from accounts.models import ApiKey, ApiSession, User
 
 MOST_A_PAGE = 100
-GOOD_KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+PAGING = ("limit", "cursor")
 
 
 class ApiView(APIView):
@@ -51,6 +53,15 @@ class ApiView(APIView):
         key = auth if isinstance(auth, ApiKey) else None
         count_request(request._request, user=auth.user if auth else None, key=key)  # noqa: SLF001  headers go on it
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """Count who is refused by their address too: keys and scopes are guessed at."""
+        if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed | exceptions.PermissionDenied):
+            try:
+                count_request(self.request._request, user=None, key=None)  # noqa: SLF001  headers go on it
+            except RateLimited as too_often:
+                exc = too_often
+        return super().handle_exception(exc)
+
     def read_body(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
         """The checked body. Raises ValidationError, which becomes a 400 with an error a field."""
         serializer = serializer_class(data=self.request.data, context={"request": self.request, "view": self})
@@ -63,18 +74,21 @@ class ApiView(APIView):
 
     def read_query(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
         """The checked query string. Raises ValidationError."""
+        refuse_unknown(self.request.query_params, set(serializer_class().fields))
         serializer = serializer_class(data=self.request.query_params.dict())
         serializer.is_valid(raise_exception=True)
         return cast(dict[str, Any], serializer.validated_data)
 
     def read_idempotency_key(self) -> str:
-        """The `Idempotency-Key` header. Raises ValidationError without a good one."""
-        key = self.request.headers.get("Idempotency-Key", "")
-        if not GOOD_KEY.fullmatch(key):
-            raise exceptions.ValidationError(
-                {"Idempotency-Key": [_("Send this header: 1 to 64 letters, digits, or . _ : -")]}
-            )
-        return key
+        """The key of a request that needs one. Raises ValidationError without, and InvalidIdempotencyKey."""
+        key = read_idempotency_key(self.request)
+        if not key:
+            raise exceptions.ValidationError({HEADER: [_("Send this header: a new one for each new request.")]})
+        return shorten(key)
+
+    def mark_replay(self, made_at: datetime) -> None:
+        """Let the answer say so if it is an earlier request's."""
+        mark_replay(self.request._request, made_at)  # noqa: SLF001  headers go on it
 
 
 class Pages(CursorPagination):
@@ -120,12 +134,21 @@ class Pages(CursorPagination):
         return parameters
 
 
+def refuse_unknown(query: Any, known: set[str]) -> None:
+    """Raise ValidationError for parameters of an address that are not known: a misspelt filter filters nothing."""
+    unknown = sorted(set(query) - known)
+    if unknown:
+        raise exceptions.ValidationError({name[:60]: [_("There is no such parameter.")] for name in unknown[:20]})
+
+
 class StrictFilters(DjangoFilterBackend):  # type: ignore[misc]
     """Filters that mean what they say: once each, never empty, and true or false in these words."""
 
     def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         """Raises ValidationError for what the library would take for no filter at all."""
         filterset = super().get_filterset(request, queryset, view)
+        known = {*({} if filterset is None else filterset.filters), *(PAGING if view.pagination_class else ())}
+        refuse_unknown(request.query_params, known)
         for name, one in ({} if filterset is None else filterset.filters).items():
             values = request.query_params.getlist(name)
             is_flag = isinstance(one, BooleanFilter)

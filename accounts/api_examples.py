@@ -13,15 +13,19 @@ KEY = {
     "name": "Nightly reports",
     "prefix": "k3J9xQ2mVb",
     "scopes": ["chat", "usage:read"],
+    "models": ["gemma-3-1b"],
     "monthly_cap_microcredits": 50_000_000,
     "monthly_cap_credits": "50.000000",
     "expires_at": "2027-01-01T00:00:00.000000Z",
+    "replaced_until": None,
     "last_used_at": None,
     "revoked_at": None,
     "created_at": "2026-11-22T14:09:00.000000Z",
     "is_live": True,
 }
 NEW_KEY = {"key": "tly_k3J9xQ2mVb_" + 43 * "0"} | KEY
+KEY_CHANGE_BODY = {"name": "Weekly reports", "monthly_cap_microcredits": None}
+ROTATE_BODY = {"overlap_seconds": 3_600}
 KEY_BODY = {
     "name": "Nightly reports",
     "scopes": ["chat", "usage:read"],

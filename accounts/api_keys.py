@@ -3,7 +3,8 @@
 import hashlib
 import secrets
 import string
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -20,7 +21,17 @@ SECRET_LENGTH = 43  # of 62 letters and digits: 256 bits
 MOST_KEYS = 50
 USED_AGAIN_SECONDS = 60  # `last_used_at` is written at most this often
 FIND_KEY = "SELECT {key}, {user} FROM accounts_apikey k JOIN accounts_user u ON u.id = k.user_id WHERE k.prefix = %s"
+FIND_REPLACED = (
+    "SELECT {key}, {user} FROM accounts_apikey k JOIN accounts_user u ON u.id = k.user_id "
+    "WHERE k.replaced_prefix = %s AND k.replaced_until > clock_timestamp()"
+)
+LISTS = {"scopes", "allowed_models"}
+CHANGEABLE = {"name", "monthly_cap_microcredits", "expires_at", *LISTS}
 _ALPHABET = string.ascii_letters + string.digits
+
+
+class KeyEnded(Exception):
+    """The key was revoked, or its time is over: nothing about it changes any more."""
 
 
 class TooManyKeys(Exception):
@@ -28,35 +39,53 @@ class TooManyKeys(Exception):
 
 
 @transaction.atomic
-def create_key(
-    *,
-    user: User,
-    name: str,
-    scopes: list[str],
-    monthly_cap_microcredits: int | None = None,
-    expires_at: datetime | None = None,
-) -> tuple[ApiKey, str]:
+def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
     """Make a key and return it with its text, which nobody can read again. Raises TooManyKeys.
 
-    If this dies before it commits there is no key; if the answer is lost the key is there, unknown to everybody, and
-    is revoked like any other.
+    `settings` are those of CHANGEABLE. If this dies before it commits there is no key; if the answer is lost the key
+    is there, unknown to everybody, and is revoked like any other.
     """
     User.objects.select_for_update().get(pk=user.pk)  # two at once: the second sees the first
     if ApiKey.objects.for_user(user).live().count() >= MOST_KEYS:
         raise TooManyKeys(_("You have {most} keys. Revoke one first.").format(most=MOST_KEYS))
-    prefix, secret = _random(PREFIX_LENGTH), _random(SECRET_LENGTH)
-    text = f"{MARK}{prefix}_{secret}"
-    key = ApiKey.objects.create(
-        user=user,
-        name=name,
-        prefix=prefix,
-        secret_hash=_hash(text),
-        scopes=sorted(set(scopes)),
-        monthly_cap_microcredits=monthly_cap_microcredits,
-        expires_at=expires_at,
-    )
-    audit.record(actor=user, action="key created", subject=user, key=key.pk, name=name, scopes=" ".join(key.scopes))
+    prefix, text = _make_text()
+    key = ApiKey.objects.create(user=user, prefix=prefix, secret_hash=_hash(text), **_in_order(settings))
+    scopes = " ".join(key.scopes)
+    audit.record(actor=user, action="key created", subject=user, key=key.pk, name=key.name, scopes=scopes)
     return key, text
+
+
+@transaction.atomic
+def change_key(*, key: ApiKey, by: User, **settings: Any) -> ApiKey:
+    """Change a live key; it counts from the next request. `settings` are those of CHANGEABLE. Raises KeyEnded."""
+    row = _lock_live(key)
+    wanted = _in_order(settings)
+    changed = {name: value for name, value in wanted.items() if getattr(row, name) != value}
+    for name, value in changed.items():
+        setattr(row, name, value)
+    if changed:
+        row.save(update_fields=[*changed])
+        said = {name: str(value) for name, value in changed.items()}
+        audit.record(actor=by, action="key changed", subject=row.user, key=row.pk, **said)
+    return row
+
+
+@transaction.atomic
+def rotate_key(*, key: ApiKey, by: User, overlap: timedelta) -> tuple[ApiKey, str]:
+    """Give a live key another text and return it; the one before is good for the overlap. Raises KeyEnded.
+
+    A text that was replaced earlier is good no longer. If the answer is lost, nobody has the new text, and the one
+    before goes on for the overlap; rotating again would end it, so make a new key instead.
+    """
+    row = _lock_live(key)
+    row.replaced_prefix, row.replaced_hash = row.prefix, row.secret_hash
+    row.replaced_until = timezone.now() + overlap
+    row.prefix, text = _make_text()
+    row.secret_hash = _hash(text)
+    row.save(update_fields=["prefix", "secret_hash", "replaced_prefix", "replaced_hash", "replaced_until"])
+    until = row.replaced_until.isoformat()
+    audit.record(actor=by, action="key rotated", subject=row.user, key=row.pk, name=row.name, until=until)
+    return row, text
 
 
 @transaction.atomic
@@ -67,18 +96,53 @@ def revoke_key(*, key: ApiKey, by: User) -> None:
 
 
 def find_key(text: str) -> ApiKey | None:
-    """The live key with this text and its user, or None. One query; the hashes are compared in constant time."""
+    """The live key with this text and its user, or None. One query; the hashes are compared in constant time.
+
+    A second query looks for a text that was replaced a while ago.
+    """
     prefix, _underscore, secret = text.removeprefix(MARK).partition("_")
     if len(prefix) != PREFIX_LENGTH or len(secret) != SECRET_LENGTH or not f"{prefix}{secret}".isascii():
         return None
-    row = sql.fetch_one(FIND_KEY.format(key=sql.columns(ApiKey, "k"), user=sql.columns(User, "u")), [prefix])
+    key = _read(FIND_KEY, prefix)
+    if key is not None:
+        secret_hash = key.secret_hash
+    else:
+        key = _read(FIND_REPLACED, prefix)
+        if key is None:
+            return None
+        secret_hash = key.replaced_hash
+    if not constant_time_compare(secret_hash, _hash(text)):
+        return None
+    return key if key.is_live else None
+
+
+def _read(statement: str, prefix: str) -> ApiKey | None:
+    row = sql.fetch_one(statement.format(key=sql.columns(ApiKey, "k"), user=sql.columns(User, "u")), [prefix])
     if row is None:
         return None
     key = sql.instance(ApiKey, row[: sql.width(ApiKey)])
     key.user = sql.instance(User, row[sql.width(ApiKey) :])
-    if not constant_time_compare(key.secret_hash, _hash(text)):
-        return None
-    return key if key.is_live else None
+    return key
+
+
+def _lock_live(key: ApiKey) -> ApiKey:
+    row = ApiKey.objects.select_for_update().get(pk=key.pk)
+    if not row.is_live:
+        raise KeyEnded(_("The key has ended. Make a new one."))
+    return row
+
+
+def _in_order(settings: dict[str, Any]) -> dict[str, Any]:
+    """What names several things names each once, in order. Raises TypeError for what no key has."""
+    if not CHANGEABLE.issuperset(settings):
+        raise TypeError(f"a key has no {sorted(set(settings) - CHANGEABLE)}")
+    return {name: sorted(set(value)) if name in LISTS else value for name, value in settings.items()}
+
+
+def _make_text() -> tuple[str, str]:
+    """A new prefix, and the whole text of a key with it."""
+    prefix, secret = _random(PREFIX_LENGTH), _random(SECRET_LENGTH)
+    return prefix, f"{MARK}{prefix}_{secret}"
 
 
 def note_use(key: ApiKey) -> None:

@@ -45,6 +45,14 @@ class Usage:
             "X-RateLimit-Reset": str(self.reset_seconds),
         }
 
+    def openai_headers(self, of: str) -> dict[str, str]:
+        """The same in OpenAI's words; `of` is what is counted: requests or tokens."""
+        return {
+            f"x-ratelimit-limit-{of}": str(self.limit),
+            f"x-ratelimit-remaining-{of}": str(self.remaining),
+            f"x-ratelimit-reset-{of}": f"{self.reset_seconds}s",
+        }
+
 
 def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> None:
     """Count one request and note on it where the caller stands, for the `X-RateLimit-*` headers.
@@ -58,36 +66,43 @@ def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> Non
         if key is not None:
             counted.append((f"api-key:{key.pk}", settings.API_KEY_REQUESTS_PER_MINUTE))
     now = int(time.time())
-    counts = _count_in_minute([name for name, _limit in counted], 1, now)
+    counts = count_in_minute([name for name, _limit in counted], 1, now)
     if counts is None:
         return
-    limit, remaining = min(
-        ((limit, limit - count) for (_name, limit), count in zip(counted, counts, strict=True)),
-        key=lambda limit_and_rest: limit_and_rest[1],
-    )
-    request.rate_usage = Usage(limit, max(0, remaining), 60 - now % 60)
-    if remaining < 0:
+    request.rate_usage = _tightest(counted, counts, now)
+    if any(count > limit for (_name, limit), count in zip(counted, counts, strict=True)):
         raise RateLimited(60 - now % 60)
 
 
-def count_tokens(*, user: User, key: ApiKey | None, tokens: int) -> None:
+def count_tokens(*, user: User, key: ApiKey | None, tokens: int) -> Usage | None:
     """Count the tokens that a request asks for: its prompt, and the most that its answer may have.
 
-    Raises RateLimited when the minute was used up before; what begins within the limit may go beyond it.
+    Returns where the caller stands, None with Redis away. Raises RateLimited when the minute was used up before; what
+    begins within the limit may go beyond it.
     """
     counted = [(f"api-tokens:user:{user.pk}", settings.API_USER_TOKENS_PER_MINUTE)]
     if key is not None:
         counted.append((f"api-tokens:key:{key.pk}", settings.API_KEY_TOKENS_PER_MINUTE))
     now = int(time.time())
-    counts = _count_in_minute([name for name, _limit in counted], tokens, now)
-    for (_name, limit), count in zip(counted, counts or [], strict=False):
+    counts = count_in_minute([name for name, _limit in counted], tokens, now)
+    if counts is None:
+        return None
+    for (_name, limit), count in zip(counted, counts, strict=True):
         if count - tokens >= limit:
             text = _("{limit} tokens a minute are allowed here, and they are used up. Wait {seconds} seconds.")
             wait = 60 - now % 60
             raise RateLimited(wait, text.format(limit=f"{limit:,}", seconds=wait))
+    return _tightest(counted, counts, now)
 
 
-def _count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None:
+def _tightest(counted: list[tuple[str, int]], counts: list[int], now: int) -> Usage:
+    """Of several limits, the one that leaves the least."""
+    left = [(limit - count, limit) for (_name, limit), count in zip(counted, counts, strict=True)]
+    remaining, limit = min(left)
+    return Usage(limit, max(0, remaining), 60 - now % 60)
+
+
+def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None:
     """Add to the counters of the current minute, all in one round trip; how they stand, or None with Redis away.
 
     Every request of the API waits for it: django-ratelimit, which counts at the doors below, takes two a counter.

@@ -9,12 +9,14 @@ from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.http import ConditionalGetMiddleware
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
 
 from accounts.api_problems import BY_STATUS, Kind, problem_response
 
-PATHS = ("/api/v1/", "/v1/")
+OPENAI_PATHS = "/v1/"
+PATHS = ("/api/v1/", OPENAI_PATHS)
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _conditional = ConditionalGetMiddleware(lambda _request: cast(Any, None))  # only its process_response is used
 
@@ -46,6 +48,7 @@ def api_middleware(get_response: Any) -> Handler:
 def _prepare(request: HttpRequest) -> HttpResponseBase | None:
     """Name the request, and refuse a body that is too large or does not say how large it is."""
     sent = request.headers.get("X-Request-Id", "")
+    request.begun_at = timezone.now()  # type: ignore[attr-defined]
     request.request_id = sent if _GOOD_ID.fullmatch(sent) else uuid4().hex  # type: ignore[attr-defined]
     if request.headers.get("Transfer-Encoding") and not request.headers.get("Content-Length"):
         return _refuse(BY_STATUS[411], request)
@@ -66,12 +69,26 @@ def _refuse(kind: Kind, request: HttpRequest, *, detail: str = "") -> HttpRespon
     return problem_response(kind, request, detail=detail, **extra)
 
 
+def _add_openai_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    """What OpenAI's answers have and its clients' tools look at."""
+    taken = timezone.now() - request.begun_at  # type: ignore[attr-defined]
+    response.headers["openai-processing-ms"] = str(max(0, round(taken.total_seconds() * 1000)))
+    for of, name in (("requests", "rate_usage"), ("tokens", "token_usage")):
+        usage = getattr(request, name, None)
+        for header, value in usage.openai_headers(of).items() if usage else ():
+            response.headers[header] = value
+
+
 def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     response.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
     usage = getattr(request, "rate_usage", None)
     if usage is not None:
         for name, value in usage.headers().items():
             response.headers[name] = value
+    if request.path.startswith(OPENAI_PATHS):
+        _add_openai_headers(request, response)
+    if getattr(request, "is_replayed", False):
+        response.headers["Idempotent-Replayed"] = "true"
     if not response.has_header("Cache-Control"):
         response.headers["Cache-Control"] = "private, no-cache"  # kept, and asked for again with its ETag
     if not response.streaming and not response.has_header("Content-Length"):

@@ -3,6 +3,7 @@
 A method without it, or without a docstring, an example or its security, fails tests/api/test_schema.py.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,12 +21,15 @@ from rest_framework.generics import GenericAPIView
 from accounts.api_auth import TallyPermission
 from accounts.api_fields import ApiInput
 from accounts.api_problems import BY_STATUS, CONTENT_TYPE, problem_body
+from accounts.idempotency import MOST_CHARACTERS
 
+INT32 = 2**31 - 1
 ERRORS = "x-tally-errors"
 WITH_BODY = ("POST", "PUT", "PATCH")
+KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": "^[!-~]+$"}
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._:-]+$"},
+    KEY_SCHEMA,
     OpenApiParameter.HEADER,
     required=True,
     description="A new one for each new request; the same one for a retry, which then gets the same answer.",
@@ -91,6 +95,10 @@ def either(name: str, *kinds: type[serializers.Serializer[Any]]) -> PolymorphicP
 
 class TallySchema(AutoSchema):
     """Adds to each operation who may call it and how it can fail."""
+
+    def get_operation_id(self) -> str:
+        """A name that every generator of clients takes: letters, digits and underscores."""
+        return re.sub(r"\W", "_", super().get_operation_id())
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """One operation, with the errors of its kind."""
@@ -174,3 +182,20 @@ def _error(status: int, problem: dict[str, str]) -> dict[str, Any]:
         headers["WWW-Authenticate"] = {"schema": {"type": "string"}, "description": "What to send."}
     content = {CONTENT_TYPE: {"schema": problem, "examples": {kind.code: {"value": example}}}}
     return {"description": kind.title, "content": content, **({"headers": headers} if headers else {})}
+
+
+def say_int64(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
+    """Let each integer that may be beyond 32 bits say so: typed clients make the smaller kind of all others.
+
+    One of drf-spectacular's POSTPROCESSING_HOOKS; `result` is the whole document.
+    """
+    pending: list[Any] = [result["paths"], result["components"]["schemas"]]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            if node.get("type") == "integer" and node.get("maximum", INT32 + 1) > INT32:
+                node["format"] = "int64"
+            pending.extend(value for name, value in node.items() if name not in ("example", "examples"))
+    return result

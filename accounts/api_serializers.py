@@ -1,9 +1,14 @@
 """Bodies and answers of the accounts' part of the API."""
 
+from typing import Any
+
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Choice, Credits, Instant, Microcredits, Text
+from accounts.api_fields import ApiInput, Choice, Credits, Instant, Integer, Microcredits, Text
 from accounts.models import ApiKey, Scope, User
+
+MOST_MODELS = 100
+MOST_OVERLAP_SECONDS = 30 * 86_400
 
 
 class MeOut(serializers.ModelSerializer[User]):
@@ -28,6 +33,15 @@ class KeyOut(serializers.ModelSerializer[ApiKey]):
     monthly_cap_credits = Credits("monthly_cap_microcredits", allow_null=True)
     is_live = serializers.BooleanField(read_only=True, help_text="Neither revoked nor expired.")
     scopes = serializers.ListField(child=serializers.ChoiceField(Scope.values), read_only=True)
+    models = serializers.ListField(
+        source="allowed_models",
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="What it may ask; empty for all.",
+    )
+    replaced_until = serializers.DateTimeField(
+        read_only=True, allow_null=True, help_text="Until when the text before the last rotation is good."
+    )
 
     class Meta:
         model = ApiKey
@@ -36,9 +50,11 @@ class KeyOut(serializers.ModelSerializer[ApiKey]):
             "name",
             "prefix",
             "scopes",
+            "models",
             "monthly_cap_microcredits",
             "monthly_cap_credits",
             "expires_at",
+            "replaced_until",
             "last_used_at",
             "revoked_at",
             "created_at",
@@ -66,7 +82,33 @@ class KeyIn(ApiInput):
 
     name = Text(max_length=60)
     scopes = serializers.ListField(child=Choice(Scope.values), min_length=1, max_length=len(Scope))
+    models = serializers.ListField(
+        source="allowed_models",
+        child=Text(max_length=64),
+        required=False,
+        max_length=MOST_MODELS,
+        help_text="What it may ask; empty for all.",
+    )
     monthly_cap_microcredits = Microcredits(
         required=False, allow_null=True, min_value=1, help_text="What it may spend in a calendar month (UTC)."
     )
     expires_at = Instant(required=False, allow_null=True, help_text="In the future; null for never.")
+
+
+class KeyChangeIn(KeyIn):
+    """What changes about a key; what is left out stays."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"partial": True})
+
+
+class RotateIn(ApiInput):
+    """For how long the text before is good."""
+
+    overlap_seconds = Integer(
+        required=False,
+        default=86_400,
+        min_value=0,
+        max_value=MOST_OVERLAP_SECONDS,
+        help_text="How long the text before goes on, beside the new one; a day unless you say, 30 days at most.",
+    )

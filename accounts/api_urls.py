@@ -21,6 +21,7 @@ urlpatterns = [
     path("me", api.Me.as_view(), name="me"),
     path("keys", api.Keys.as_view(), name="keys"),
     path("keys/<int:key_id>", api.Key.as_view(), name="key"),
+    path("keys/<int:key_id>/rotate", api.Rotate.as_view(), name="key_rotate"),
     path("admin/users", api_staff.Users.as_view(), name="staff_users"),
     path("admin/users/<int:user_id>", api_staff.UserView.as_view(), name="staff_user"),
     path("admin/users/<int:user_id>/suspend", api_staff.Suspend.as_view(), name="staff_suspend"),

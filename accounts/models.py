@@ -110,14 +110,20 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 class ApiKey(models.Model):
     """A secret that a program sends instead of a log-in: `tly_<prefix>_<secret>`, of which only a hash is kept.
 
-    The secret has 256 random bits, so a plain SHA-256 cannot be turned back and needs no slow hash.
+    The secret has 256 random bits, so a plain SHA-256 cannot be turned back and needs no slow hash. Once rotated, the
+    secret before it opens the same key until `replaced_until`: its name, its cap and what it spent stay as they are.
+    `allowed_models` are the keys of those that it may ask; empty for all.
     """
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
     name = models.CharField(_("name"), max_length=60)
     prefix = models.CharField(max_length=12, unique=True)
     secret_hash = models.CharField(max_length=64)
+    replaced_prefix = models.CharField(max_length=12, unique=True, null=True, blank=True, editable=False)
+    replaced_hash = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
+    replaced_until = models.DateTimeField(null=True, blank=True, editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices))
+    allowed_models = ArrayField(models.SlugField(max_length=64), default=list, blank=True, db_default=[])
     monthly_cap_microcredits = models.BigIntegerField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
@@ -148,6 +154,10 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"tly_{self.prefix}_…"
+
+    def may_ask(self, model_key: str) -> bool:
+        """Whether it may ask this model."""
+        return not self.allowed_models or model_key in self.allowed_models
 
     @property
     def is_live(self) -> bool:

@@ -10,6 +10,7 @@ long after they came its pieces were ready. Taken in turn; the ratio of the medi
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import time
 from itertools import pairwise
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
     django.setup(set_prefix=False)
     runs: dict[str, list[dict[str, float]]] = {"words": [], "blocks": []}
     for _round in range(2):

@@ -235,6 +235,7 @@ class TopUps(ApiList):
         else:
             offer = topups.offer_of_amount(self.read_body(AmountIn)["amount_minor"])
         topup = topups.start_topup(user=self.caller, offer=offer, idempotency_key=key)
+        self.mark_replay(topup.created_at)
         return Response(TopUpOut(topup, context={"request": request}).data, status=201)
 
 
@@ -302,6 +303,7 @@ class Codes(ApiView):
         key, code = self.read_idempotency_key(), self.read_body(CodeIn)["code"]
         count_code_try(request=request)
         redemption = promotions.redeem_code(user=self.caller, text=code, idempotency_key=key)
+        self.mark_replay(redemption.entry.created_at)
         return Response(EntryOut(redemption.entry).data, status=201)
 
 
@@ -312,8 +314,17 @@ class UsageView(ApiView):
 
     @operation(tag=TAG, summary="Sum my usage", answer=UsageOut, example=examples.USAGE, parameters=[UsageQuery])
     def get(self, _request: Request) -> Response:
-        """Answers, tokens and charges by model, and charges by UTC day and model, over the last days."""
-        used = summarise_usage(self.caller, days=self.read_query(UsageQuery)["days"])
+        """Answers, tokens and charges by model, and charges by UTC day and model, over the last days or those between
+        two; all of it, or what was asked for with one key, or for one of your own users.
+        """
+        asked = self.read_query(UsageQuery)
+        used = summarise_usage(
+            self.caller,
+            first=asked["first"],
+            last=asked["last"],
+            key_id=asked.get("key"),
+            end_user=asked.get("end_user", ""),
+        )
         return Response(UsageOut(_by_name(used)).data)
 
 

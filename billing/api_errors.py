@@ -11,9 +11,9 @@ CAP_REACHED = Kind(
     402, "key_cap_reached", "The key's monthly cap is reached", "Use another key, or wait for the month."
 )
 MONTHLY_CAP_REACHED = Kind(
-    402, "monthly_cap_reached", "Your monthly cap is reached", "Raise the cap, or wait for the next month."
+    402, "cap_reached", "Your monthly cap is reached", "Raise the cap, or wait for the next month."
 )
-NO_PRICE = Kind(503, "no_price", "The model has no price", "Choose another model.")
+NO_PRICE = Kind(503, "model_unavailable", "The model cannot answer here", "Choose another model.")
 FORFEIT_CHANGED = Kind(409, "forfeit_changed", "Another amount would be given up", "GET /api/v1/account/closing again.")
 PROVIDER = Kind(503, "payment_provider", "The payment provider cannot be reached", "Retry with the same key.")
 OTHER_INPUTS = {"detail": "This Idempotency-Key was used before, with other inputs."}
@@ -41,7 +41,7 @@ explain(
         "needed_microcredits": error.needed_microcredits,
     },
 )
-explain(ledger.NoPrice, NO_PRICE)
+explain(ledger.NoPrice, NO_PRICE, lambda _error: {"detail": NO_PRICE.title})
 explain(ledger.HoldClosed, REFUSED)
 explain(ledger.RefundTooLarge, REFUSED, lambda error: {"refundable_microcredits": error.refundable_microcredits})
 explain(ledger.IdempotencyConflict, IDEMPOTENCY_CONFLICT, lambda _error: OTHER_INPUTS)

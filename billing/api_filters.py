@@ -1,23 +1,20 @@
 """Filters of billing's lists."""
 
-from datetime import date
-
 import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 
+from accounts.api_filters import Since, Until
 from billing.history import MOST_SEARCHED, SEARCH_CHARACTERS, latest, narrow
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, TopUp, TopUpState
-
-DAY = ["%Y-%m-%d"]
 
 
 class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
     """The same questions as the history page asks."""
 
     kind = django_filters.ChoiceFilter(choices=EntryKind.choices)
-    since = django_filters.DateFilter(input_formats=DAY, method="keep_since", help_text="The first UTC day.")
-    until = django_filters.DateFilter(input_formats=DAY, method="keep_until", help_text="The last UTC day, included.")
+    since = Since("created_at")
+    until = Until("created_at")
     text = django_filters.CharFilter(
         max_length=SEARCH_CHARACTERS,
         method="keep_text",
@@ -28,14 +25,6 @@ class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
     class Meta:
         model = LedgerEntry
         fields = ("kind",)
-
-    def keep_since(self, entries: QuerySet[LedgerEntry], _name: str, value: date) -> QuerySet[LedgerEntry]:
-        """From this day on."""
-        return narrow(entries, kind="", since=value, until=None, text="")
-
-    def keep_until(self, entries: QuerySet[LedgerEntry], _name: str, value: date) -> QuerySet[LedgerEntry]:
-        """Up to this day."""
-        return narrow(entries, kind="", since=None, until=value, text="")
 
     @extend_schema_field({"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS})
     def keep_text(self, entries: QuerySet[LedgerEntry], _name: str, value: str) -> QuerySet[LedgerEntry]:

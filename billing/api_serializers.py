@@ -1,13 +1,16 @@
 """Bodies and answers of the customers' part of billing."""
 
+from datetime import UTC, date, timedelta
 from typing import Any
 
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Integer, Text
 from billing.api_fields import Money
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
-from billing.usage import ModelUse
+from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse
 
 
 class WalletOut(serializers.Serializer[Any]):
@@ -243,11 +246,33 @@ class CodeIn(ApiInput):
 
 
 class UsageQuery(serializers.Serializer[Any]):
-    """How far back."""
+    """Which days, and whose use."""
 
     days = serializers.IntegerField(
-        default=30, min_value=1, max_value=366, help_text="So many UTC days, today included."
+        default=DEFAULT_DAYS, min_value=1, max_value=MOST_DAYS, help_text="So many UTC days, `until` included."
     )
+    since = serializers.DateField(
+        required=False, help_text=f"The first UTC day, in the place of `days`; at most {MOST_DAYS} days before `until`."
+    )
+    until = serializers.DateField(required=False, help_text="The last UTC day; today unless you say.")
+    key = serializers.IntegerField(
+        required=False, min_value=0, max_value=2**63 - 1, help_text="Asked for with this API key; 0: without one."
+    )
+    end_user = serializers.CharField(
+        required=False, max_length=200, help_text="Asked for on behalf of this user of yours."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """With the first and the last day."""
+        last = attrs.get("until") or timezone.now().astimezone(UTC).date()
+        try:
+            first = attrs.get("since") or last - timedelta(days=attrs["days"] - 1)
+        except OverflowError:
+            first = date.min
+        if not 0 <= (last - first).days < MOST_DAYS:
+            text = _("Between this day and the last one are at most {most} days.").format(most=MOST_DAYS)
+            raise serializers.ValidationError({"since": [text]})
+        return attrs | {"first": first, "last": last}
 
 
 class ModelUseOut(serializers.Serializer[ModelUse]):

@@ -114,6 +114,7 @@ class Refunds(ApiList):
             idempotency_key=f"api:{self.caller.pk}:{key}",
             **self.target(fields),
         )
+        self.mark_replay(refund.requested_at)
         return Response(RefundOut(refund).data, status=201)
 
     def target(self, fields: dict[str, Any]) -> dict[str, Any]:

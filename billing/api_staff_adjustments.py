@@ -48,6 +48,7 @@ class CustomerAdjustments(ApiView):
         made = adjustments.adjust_credits(
             user=customer, idempotency_key=f"adjust:api:{self.caller.pk}:{key}", by=self.caller, **fields
         )
+        self.mark_replay(made.requested_at)
         return Response(AdjustmentOut(made).data, status=201)
 
 

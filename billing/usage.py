@@ -38,6 +38,7 @@ ON CONFLICT (wallet_id, day, model_key, api_key_id) DO UPDATE SET
     completion_tokens = d.completion_tokens + EXCLUDED.completion_tokens,
     charged_microcredits = d.charged_microcredits + EXCLUDED.charged_microcredits"""
 DEFAULT_DAYS = 30
+MOST_DAYS = 366
 
 
 @dataclass(slots=True)
@@ -78,19 +79,27 @@ def parse_range(text: str | None) -> int:
     return next((days for days in RANGES_DAYS if str(days) == text), DEFAULT_DAYS)
 
 
-def summarise_usage(user: User, *, days: int) -> Usage:
-    """Sum what a user was charged for over the last `days` UTC days, today included. Two queries."""
-    last = timezone.now().astimezone(UTC).date()
-    first = last - timedelta(days=days - 1)
+def last_days(days: int) -> tuple[date, date]:
+    """The first and the last of so many UTC days, today included."""
+    today = timezone.now().astimezone(UTC).date()
+    return today - timedelta(days=days - 1), today
+
+
+def summarise_usage(user: User, *, first: date, last: date, key_id: int | None = None, end_user: str = "") -> Usage:
+    """Sum what a user was charged for from one UTC day to another, both included. Two queries.
+
+    With `key_id`, what was asked for with that API key, or with 0 without one; with `end_user`, on behalf of that user
+    of theirs, for which all entries of the days are read.
+    """
     models: dict[str, ModelUse] = {}
     charges: dict[tuple[date, str], int] = defaultdict(int)
     total = ModelUse("")
-    for day, key, *sums in _sums(user, first, last):
+    for day, key, *sums in _sums(user, first, last, key_id, end_user):
         charges[day, key] += sums[-1]
         for use in (models.setdefault(key, ModelUse(key)), total):
             _add(use, *sums)
     keys = sorted(models)
-    every_day = [first + timedelta(days=offset) for offset in range(days)]
+    every_day = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     return Usage(
         models=[models[key] for key in keys],
         days=[DayUse(day, tuple(charges[day, key] for key in keys)) for day in every_day],
@@ -128,14 +137,20 @@ def _lock_mark() -> UsageMark:
     return UsageMark.objects.select_for_update().get_or_create(pk=1)[0]
 
 
-def _sums(user: User, first: date, last: date) -> list[Sums]:
+def _sums(user: User, first: date, last: date, key_id: int | None, end_user: str) -> list[Sums]:
     """A row for each day and model with any use: of the days' rows, and of the entries since.
 
     The rows say up to which entry they are summed, in one statement. So nothing is counted twice or left out while more
     is summed; and where there are none, no entry of these days is summed.
     """
     mark = Subquery(UsageMark.objects.values("last_entry")[:1])
+    period = (datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC))
+    new = entries_of(user).filter(kind=EntryKind.USAGE, created_at__range=period)
     summed = UsageDay.objects.filter(wallet=user.wallet, day__range=(first, last)).values("day", "model_key")
+    if key_id is not None:
+        summed, new = summed.filter(api_key_id=key_id), new.filter(hold__api_key=key_id or None)
+    if end_user:
+        summed, new = summed.none(), new.filter(hold__generation__end_user=end_user)
     before = summed.annotate(
         answers=Sum("answers_count"),
         tokens_in=Sum("prompt_tokens"),
@@ -146,9 +161,12 @@ def _sums(user: User, first: date, last: date) -> list[Sums]:
     columns = ("answers", "tokens_in", "tokens_out", "charged")
     rows = list(before.values_list("day", "model_key", *columns, "last_entry"))
     last_entry = rows[0][-1] if rows else 0
-    period = (datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC))
-    new = entries_of(user).filter(kind=EntryKind.USAGE, created_at__range=period, pk__gt=last_entry)
-    by_day = new.order_by().annotate(day=TruncDate("created_at", tzinfo=UTC)).values("day", "hold__model_key")
+    by_day = (
+        new.filter(pk__gt=last_entry)
+        .order_by()
+        .annotate(day=TruncDate("created_at", tzinfo=UTC))
+        .values("day", "hold__model_key")
+    )
     since = by_day.annotate(
         answers=Count("pk"),
         tokens_in=Sum("hold__prompt_tokens"),

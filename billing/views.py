@@ -16,7 +16,7 @@ from billing.exports import export_response
 from billing.history import HistoryForm, LatestPaginator, entries_of, page_with
 from billing.ledger import owed_microcredits
 from billing.models import EntryKind, Grant, Hold
-from billing.usage import RANGES_DAYS, parse_range, summarise_usage
+from billing.usage import RANGES_DAYS, last_days, parse_range, summarise_usage
 
 ENTRIES_A_PAGE = 50
 
@@ -54,7 +54,8 @@ def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpRe
 def usage(request: Request) -> HttpResponse:
     """Charged credits by day and model, as a chart and as tables."""
     days = parse_range(request.GET.get("days"))
-    used = summarise_usage(request.user, days=days)
+    first, last = last_days(days)
+    used = summarise_usage(request.user, first=first, last=last)
     context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
     return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
 

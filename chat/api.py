@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from accounts.api_base import ApiList, ApiView
 from accounts.api_problems import CONFLICT, explain
 from accounts.api_schema import operation
+from accounts.idempotency import mark_replay, read_idempotency_key, shorten
 from chat import api_examples as examples
 from chat import keeping, services
 from chat.api_serializers import (
@@ -28,11 +29,9 @@ from chat.models import MOST_SEARCHED, Conversation, Message
 from inference.api import CHAT, OPTIONAL_KEY, find_model, key_of
 from inference.api_serializers import parameters_of
 from inference.models import Generation
-from inference.retries import read_idempotency_key
 from inference.services import Caller, stop_generation
 
 TAG = "Conversations"
-MOST_KEY_CHARACTERS = 90  # with its mark, what fits into the row
 ASKING = (402, 404, 409, 422, 503)
 
 explain(services.AnswerInProgress, CONFLICT)
@@ -72,6 +71,17 @@ class ConversationView(ApiView):
         """A message of their own conversation, or a 404."""
         own = Message.objects.filter(conversation__user=self.caller, conversation=conversation_id)
         return get_object_or_404(own, pk=message_id)
+
+
+class AskingView(ConversationView):
+    """A view that asks for an answer."""
+
+    def show(self, exchange: services.Exchange) -> Response:
+        """The prompt and the answer."""
+        if exchange.is_repeated:
+            mark_replay(self.request._request)  # noqa: SLF001  headers go on it
+        shown = ExchangeOut({"prompt": exchange.prompt, "answer": exchange.answer})
+        return Response(dict(shown.data), status=201)
 
 
 class Conversations(ApiList):
@@ -146,7 +156,7 @@ class One(ConversationView):
         return Response(status=204)
 
 
-class Messages(ConversationView, ApiList):
+class Messages(AskingView, ApiList):
     """The messages of one conversation."""
 
     serializer_class = MessageOut
@@ -186,10 +196,10 @@ class Messages(ConversationView, ApiList):
             idempotency_key=chat_key(request),
             caller=Caller(api_key=key_of(self)),
         )
-        return Response(show(exchange), status=201)
+        return self.show(exchange)
 
 
-class Regenerate(ConversationView):
+class Regenerate(AskingView):
     """The last answer, again."""
 
     @operation(
@@ -212,7 +222,7 @@ class Regenerate(ConversationView):
             idempotency_key=chat_key(request),
             caller=Caller(api_key=key_of(self)),
         )
-        return Response(show(exchange), status=201)
+        return self.show(exchange)
 
 
 class Stop(ConversationView):
@@ -254,9 +264,5 @@ class Branch(ConversationView):
 
 def chat_key(request: Request) -> str:
     """The key of one send; a client that names none repeats nothing. Raises InvalidIdempotencyKey."""
-    return f"api-chat:{read_idempotency_key(request, MOST_KEY_CHARACTERS) or uuid4()}"
-
-
-def show(exchange: services.Exchange) -> dict[str, Any]:
-    """The prompt and the answer."""
-    return dict(ExchangeOut({"prompt": exchange.prompt, "answer": exchange.answer}).data)
+    key = read_idempotency_key(request)
+    return f"api-chat:{shorten(key) if key else uuid4()}"

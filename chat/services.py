@@ -1,7 +1,7 @@
 """Writing conversations: send a message, retry an answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -39,11 +39,15 @@ class NotTheLastAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A prompt and the answer that was asked for; a retry adds an answer alone."""
+    """A prompt and the answer that was asked for; a retry adds an answer alone.
+
+    `is_repeated` says that an earlier request with the same key made it.
+    """
 
     conversation: Conversation
     prompt: Message | None
     answer: Message
+    is_repeated: bool = False
 
 
 def send_message(
@@ -86,7 +90,7 @@ def _ask(add: Callable[[], Exchange], user: User, *, is_new: bool) -> Exchange:
     try:
         return add()
     except AlreadyRequested as repeat:
-        return _exchange_of(repeat.generation.pk)
+        return replace(_exchange_of(repeat.generation.pk), is_repeated=True)
     except InsufficientCredits as error:
         call_after_refusal(user=user, needed_microcredits=error.needed_microcredits)
         raise
@@ -188,6 +192,8 @@ def _parameters_of(generation: Generation) -> Parameters:
         stop=tuple(generation.stop),
         min_p=generation.min_p,
         repetition_penalty=generation.repetition_penalty,
+        frequency_penalty=generation.frequency_penalty,
+        presence_penalty=generation.presence_penalty,
     )
 
 

@@ -16,14 +16,14 @@ from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.http import Request
 from billing.charges import refunded_of
-from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached
+from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
 from billing.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import services
 from chat.forms import MessageForm, RetryForm
 from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
-from inference.catalogue import ModelUnavailable
+from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import CatalogueModel, Generation
 from inference.prompts import InvalidPrompt
 from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, TooManyAnswers, stop_generation
@@ -237,6 +237,7 @@ def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]
     return {
         "conversation": talk,
         "models": [(model, tags[model.key]) for model in models if model.key in tags],
+        "not_offered": NOT_OFFERED,
         "chosen_model": talk.model_id if talk else next((m.key for m in models if m.is_available), None),
         "live": live,
         "wallet": request.user.wallet,
@@ -266,6 +267,8 @@ def _explain(error: Exception) -> str:
         return _("You owe {owed} credits for a payment that was taken back. Top up to go on.").format(
             owed=format_credits(error.owed_microcredits)
         )
+    if isinstance(error, ModelUnavailable | NoPrice):
+        return str(NOT_OFFERED)
     if isinstance(error, LedgerError):
         return _("This could not be paid for: {reason}. Nothing was charged.").format(reason=error)
     return str(error)

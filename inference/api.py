@@ -14,7 +14,9 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_scope
 from accounts.api_base import ApiList, ApiView
-from accounts.api_schema import IDEMPOTENCY_KEY, either, operation
+from accounts.api_filters import Since, Until
+from accounts.api_schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
+from accounts.idempotency import mark_replay, read_idempotency_key
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
 from billing.prices import current_price_tags
@@ -37,13 +39,13 @@ from inference.api_serializers import (
 from inference.completions import Question, begin_answer
 from inference.estimates import estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.retries import read_idempotency_key
+from inference.openai_requests import INT64, MAX_USER_CHARACTERS
 from inference.services import Caller, hash_inputs, stop_generation
 
 CHAT = requires_scope("chat")
 OPTIONAL_KEY = OpenApiParameter(
     IDEMPOTENCY_KEY.name,
-    {"type": "string", "minLength": 1, "maxLength": 90, "pattern": "^[A-Za-z0-9._:-]+$"},
+    KEY_SCHEMA,
     OpenApiParameter.HEADER,
     description="With one, a retry gets the answer that the first request made and nothing more is charged.",
 )
@@ -113,14 +115,24 @@ class Estimate(ApiView):
 
 
 class GenerationFilter(django_filters.FilterSet):  # type: ignore[misc]
-    """By state and model."""
+    """By state, model, who asked, and time."""
 
     state = django_filters.ChoiceFilter(choices=GenerationState.choices)
     model = django_filters.CharFilter(field_name="model_id", max_length=64)
+    key = django_filters.NumberFilter(
+        field_name="hold__api_key",
+        min_value=1,
+        max_value=INT64,
+        decimal_places=0,
+        help_text="The id of the API key that asked.",
+    )
+    end_user = django_filters.CharFilter(max_length=MAX_USER_CHARACTERS, help_text="What you called your own user.")
+    since = Since("created_at")
+    until = Until("created_at")
 
     class Meta:
         model = Generation
-        fields = ("state", "model")
+        fields = ("state", "model", "key", "end_user")
 
 
 class Generations(ApiList):
@@ -172,6 +184,8 @@ class Generations(ApiList):
             ),
         )
         generation = begin_answer(user=self.caller, question=question)
+        if generation.is_repeated:
+            mark_replay(request._request)  # noqa: SLF001  headers go on it
         return Response(GenerationOut(generation).data, status=201)
 
 

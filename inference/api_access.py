@@ -29,5 +29,6 @@ def admit(request: HttpRequest) -> tuple[User, ApiKey | None]:
     setattr(request, "is_of_a_caller", True)  # noqa: B010  not in the types; `retries` notes refusals of theirs alone
     count_request(request, user=credential.user, key=key)
     if not has_scope(credential, Scope.CHAT):
+        count_request(request, user=None, key=None)  # whoever guesses at scopes is known by their address
         raise ScopeMissing
     return credential.user, key

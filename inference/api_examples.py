@@ -51,6 +51,8 @@ GENERATION = {
     "top_k": 64,
     "min_p": 0.05,
     "repetition_penalty": 1.1,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
     "seed": 1_804_289_383,
     "stop": ["\n\n"],
     "end_user": "",

@@ -1,5 +1,6 @@
 """Bodies and answers of inference's part of the API."""
 
+import dataclasses
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +10,8 @@ from rest_framework import serializers
 from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
 from billing.prices import PriceTag
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
+from inference.catalogue import NOT_OFFERED
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.model_cards import describe_sampling
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
@@ -40,6 +42,7 @@ class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
     )
     default_parameters = serializers.SerializerMethodField(help_text="Null while it is not available.")
 
+    unavailable_reason = serializers.SerializerMethodField(help_text="Empty while it is available.")
     is_available = serializers.BooleanField(read_only=True, help_text="Whether it can be asked now.")
     prompt_microcredits_per_token = serializers.SerializerMethodField(help_text="Null without a price.")
     completion_microcredits_per_token = serializers.SerializerMethodField(help_text="Null without a price.")
@@ -65,6 +68,10 @@ class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
     def get_default_parameters(self, model: CatalogueModel) -> dict[str, Any] | None:
         """From the model's own files."""
         return describe_sampling(model) if model.is_available else None
+
+    def get_unavailable_reason(self, model: CatalogueModel) -> str:
+        """In customers' words; operators read the reason in the admin and under /api/v1/ops/models."""
+        return "" if model.is_available else str(NOT_OFFERED)
 
     def get_prompt_microcredits_per_token(self, model: CatalogueModel) -> int | None:
         """From the context's `prices`."""
@@ -138,6 +145,18 @@ class SamplingIn(ApiInput):
         max_value=MAX_REPETITION_PENALTY,
         help_text="Make the last 64 tokens less likely, the prompt's included; 1 leaves them as they are.",
     )
+    frequency_penalty = Number(
+        required=False,
+        min_value=-MAX_TOKEN_PENALTY,
+        max_value=MAX_TOKEN_PENALTY,
+        help_text="Taken off the score of a token for each time that the answer has it; 0 takes nothing.",
+    )
+    presence_penalty = Number(
+        required=False,
+        min_value=-MAX_TOKEN_PENALTY,
+        max_value=MAX_TOKEN_PENALTY,
+        help_text="Taken off the score of a token once if the answer has it; 0 takes nothing.",
+    )
     seed = Integer(required=False, allow_null=True, min_value=-INT64, max_value=INT64)
     stop = serializers.ListField(
         child=Text(trim_whitespace=False, max_length=MAX_STOP_CHARACTERS),
@@ -208,6 +227,8 @@ class GenerationOut(serializers.ModelSerializer[Generation]):
             "top_k",
             "min_p",
             "repetition_penalty",
+            "frequency_penalty",
+            "presence_penalty",
             "seed",
             "stop",
             "end_user",
@@ -251,6 +272,6 @@ def prompt_of(fields: dict[str, Any]) -> Prompt:
 
 def parameters_of(fields: dict[str, Any]) -> Parameters:
     """How to answer, from a checked body. Raises InvalidPrompt."""
-    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+    names = {field.name for field in dataclasses.fields(Parameters)} - {"stop"}
     given = {name: fields[name] for name in names if name in fields}
     return Parameters(**given, stop=tuple(fields.get("stop", ())))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -15,8 +16,12 @@ DEMO_KEY = "gemma-3-270m"
 SMALL_DEMO_KEY = "smollm2-135m"
 
 
+# What customers read instead of the reason, which is for operators.
+NOT_OFFERED = _("This model is not offered here at the moment. Choose another one.")
+
+
 class ModelUnavailable(Exception):
-    """The model cannot be served here; the text says why and what to do."""
+    """The model cannot be served here; the text says why and what to do, to operators: customers read NOT_OFFERED."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -56,6 +57,11 @@ class Question:
     follows_attempt: bool = False
     is_delivered_here: bool = False
 
+    @property
+    def wanted_tokens(self) -> int:
+        """How long the answer may be as far as the request is concerned."""
+        return self.parameters.max_tokens or settings.DEFAULT_MAX_TOKENS
+
 
 def begin_answer(*, user: User, question: Question) -> Generation:
     """Request an answer, or return the one that this request made before.
@@ -86,6 +92,7 @@ def begin_answer(*, user: User, question: Question) -> Generation:
             caller=caller,
         )
     except AlreadyRequested as repeat:
+        repeat.generation.is_repeated = True
         return repeat.generation
     except InsufficientCredits as error:
         call_after_refusal(user=user, needed_microcredits=error.needed_microcredits)

@@ -20,6 +20,8 @@ SUPPORTED_PARAMETERS = (
     "top_k",
     "min_p",
     "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
     "seed",
     "stop",
 )

@@ -12,8 +12,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.api_limits import Usage
 from inference import silence
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 
 
 def queue_of(model_key: str) -> str:
@@ -22,11 +23,15 @@ def queue_of(model_key: str) -> str:
 
 
 class PromptFormat(models.TextChoices):
-    """How a prompt is written. A catalogue model has one of the first two; a text is not written at all."""
+    """How a prompt is written. A catalogue model has one of OF_MODELS; a text is not written at all."""
 
     CHAT_TEMPLATE = "chat_template", _("the model's own chat template")
     TRANSCRIPT = "transcript", _("a transcript, for base models")
+    OPEN_TRANSCRIPT = "open_transcript", _("a transcript whose last line is gone on with")
     TEXT = "text", _("the text as it stands")
+
+
+OF_MODELS = (PromptFormat.CHAT_TEMPLATE, PromptFormat.TRANSCRIPT)
 
 
 class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
@@ -48,7 +53,7 @@ class CatalogueModel(models.Model):
     max_completion_tokens = models.PositiveIntegerField()
     prompt_format = models.CharField(
         max_length=20,
-        choices=[choice for choice in PromptFormat.choices if choice[0] != PromptFormat.TEXT],
+        choices=[(choice.value, choice.label) for choice in OF_MODELS],
         default=PromptFormat.CHAT_TEMPLATE,
         db_default=PromptFormat.CHAT_TEMPLATE,
         help_text=_("Instruction-tuned models have a chat template; base models go on with a transcript."),
@@ -72,7 +77,7 @@ class CatalogueModel(models.Model):
             ),
             models.CheckConstraint(
                 name="inference_model_prompt_format_is_known",
-                condition=Q(prompt_format__in=[PromptFormat.CHAT_TEMPLATE, PromptFormat.TRANSCRIPT]),
+                condition=Q(prompt_format__in=[*OF_MODELS]),
             ),
         ]
 
@@ -191,6 +196,8 @@ class Generation(models.Model):
     seed = models.BigIntegerField()
     min_p = models.FloatField(default=0.0, db_default=0.0)
     repetition_penalty = models.FloatField(default=1.0, db_default=1.0)
+    frequency_penalty = models.FloatField(default=0.0, db_default=0.0)
+    presence_penalty = models.FloatField(default=0.0, db_default=0.0)
     stop = ArrayField(models.CharField(max_length=200), default=list, blank=True)
 
     # What identical deterministic requests have in common, empty for all others; and the answer that this one waits for
@@ -209,6 +216,9 @@ class Generation(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+
+    is_repeated = False  # whether an earlier request with the same Idempotency-Key made it; not stored
+    token_usage: Usage | None = None  # where its caller stood in this minute when it was asked for; not stored
 
     objects = GenerationQuerySet.as_manager()
 
@@ -267,6 +277,15 @@ class Generation(models.Model):
                     min_p__lt=1,
                     repetition_penalty__gte=1,
                     repetition_penalty__lte=MAX_REPETITION_PENALTY,
+                ),
+            ),
+            models.CheckConstraint(
+                name="inference_generation_penalties_within_bounds",
+                condition=Q(
+                    frequency_penalty__gte=-MAX_TOKEN_PENALTY,
+                    frequency_penalty__lte=MAX_TOKEN_PENALTY,
+                    presence_penalty__gte=-MAX_TOKEN_PENALTY,
+                    presence_penalty__lte=MAX_TOKEN_PENALTY,
                 ),
             ),
             models.CheckConstraint(

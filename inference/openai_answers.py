@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
+from accounts.idempotency import mark_replay, read_idempotency_key
 from billing.charges import Charge
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, give_up
@@ -25,7 +26,7 @@ from inference.models import Generation
 from inference.openai_errors import OpenAIError, demand_answer, from_service
 from inference.openai_format import DONE, Shape, event
 from inference.openai_requests import Call, parse_body
-from inference.retries import grace_seconds, note_refusal, read_attempt, read_idempotency_key, was_refused
+from inference.retries import grace_seconds, note_refusal, read_attempt, was_refused
 from inference.services import Caller, fail_generation, hash_inputs
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,9 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
         is_delivered_here=not key,
     )
     generation = begin_answer(user=user, question=question)
+    if generation.is_repeated:
+        mark_replay(request)
+    request.token_usage = generation.token_usage  # type: ignore[attr-defined]  # for the headers: accounts.api_middleware
     return Visit(question, generation, call.is_streamed, call.includes_usage, attempt)
 
 
@@ -115,7 +119,7 @@ async def _whole(shape: Shape, visit: Visit) -> JsonResponse:
     ended, charge = await _to_its_end(visit.generation)
     demand_answer(ended)
     await _demand_ours(visit)
-    return _Delivered(shape.whole(ended, charge), generation_id=ended.pk)
+    return _Delivered(shape.whole(ended, charge, visit.question.wanted_tokens), generation_id=ended.pk)
 
 
 class _Delivered(JsonResponse):
@@ -157,7 +161,7 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") ->
         ended, charge = await read_patiently(partial(read_answer, generation.pk))
         demand_answer(ended)
         await _demand_ours(visit)
-        last = [shape.closing(ended, charge) | more]
+        last = [shape.closing(ended, charge, visit.question.wanted_tokens) | more]
         if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
             last.insert(0, shape.piece(generation, ended.text[len(sent) :]) | more)
         if visit.includes_usage:

@@ -14,6 +14,7 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
 from accounts.api_auth import CHALLENGE
 from accounts.api_limits import RateLimited
+from accounts.idempotency import InvalidIdempotencyKey
 from billing.ledger import (
     CreditsOwed,
     InsufficientCredits,
@@ -24,11 +25,10 @@ from billing.ledger import (
 )
 from billing.templatetags.money import format_credits
 from inference.api_access import ScopeMissing
-from inference.catalogue import ModelUnavailable
+from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import Generation, GenerationState
 from inference.prompts import InvalidPrompt, PromptTooLong
-from inference.retries import InvalidIdempotencyKey
-from inference.services import IdempotencyConflict, QueueUnavailable, TooManyAnswers
+from inference.services import IdempotencyConflict, ModelNotAllowed, QueueUnavailable, TooManyAnswers
 
 
 class OpenAIError(Exception):
@@ -83,21 +83,29 @@ def _of_caller(error: Exception) -> OpenAIError | None:
             return OpenAIError(401, "invalid_api_key", str(error.detail), headers={"WWW-Authenticate": CHALLENGE})
         case ScopeMissing():
             return OpenAIError(403, "scope_missing", _("The API key lacks the scope chat. Make one that has it."))
+        case ModelNotAllowed():
+            return OpenAIError(403, "model_not_allowed", str(error), "model")
         case RateLimited():
             headers = {"Retry-After": str(max(1, int(error.wait)))}
             return OpenAIError(
                 429, "rate_limit_exceeded", str(error.detail), kind="requests", may_retry=True, headers=headers
             )
         case TooManyAnswers():
-            return OpenAIError(429, "rate_limit_exceeded", str(error), kind="requests", may_retry=True)
+            headers = {"Retry-After": "1"}  # an answer of theirs ends as likely in a second as later
+            return OpenAIError(429, "too_many_answers", str(error), kind="requests", may_retry=True, headers=headers)
     return None
 
 
 def _of_money(error: Exception) -> OpenAIError | None:
     match error:
         case NoPrice():
-            message = _("This model has no price yet.")
-            return OpenAIError(503, "model_unavailable", message, "model", kind="server_error")
+            return OpenAIError(503, "model_unavailable", str(NOT_OFFERED), "model", kind="server_error")
+        case MonthlyCapReached():
+            return OpenAIError(429, "cap_reached", _explain(error), kind="insufficient_quota")
+        case KeyCapReached():
+            return OpenAIError(429, "key_cap_reached", _explain(error), kind="insufficient_quota")
+        case CreditsOwed():
+            return OpenAIError(429, "credits_owed", _explain(error), kind="insufficient_quota")
         case LedgerError():
             return OpenAIError(429, "insufficient_quota", _explain(error), kind="insufficient_quota")
     return None
@@ -108,15 +116,14 @@ def _of_request(error: Exception) -> OpenAIError:
         case PromptTooLong():
             return OpenAIError(400, "context_length_exceeded", str(error), "messages")
         case InvalidPrompt():
-            return OpenAIError(400, "invalid_value", str(error))
+            return OpenAIError(400, "invalid_value", str(error), "messages")
         case ModelUnavailable():
-            return OpenAIError(503, "model_unavailable", str(error), "model", kind="server_error")
+            return OpenAIError(503, "model_unavailable", str(NOT_OFFERED), "model", kind="server_error")
         case IdempotencyConflict():
             message = _("This Idempotency-Key was used for another request. Use a new key for a new request.")
             return OpenAIError(409, "idempotency_conflict", message)
         case InvalidIdempotencyKey():
-            message = _("An Idempotency-Key has 1 to 255 printable ASCII characters.")
-            return OpenAIError(400, "invalid_value", message, "Idempotency-Key")
+            return OpenAIError(400, "invalid_value", str(error), "Idempotency-Key")
         case QueueUnavailable():
             return OpenAIError(503, "service_unavailable", str(error), kind="server_error", may_retry=True)
         case RequestDataTooBig():

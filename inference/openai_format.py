@@ -1,8 +1,8 @@
 """Answers in OpenAI's JSON, whole and in chunks; the same generation always gives the same JSON.
 
-Ours on top of OpenAI's: `usage.cost_microcredits` and `usage.balance_microcredits` (the balance right after the
-charge), and `tally` with the generation's id and state, whether it came from the cache and, when not the request but
-what can be paid set the length, what that was: `limited_by`.
+Ours on top of OpenAI's: `usage.cost_microcredits`, and `tally` with the generation's id and state, the balance right
+after the charge, whether it came from the cache and, when not the request set the length, what did: `limited_by` is
+balance, monthly_cap, key_cap, or context where the model's window or its own limit was reached.
 """
 
 import json
@@ -22,8 +22,8 @@ class Shape:
 
     is_chat: bool
 
-    def whole(self, generation: Generation, charge: Charge) -> dict[str, Any]:
-        """A plain answer."""
+    def whole(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
+        """A plain answer; `wanted_tokens` is how long the request would have had it."""
         text, reason = generation.text, _finish_reason(generation)
         if self.is_chat:
             message = {"role": "assistant", "content": text, "refusal": None}
@@ -31,7 +31,8 @@ class Shape:
         else:
             choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
         head = self._head(generation, "chat.completion")
-        return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": _ours(generation, charge)}
+        ours = _ours(generation, charge, wanted_tokens)
+        return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": ours}
 
     def opening(self, generation: Generation) -> list[dict[str, Any]]:
         """What comes before the text: in a chat, the role."""
@@ -43,10 +44,10 @@ class Shape:
         """A chunk that adds text."""
         return self._chunk(generation, {"content": text} if self.is_chat else text)
 
-    def closing(self, generation: Generation, charge: Charge) -> dict[str, Any]:
+    def closing(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
         """The chunk that says why it ended."""
         chunk = self._chunk(generation, {} if self.is_chat else "", _finish_reason(generation))
-        return chunk | {"tally": _ours(generation, charge)}
+        return chunk | {"tally": _ours(generation, charge, wanted_tokens)}
 
     def usage(self, generation: Generation, charge: Charge) -> dict[str, Any]:
         """The last chunk of a stream with `stream_options.include_usage`."""
@@ -64,7 +65,6 @@ class Shape:
             "object": chat_object if self.is_chat else "text_completion",
             "created": int(generation.created_at.timestamp()),
             "model": generation.model_id,
-            "system_fingerprint": None,
         }
 
 
@@ -81,8 +81,7 @@ def _usage(generation: Generation, charge: Charge) -> dict[str, int]:
         "prompt_tokens": generation.prompt_tokens,
         "completion_tokens": generation.completion_tokens,
         "total_tokens": generation.prompt_tokens + generation.completion_tokens,
-        "cost_microcredits": charge.charged_microcredits,
-        "balance_microcredits": charge.balance_microcredits,
+        "cost_microcredits": charge.charged_microcredits,  # clients add the members of usage up: no balance is here
     }
 
 
@@ -91,11 +90,18 @@ def _finish_reason(generation: Generation) -> str:
     return "length" if generation.finish_reason == "length" else "stop"
 
 
-def _ours(generation: Generation, charge: Charge) -> dict[str, Any]:
-    is_limited = generation.is_limited_by_balance and generation.finish_reason == "length"
+def _ours(generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
     return {
         "generation": str(generation.pk),
         "state": generation.state,
-        "limited_by": charge.limited_by or "balance" if is_limited else None,
+        "balance_microcredits": charge.balance_microcredits,
+        "limited_by": _limit(generation, charge, wanted_tokens) if generation.finish_reason == "length" else None,
         "from_cache": generation.is_from_cache,
     }
+
+
+def _limit(generation: Generation, charge: Charge, wanted_tokens: int) -> str | None:
+    """What else than the request set the length of an answer that was cut."""
+    if generation.is_limited_by_balance:
+        return charge.limited_by or "balance"
+    return "context" if generation.requested_completion_tokens < wanted_tokens else None

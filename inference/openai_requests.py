@@ -6,6 +6,7 @@ keep are refused, unless their value changes nothing.
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,15 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
 from inference.prompts import Conversation, InvalidPrompt, Prompt, RawText, conversation_of
 from inference.services import Parameters
+
+# How a conversation with a model that calls tools reads to one that does not.
+CALL, RESULT = "I call the tool", "The tool answers"
 
 MAX_MESSAGES = 1000
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 4, 200
@@ -26,28 +30,25 @@ MAX_USER_CHARACTERS = 200
 COMPLETION_MAX_TOKENS = 16  # what OpenAI's `completions` documents for a request that names none
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 
-ROLES = ("system", "developer", "user", "assistant")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 # Parameters that Tally cannot keep, each with the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "best_of": (1,),
+    "n": (1, 1.0),
+    "best_of": (1, 1.0),
     "logprobs": (False,),
     "top_logprobs": (0,),
     "echo": (False,),
     "suffix": ("",),
-    "frequency_penalty": (0, 0.0),
-    "presence_penalty": (0, 0.0),
     "logit_bias": ({},),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
 }
+
+
+TOOLS = {"tools": "tool_choice", "functions": "function_call"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,13 @@ def read_chat(body: dict[str, Any]) -> Call:
         raise OpenAIError(
             400, "invalid_value", _("Send max_completion_tokens or max_tokens, not both."), "max_completion_tokens"
         )
-    asked = _integer(body, "max_completion_tokens", 1, INT32) or _integer(body, "max_tokens", 1, INT32)
+    asked = _most_tokens(body, "max_completion_tokens") or _most_tokens(body, "max_tokens")
     return _read(body, prompt=read_messages(_required(body, "messages")), max_tokens=asked)
 
 
 def read_text_completion(body: dict[str, Any]) -> Call:
     """A request to `completions`. Raises OpenAIError. Queries the catalogue."""
-    asked = _integer(body, "max_tokens", 1, INT32) or COMPLETION_MAX_TOKENS
+    asked = _most_tokens(body, "max_tokens") or COMPLETION_MAX_TOKENS
     return _read(body, prompt=_raw_prompt(_required(body, "prompt")), max_tokens=asked)
 
 
@@ -96,9 +97,15 @@ def find_model(key: object) -> CatalogueModel:
         raise _invalid_type("model", _("a string"))
     model = None if "\x00" in key or not _is_text(key) else read_offered_model(key)
     if model is None:
-        message = _("There is no model “{key}”. GET /v1/models lists them.").format(key=key[:100])
-        raise OpenAIError(404, "model_not_found", message, "model")
+        raise unknown_model(key)
     return model
+
+
+def unknown_model(key: str) -> OpenAIError:
+    """What to say of a model that customers do not know. Half a character, which JSON can spell, is left out."""
+    shown = key[:100].encode(errors="ignore").decode()
+    message = _("There is no model “{key}”. GET /v1/models lists them.").format(key=shown)
+    return OpenAIError(404, "model_not_found", message, "model")
 
 
 def read_messages(messages: object) -> Conversation:
@@ -114,7 +121,7 @@ def read_messages(messages: object) -> Conversation:
     try:
         return conversation_of(said)
     except InvalidPrompt as error:
-        raise OpenAIError(400, "invalid_value", str(error), "messages") from error
+        raise OpenAIError(400, "empty_prompt", str(error), "messages") from error
 
 
 def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Call:
@@ -133,9 +140,11 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Ca
 
 
 def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
-    top_p = _number(body, "top_p", 0, 1)
-    if top_p == 0:
-        raise OpenAIError(400, "decimal_below_min_value", _("'top_p' is above 0 and at most 1."), "top_p")
+    top_p, top_k = _number(body, "top_p", 0, 1), _integer(body, "top_k", -1, MAX_TOP_K)
+    if top_k in (-1, 0):  # what other servers call off: all that the sampler looks at
+        top_k = MAX_TOP_K
+    if top_p == 0:  # nothing but the best token
+        top_p, top_k = None, 1
     min_p = _number(body, "min_p", 0, 1)
     if min_p == 1:
         raise OpenAIError(400, "decimal_above_max_value", _("'min_p' is at least 0 and below 1."), "min_p")
@@ -143,15 +152,27 @@ def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
         max_tokens=max_tokens,
         temperature=_number(body, "temperature", 0, 2),
         top_p=top_p,
-        top_k=_integer(body, "top_k", 1, MAX_TOP_K),
+        top_k=top_k,
         seed=_integer(body, "seed", -INT64, INT64),
         stop=_stop(body.get("stop")),
         min_p=min_p or 0.0,
         repetition_penalty=_number(body, "repetition_penalty", 1, MAX_REPETITION_PENALTY),
+        frequency_penalty=_number(body, "frequency_penalty", -MAX_TOKEN_PENALTY, MAX_TOKEN_PENALTY) or 0.0,
+        presence_penalty=_number(body, "presence_penalty", -MAX_TOKEN_PENALTY, MAX_TOKEN_PENALTY) or 0.0,
     )
 
 
+def _most_tokens(body: dict[str, Any], name: str) -> int | None:
+    """How long an answer may be; -1 is what other servers call no limit."""
+    asked = _integer(body, name, -1, INT32)
+    if asked == 0:
+        _demand_within(name, asked, 1, INT32, "integer")
+    return INT32 if asked == -1 else asked
+
+
 def _refuse_unsupported(body: dict[str, Any]) -> None:
+    for tools, choice in TOOLS.items():
+        _refuse_tools(body, tools, choice)
     for name, harmless in UNSUPPORTED.items():
         value = body.get(name)
         # As JSON, because Python takes 1 for True and 0 for False.
@@ -164,6 +185,18 @@ def _refuse_unsupported(body: dict[str, Any]) -> None:
             raise OpenAIError(400, code, message, name)
 
 
+def _refuse_tools(body: dict[str, Any], tools: str, choice: str) -> None:
+    """Tools may be there as long as none may be called: agents send them along with the question that ends the talk."""
+    if body.get(choice) not in (None, "none", "auto"):
+        text = _("Tally calls no tools. Leave '{name}' out, or send \"none\".").format(name=choice)
+        raise OpenAIError(400, "unsupported_value", text, choice)
+    if body.get(tools) and body.get(choice) != "none":
+        text = _("Tally calls no tools. Leave '{name}' out, or send '{choice}': \"none\" with it.").format(
+            name=tools, choice=choice
+        )
+        raise OpenAIError(400, "unsupported_value", text, tools)
+
+
 def _said(message: object, where: str) -> tuple[str, str]:
     if not isinstance(message, dict):
         raise _invalid_type(where, _("an object"))
@@ -174,16 +207,42 @@ def _said(message: object, where: str) -> tuple[str, str]:
         roles = ", ".join(ROLES)
         text = _("This role is not supported. Use one of {roles}.").format(roles=roles)
         raise OpenAIError(400, "invalid_value", text, f"{where}.role")
-    for name in ("tool_calls", "function_call", "audio"):
-        if message.get(name):
-            text = _("Tally does not support '{name}' in messages.").format(name=name)
-            raise OpenAIError(400, "unsupported_value", text, f"{where}.{name}")
-    return role, _content(message.get("content"), f"{where}.content")
+    if message.get("audio"):
+        text = _("Tally does not support '{name}' in messages.").format(name="audio")
+        raise OpenAIError(400, "unsupported_value", text, f"{where}.audio")
+    text = _content(message.get("content"), f"{where}.content")
+    if role in ("tool", "function"):
+        return "user", _checked(f"{RESULT}:\n{text}", f"{where}.content")
+    calls = "\n".join(_calls(message, where)) if role == "assistant" else ""
+    return role, _checked("\n".join(filter(None, (text, calls))), f"{where}.content")
+
+
+def _calls(message: dict[str, Any], where: str) -> Iterator[str]:
+    """A line for each call of a tool that an assistant made before, by a model that calls them."""
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise _invalid_type(f"{where}.tool_calls", _("a list"))
+    if len(calls) > MAX_MESSAGES:
+        text = _("At most {limit:,} calls.").format(limit=MAX_MESSAGES)
+        raise OpenAIError(400, "array_above_max_length", text, f"{where}.tool_calls")
+    functions = [
+        (call.get("function") if isinstance(call, dict) else None, f"{where}.tool_calls[{index}].function")
+        for index, call in enumerate(calls)
+    ]
+    if message.get("function_call"):
+        functions.append((message["function_call"], f"{where}.function_call"))
+    for function, place in functions:
+        if not isinstance(function, dict):
+            raise _invalid_type(place, _("an object"))
+        for name in ("name", "arguments"):
+            if not isinstance(function.get(name), str):
+                raise _invalid_type(f"{place}.{name}", _("a string"))
+        yield f"{CALL} {function['name']}({function['arguments']})"
 
 
 def _content(content: object, where: str) -> str:
-    if content is None:
-        raise _missing(where)
+    if content is None:  # of an assistant that called a tool instead, and of clients that keep what they had nothing of
+        return ""
     if isinstance(content, str):
         return _checked(content, where)
     if not isinstance(content, list):
@@ -197,6 +256,8 @@ def _content(content: object, where: str) -> str:
 def _part(part: object, where: str) -> str:
     if not isinstance(part, dict):
         raise _invalid_type(where, _("an object"))
+    if part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
     if part.get("type") != "text":
         message = _("Only parts of type 'text' are supported: this model reads no images, sound or files.")
         raise OpenAIError(400, "unsupported_content_type", message, f"{where}.type")
@@ -223,6 +284,8 @@ def _stop(stop: object) -> tuple[str, ...]:
     if stop is None:
         return ()
     texts = [stop] if isinstance(stop, str) else stop
+    if texts in ([""], []):  # what forms of clients send for none
+        return ()
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise _invalid_type("stop", _("a string or a list of strings"))
     if len(texts) > MAX_STOP_STRINGS:

@@ -16,7 +16,7 @@ from inference.models import CatalogueModel
 from inference.openai_answers import answer
 from inference.openai_errors import OpenAIError, from_service
 from inference.openai_format import CHAT, TEXT
-from inference.openai_requests import find_model, read_chat, read_text_completion
+from inference.openai_requests import find_model, read_chat, read_text_completion, unknown_model
 
 logger = logging.getLogger(__name__)
 
@@ -45,22 +45,26 @@ def openai_view(method: str) -> Callable[[View], View]:
 
 @openai_view("GET")
 async def models(request: HttpRequest) -> HttpResponseBase:
-    """The models that can answer now."""
+    """The models that can answer the caller now."""
 
     def read() -> list[dict[str, Any]]:
-        admit(request)
-        return describe_models(CatalogueModel.objects.offered().filter(unavailable_reason=""))
+        _user, key = admit(request)
+        offered = CatalogueModel.objects.offered().filter(unavailable_reason="")
+        return describe_models(offered.filter(pk__in=key.allowed_models) if key and key.allowed_models else offered)
 
     return JsonResponse({"object": "list", "data": await in_own_thread(read)})
 
 
 @openai_view("GET")
 async def model(request: HttpRequest, key: str) -> HttpResponseBase:
-    """One model."""
+    """One of those."""
 
     def read() -> dict[str, Any]:
-        admit(request)
-        return describe_models([find_model(key)])[0]
+        _user, api_key = admit(request)
+        found = find_model(key)
+        if not found.is_available or (api_key and not api_key.may_ask(key)):
+            raise unknown_model(key)
+        return describe_models([found])[0]
 
     return JsonResponse(await in_own_thread(read))
 

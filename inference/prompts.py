@@ -1,5 +1,6 @@
 """Prompts: checking what people wrote, and turning it into the token ids that a model reads, without torch."""
 
+import logging
 import threading
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from inference.prompting.conversation import Conversation, Prompt, RawText, Turn
 from inference.prompting.encoding import Part, PromptEncoder
 from inference.prompting.rendering import ConversationRefused, Template, TemplateBroken
 from inference.prompting.transcript import write_transcript
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Conversation", "Prompt", "RawText", "Turn"]  # what callers say a prompt with
 
@@ -84,8 +87,8 @@ def conversation_of(messages: Sequence[tuple[str, str]]) -> Conversation:
     """The conversation of an API client's messages, each (role, text) with the role system, developer, user or
     assistant.
 
-    System messages at the beginning are the system prompt; what the system says later leads the user's next turn.
-    Raises InvalidPrompt when nothing is said, or when the assistant has the last word.
+    System messages at the beginning are the system prompt; what the system says later leads the user's next turn. What
+    the assistant says last is gone on with. Raises InvalidPrompt when nothing is said.
     """
     said = [(role, text) for role, text in messages if text.strip()]
     if not said:
@@ -93,8 +96,6 @@ def conversation_of(messages: Sequence[tuple[str, str]]) -> Conversation:
     first = next((number for number, (role, _text) in enumerate(said) if role in ("user", "assistant")), 0)
     system = "\n\n".join(text for _role, text in said[:first])
     turns = [Turn("assistant" if role == "assistant" else "user", text) for role, text in said[first:]]
-    if turns[-1].role == "assistant":
-        raise InvalidPrompt(_("The last message is the assistant's own. End with what it should answer."))
     return Conversation(alternate(turns), system)
 
 
@@ -112,6 +113,7 @@ def encode_prompt(*, model: CatalogueModel, prompt: Prompt) -> list[int]:
             _("{name} does not take a conversation like this one: {reason}").format(name=model.name, reason=refused)
         ) from refused
     except (TemplateBroken, CheckpointError) as error:
+        logger.error("nobody can ask %s: %s", model.key, error)
         raise ModelUnavailable(str(error)) from error
 
 
@@ -161,7 +163,11 @@ def check_prompting_of(model: CatalogueModel, checkpoint: Checkpoint) -> None:
 
 def format_of(model: CatalogueModel, prompt: Prompt) -> PromptFormat:
     """How this prompt is written for this model."""
-    return PromptFormat.TEXT if isinstance(prompt, RawText) else PromptFormat(model.prompt_format)
+    if isinstance(prompt, RawText):
+        return PromptFormat.TEXT
+    if model.prompt_format == PromptFormat.TRANSCRIPT and prompt.is_continued:
+        return PromptFormat.OPEN_TRANSCRIPT
+    return PromptFormat(model.prompt_format)
 
 
 def sampling_defaults(model: CatalogueModel) -> SamplingDefaults:

@@ -14,7 +14,6 @@ import logging
 
 import redis
 from django.http import HttpRequest
-from rest_framework.request import Request
 
 from inference import relay
 
@@ -23,10 +22,6 @@ logger = logging.getLogger(__name__)
 MOST_ATTEMPTS = 1000
 SLACK_SECONDS = 1.0  # for the network
 REFUSED_SECONDS = 120  # how long a refusal is known: clients heed a Retry-After of up to a minute
-
-
-class InvalidIdempotencyKey(Exception):
-    """The header is empty, too long, or not printable ASCII."""
 
 
 def read_attempt(request: HttpRequest) -> int | None:
@@ -39,16 +34,6 @@ def read_attempt(request: HttpRequest) -> int | None:
 def grace_seconds(attempt: int) -> float:
     """How long to keep an answer for the next attempt of a client that left with nothing."""
     return min(0.5 * 2.0**attempt, 8.0) + SLACK_SECONDS
-
-
-def read_idempotency_key(request: HttpRequest | Request, most_characters: int = 255) -> str:
-    """The `Idempotency-Key`, empty when none was sent. Raises InvalidIdempotencyKey."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return ""
-    if not 1 <= len(key) <= most_characters or not key.isascii() or not key.isprintable():
-        raise InvalidIdempotencyKey
-    return key
 
 
 def note_refusal(request: HttpRequest) -> None:

@@ -22,7 +22,7 @@ from billing import ledger
 from inference import answer_cache, relay, silence
 from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K, Sampling
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, Sampling
 from inference.hot_path import end_generation, insert_generation
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 from inference.prompts import (
@@ -63,6 +63,10 @@ class IdempotencyConflict(Exception):
     """The idempotency key was used before, for another request."""
 
 
+class ModelNotAllowed(Exception):
+    """The API key is limited to other models."""
+
+
 class TooManyAnswers(Exception):
     """This user has MAX_LIVE_GENERATIONS answers queued or running: one has to end first."""
 
@@ -99,6 +103,8 @@ class Parameters:
     stop: tuple[str, ...] = field(default=())
     min_p: float = 0.0
     repetition_penalty: float | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         rules = {
@@ -110,6 +116,9 @@ class Parameters:
             _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
             _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
                 self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
+            ),
+            _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY): (
+                abs(self.frequency_penalty) <= MAX_TOKEN_PENALTY and abs(self.presence_penalty) <= MAX_TOKEN_PENALTY
             ),
             _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
             _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
@@ -134,6 +143,8 @@ class Parameters:
             repetition_penalty=(
                 usual.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
             ),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
         )
 
 
@@ -167,10 +178,12 @@ def request_generation(
     What the answer cache has is charged and ended at once. What is just being answered for an identical request is
     waited for (`single_flight`).
 
-    Raises ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits, TooManyAnswers,
+    Raises ModelNotAllowed, ModelUnavailable, InvalidPrompt (too long, by how many tokens),
+    ledger.InsufficientCredits, TooManyAnswers,
     RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat` raises; once
     committed, QueueUnavailable.
     """
+    refuse_other_models(caller.api_key, model)
     _refuse_unavailable(model)
     prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
@@ -180,8 +193,8 @@ def request_generation(
         model, prompt_format, prompt_token_ids, requested_tokens, sampling, parameters.stop, parameters.seed is not None
     )
     place = answer_cache.find_place(user, request, caller.cache)
-    if caller is not PAGE:
-        count_tokens(user=user, key=caller.api_key, tokens=len(prompt_token_ids) + requested_tokens)
+    asked_tokens = len(prompt_token_ids) + requested_tokens
+    usage = None if caller is PAGE else count_tokens(user=user, key=caller.api_key, tokens=asked_tokens)
     generation = Generation(
         user=user,
         model=model,
@@ -196,6 +209,7 @@ def request_generation(
         end_user=caller.end_user,
         client_attempt=caller.attempt,
     )
+    generation.token_usage = usage
     try:
         return _hold_and_insert(generation, caller, place)
     except (ledger.LedgerError, TooManyAnswers):
@@ -232,6 +246,16 @@ def _hold_and_insert(generation: Generation, caller: Caller, place: answer_cache
     if standing.leader_id is None:
         transaction.on_commit(partial(_enqueue_or_fail, generation.pk, generation.model_id))
     return generation
+
+
+def refuse_other_models(api_key: ApiKey | None, model: CatalogueModel) -> None:
+    """Raise ModelNotAllowed for a key that is limited to other models."""
+    if api_key is not None and not api_key.may_ask(model.key):
+        raise ModelNotAllowed(
+            _("This API key may not ask {name}. It may ask: {models}.").format(
+                name=model.name, models=", ".join(api_key.allowed_models)
+            )
+        )
 
 
 def stop_generation(*, generation: Generation) -> None:
@@ -364,9 +388,7 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
 
 def _refuse_unavailable(model: CatalogueModel) -> None:
     if not model.is_available:
-        raise ModelUnavailable(
-            _("{name} cannot answer now. {reason}").format(name=model.name, reason=model.unavailable_reason)
-        )
+        raise ModelUnavailable(f"{model.key}: {model.unavailable_reason}")
 
 
 def _way_of_paying(answer: Generation | None, requested_tokens: int) -> "partial[Any]":

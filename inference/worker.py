@@ -306,6 +306,8 @@ class Worker:
                 generation.seed,
                 generation.min_p,
                 generation.repetition_penalty,
+                generation.frequency_penalty,
+                generation.presence_penalty,
             ),
             stop=(*generation.stop, *stop_strings(generation.prompt_format)),
             trims_start=generation.prompt_format == PromptFormat.TRANSCRIPT,

@@ -108,8 +108,14 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "cache",
-        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        "KEY_PREFIX": "cache-json",  # a name of its own: what an earlier version pickled is never read
+        "OPTIONS": {
+            "IGNORE_EXCEPTIONS": True,
+            "SOCKET_CONNECT_TIMEOUT": 1,
+            "SOCKET_TIMEOUT": 1,
+            # The library's default is pickle, which runs what it reads: whoever wrote Redis would own the web process.
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        },
     }
 }
 
@@ -242,6 +248,13 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
 API_KEY_REQUESTS_PER_MINUTE = env.int("API_KEY_REQUESTS_PER_MINUTE", default=600)
 API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # before anybody logs in
+# Of one person, on the pages, in a minute (accounts.page_limits).
+PAGE_LIMITS = {
+    "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # one for each pause in typing
+    "searches": env.int("PAGE_SEARCHES_PER_MINUTE", default=30),
+    "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
+    "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a tab that is shown again begins one
+}
 API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000_000)
 API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
 API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
@@ -267,6 +280,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Answers of Gemma 3, paid by the token from pre-paid credits. Amounts are integers in microcredits "
     "(1 credit = 1,000,000), beside them the same in credits as a decimal string. Times are UTC. Lists come in cursor "
     "pages. Reads carry an ETag. Errors are problem details (RFC 9457).",
+    "SERVERS": [{"url": PUBLIC_URL}],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "APPEND_COMPONENTS": {
         "securitySchemes": {
@@ -285,6 +299,11 @@ SPECTACULAR_SETTINGS = {
         }
     },
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "inference.openai_schema.add_openai_paths",
+        "accounts.api_schema.say_int64",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 MAX_TOP_K = 64  # the sampler draws among the best 64 tokens; Gemma 3's own recommendation is top-k 64
 PENALTY_TOKENS = 64  # how far back a repetition penalty looks
 MAX_REPETITION_PENALTY = 2.0  # well beyond what reads as language
+MAX_TOKEN_PENALTY = 2.0  # of a frequency or a presence, either way: the bound of OpenAI's API
+COUNTED_TOKENS = 256  # how many different tokens of an answer the frequency and presence penalties know
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -21,6 +23,9 @@ class Sampling:
 
     `min_p` drops tokens less likely than this share of the best one's probability; 0 drops none.
     `repetition_penalty` divides the score of the last PENALTY_TOKENS tokens, the prompt's included; 1 leaves them.
+    `frequency_penalty` is taken off a token's logit for each time the answer has it, `presence_penalty` once if it has
+    it at all, as OpenAI defines them; below zero they make it likelier. They know the latest COUNTED_TOKENS different
+    tokens of the answer.
     """
 
     temperature: float = 0.8
@@ -29,6 +34,8 @@ class Sampling:
     seed: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

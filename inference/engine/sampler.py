@@ -17,7 +17,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.logits_process import LogitsProcessorList
 
-from inference.engine.base import MAX_TOP_K, PENALTY_TOKENS, Sampling
+from inference.engine.base import COUNTED_TOKENS, MAX_TOP_K, PENALTY_TOKENS, Sampling
 from inference.engine.kernels import Array
 
 # Says that a row's logits were not numbers. It is the id of no token, so whoever reads one has to expect it: see
@@ -25,8 +25,12 @@ from inference.engine.kernels import Array
 NO_TOKEN_ID = -1
 GROUP = 64  # logits a group when looking for the best
 
-# Rows of the numbers each request carries beside the batch's inputs, int32; the first five hold float32 bits.
-TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, TOP_K, RECENT = range(7)
+# Rows of the numbers each request carries beside the batch's inputs, int32; those before TOP_K hold float32 bits.
+TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, FREQUENCY, PRESENCE, TOP_K, RECENT = range(9)
+WRITTEN = RECENT + PENALTY_TOKENS  # tokens of the answer, each with how often it is there
+ROWS = WRITTEN + COUNTED_TOKENS
+ID_BITS = 20  # of a token and its count in one number: a million tokens, and more than 2,000 times one of them
+MOST_COUNTED = 2 ** (31 - ID_BITS) - 1
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class Draw:
     sampling: Sampling
     source: random.Random = field(init=False)
     numbers: Array = field(init=False)
+    written: dict[int, int] = field(init=False, default_factory=dict)  # how often, by token; the latest come last
+    tokens_counted: int = 0
 
     def __post_init__(self) -> None:
         sampling = self.sampling
@@ -48,11 +54,30 @@ class Draw:
         floats = self.numbers[:TOP_K].view(np.float32)
         floats[[TEMPERATURE, TOP_P, MIN_P]] = sampling.temperature, sampling.top_p, sampling.min_p
         floats[PENALTY] = sampling.repetition_penalty or 1.0
+        floats[[FREQUENCY, PRESENCE]] = sampling.frequency_penalty, sampling.presence_penalty
 
     @property
     def penalises(self) -> bool:
         """Whether it has to know the last tokens."""
         return self.sampling.repetition_penalty != 1.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has to know what the answer has, and how often."""
+        return self.sampling.frequency_penalty != 0 or self.sampling.presence_penalty != 0
+
+    def count(self, tokens: Sequence[int]) -> list[int]:
+        """What `tokens`, the whole answer so far, has: the latest COUNTED_TOKENS different ones, packed with how often.
+
+        Where the library begins a request anew, with its answer in the prompt, `tokens` begins anew as well.
+        """
+        if len(tokens) < self.tokens_counted:
+            self.tokens_counted = 0
+        for token in tokens[self.tokens_counted :]:
+            self.written[token] = self.written.pop(token, 0) + 1
+        self.tokens_counted = len(tokens)
+        latest = list(self.written.items())[-COUNTED_TOKENS:]
+        return [token | min(times, MOST_COUNTED) << ID_BITS for token, times in latest]
 
 
 BEST_TOKEN = Draw(Sampling(temperature=0))
@@ -65,7 +90,7 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         """Draw ids below `vocabulary`: an embedding may have more rows than the tokenizer has tokens."""
         super().__init__(LogitsProcessorList())
         self.vocabulary = vocabulary
-        self.tensors_required = RECENT + PENALTY_TOKENS
+        self.tensors_required = ROWS
         self.do_processing = True
         self.supported_keys = {"draw": Draw}
         self._drawn = torch.empty(0, dtype=torch.int64)
@@ -80,14 +105,17 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         In one copy: on a GPU that does not batch asynchronously each one waits for the device.
         """
         states = [request.state for request in requests_in_batch if request.has_new_token]
-        numbers = np.zeros((len(states), RECENT + PENALTY_TOKENS), np.int32)
+        numbers = np.zeros((len(states), ROWS), np.int32)
         floats = numbers.view(np.float32)
         for row, state in enumerate(states):
             draw = state.logit_processor_kwargs.get("draw") or BEST_TOKEN
             numbers[row, :RECENT] = draw.numbers
             floats[row, UNIFORM] = draw.source.random()
             if draw.penalises:
-                numbers[row, RECENT:] = _recent(state)
+                numbers[row, RECENT:WRITTEN] = _recent(state)
+            if draw.counts:
+                written = draw.count(state.generated_tokens)
+                numbers[row, WRITTEN : WRITTEN + len(written)] = written
         arg_storage[:, : len(states)] = torch.from_numpy(numbers.T)
         return arg_storage
 
@@ -97,11 +125,12 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         """Draw a token for each row of `scores` [requests, vocabulary], which are changed in place; see `take`."""
         args = logits_processor_args[:, : scores.size(0)]
         numbers = args[:TOP_K].contiguous().view(torch.float32).unsqueeze(-1)
-        temperature, top_p, uniform, min_p, penalty = numbers.unbind()
+        temperature, top_p, uniform, min_p, penalty, frequency, presence = numbers.unbind()
         if self.vocabulary is not None and self.vocabulary < scores.size(1):
             scores[:, self.vocabulary :] = -torch.inf
-        recent = torch.cat((input_ids.to(torch.int64).view(-1, 1), args[RECENT:].T.to(torch.int64)), dim=1)
+        recent = torch.cat((input_ids.to(torch.int64).view(-1, 1), args[RECENT:WRITTEN].T.to(torch.int64)), dim=1)
         _penalise(scores, recent.clamp(min=0), penalty)
+        _take_off(scores, args[WRITTEN:].T, frequency, presence)
         best, ids = _find_best(scores)  # [requests, 64], best first
         rank = torch.arange(best.size(1), device=best.device)
         weights = (best / temperature.clamp(min=1e-5)).softmax(-1)
@@ -138,6 +167,16 @@ def _penalise(scores: torch.Tensor, recent: torch.Tensor, penalty: torch.Tensor)
     penalty = torch.where(penalty <= 0, 1.0, penalty)  # rows that pad a batch carry zeros
     found = scores.gather(1, recent)
     scores.scatter_(1, recent, torch.where(found > 0, found / penalty, found * penalty))
+
+
+def _take_off(scores: torch.Tensor, written: torch.Tensor, frequency: torch.Tensor, presence: torch.Tensor) -> None:
+    """Take the penalties [requests, 1] for what each row has `written` [requests, tokens] off its scores, in place.
+
+    The tokens of a row differ; where it has fewer, zeros count token 0 no times.
+    """
+    times = written >> ID_BITS
+    ids = (written & (2**ID_BITS - 1)).to(torch.int64)
+    scores.scatter_add_(1, ids, -(frequency * times + presence * (times > 0)))
 
 
 def _find_best(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

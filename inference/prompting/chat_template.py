@@ -16,6 +16,8 @@ from inference.prompting.rendering import (
     render,
 )
 
+_NOT_LAST = "The last message has to be the user's."
+
 
 def template_of(checkpoint: Checkpoint) -> Template:
     """Raises TemplateBroken where the checkpoint has none."""
@@ -27,16 +29,37 @@ def template_of(checkpoint: Checkpoint) -> Template:
 def write_conversation(template: Template, system: str, turns: Sequence[Turn]) -> list[Part]:
     """The conversation in the model's own format, ready for the answer. The sides of `turns` alternate.
 
-    A system prompt stands where the template has a place for it, else in front of the first turn. Raises
-    TemplateBroken, or ConversationRefused with the template's words.
+    A system prompt stands where the template has a place for it, else in front of the first turn. Where the assistant
+    speaks first and the template wants a user before it, that user says nothing. Where the assistant speaks last, it is
+    not done: nothing follows. Raises TemplateBroken, or ConversationRefused with the template's words.
     """
-    texts = [turn.text for turn in turns]
+    try:
+        return _write_in_order(template, system, turns)
+    except ConversationRefused:
+        if turns[0].role != "assistant":
+            raise
+        return _write_in_order(template, system, [Turn("user", ""), *turns])
+
+
+def _write_in_order(template: Template, system: str, turns: Sequence[Turn]) -> list[Part]:
+    texts, is_continued = [turn.text for turn in turns], turns[-1].role == "assistant"
     if system:
         try:
-            return _fill(render(template, Shape(True, turns[0].role, len(turns))), [system, *texts])
+            frame = render(template, Shape(True, turns[0].role, len(turns)))
+            return _fill(_without_end(frame, len(turns)) if is_continued else frame, [system, *texts])
         except (SystemNotPlaced, ConversationRefused):
-            texts[0] = f"{system}\n\n{texts[0]}"
-    return _fill(render(template, Shape(False, turns[0].role, len(turns))), texts)
+            texts[0] = f"{system}\n\n{texts[0]}" if texts[0] else system
+    frame = render(template, Shape(False, turns[0].role, len(turns)))
+    return _fill(_without_end(frame, len(turns) - 1) if is_continued else frame, texts)
+
+
+def _without_end(frame: Frame, last: int) -> Frame:
+    """The frame up to the text of the last message. Raises ConversationRefused where that is not the last of all."""
+    slots = [number for number, part in enumerate(frame) if isinstance(part, Slot)]
+    end = slots[-1]
+    if frame[end].number != last:  # type: ignore[union-attr]
+        raise ConversationRefused(_NOT_LAST)
+    return frame[: end + 1]
 
 
 def try_template(template: Template) -> None:

@@ -15,10 +15,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A system prompt, empty for none, and turns of the two sides that alternate; at least one."""
+    """A system prompt, empty for none, and turns of the two sides that alternate; at least one.
+
+    Where the assistant has the last word, the answer goes on with it.
+    """
 
     turns: Sequence[Turn]
     system: str = ""
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the answer goes on with what the assistant said last."""
+        return self.turns[-1].role == "assistant"
 
 
 @dataclass(frozen=True, slots=True)

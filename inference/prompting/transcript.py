@@ -44,7 +44,7 @@ QUOTE = "> "
 
 
 def write_transcript(system: str, turns: Sequence[Turn]) -> list[Part]:
-    """The conversation as lines of two speakers, up to the name of the one who answers.
+    """The conversation as lines of two speakers, up to the name of the one who answers, or to what they said last.
 
     A system prompt is a paragraph of the introduction. What people wrote is text: where one of its lines begins as a
     speaker's line does, it is quoted.
@@ -54,12 +54,14 @@ def write_transcript(system: str, turns: Sequence[Turn]) -> list[Part]:
         written += "\n\n" + _quote_speakers(system.strip())
     for turn in (*EXAMPLES, *turns):
         written += ("\n\n" if turn.role == "user" else "\n") + _line(turn)
-    return [Part(f"{written}\n{NAMES['assistant']}:")]
+    is_continued = turns[-1].role == "assistant"
+    return [Part(written if is_continued else f"{written}\n{NAMES['assistant']}:")]
 
 
 def stop_strings(prompt_format: str) -> tuple[str, ...]:
     """What ends an answer besides the model's own stop tokens; nothing in the other formats."""
-    return STOP_STRINGS if prompt_format == PromptFormat.TRANSCRIPT else ()
+    is_transcript = prompt_format in (PromptFormat.TRANSCRIPT, PromptFormat.OPEN_TRANSCRIPT)
+    return STOP_STRINGS if is_transcript else ()
 
 
 def _line(turn: Turn) -> str:

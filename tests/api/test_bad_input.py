@@ -35,7 +35,7 @@ BAD = {
     "penalty below its range": ({"repetition_penalty": 0.9}, APIS),
     "penalty above its range": ({"repetition_penalty": 2.5}, APIS),
     "penalty as a list": ({"repetition_penalty": [1]}, APIS),
-    "another penalty": ({"frequency_penalty": 0.5}, APIS),
+    "another penalty": ({"frequency_penalty": 2.5}, APIS),
     "seed as a word": ({"seed": "seven"}, APIS),
     "seed as a fraction": ({"seed": 1.5}, APIS),
     "seed as a truth": ({"seed": True}, APIS),

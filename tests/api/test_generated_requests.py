@@ -84,7 +84,8 @@ def run(url, tmp_path, things, *arguments):
     program = [Path(sys.executable).with_name("schemathesis"), "--config-file", tmp_path / "schemathesis.toml"]
     checks = ["--checks=all", "--suppress-health-check=all", "--request-timeout=60", "--warnings=off"]
     done = subprocess.run(
-        [*program, "run", f"{url}/api/v1/schema/", *checks, *arguments],
+        # /v1/ has tests of its own with OpenAI's clients: a plain answer there waits for a worker.
+        [*program, "run", f"{url}/api/v1/schema/", "--exclude-path-regex=^/v1/", *checks, *arguments],
         env=os.environ
         | {
             "PYTHONPATH": str(HERE.parents[1]),

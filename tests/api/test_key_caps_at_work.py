@@ -65,14 +65,14 @@ def test_openais_clients_see_no_quota(client, with_key, alice, most):
     capped = with_key(alice, monthly_cap_microcredits=most)
     capped.post("/api/v1/generations", BODY)
     refused = capped.post("/v1/chat/completions", BODY)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "key_cap_reached")
     assert "This key may spend 0.00 more credits this month" in refused.json()["error"]["message"]
 
 
 def test_a_customers_own_cap_is_told_too(with_key, alice, most):
     set_cap(user=alice, cap_microcredits=1)
     refused = with_key(alice).post("/v1/chat/completions", BODY)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "cap_reached")
     problem = with_key(alice).post("/api/v1/generations", BODY).json()
-    assert (problem["status"], problem["code"], problem["room_microcredits"]) == (402, "monthly_cap_reached", 1)
+    assert (problem["status"], problem["code"], problem["room_microcredits"]) == (402, "cap_reached", 1)
     assert "Your monthly cap leaves 0.000001 credits" in refused.json()["error"]["message"]

@@ -152,3 +152,99 @@ def test_a_list_of_keys_takes_three_queries(login, with_key, alice, django_asser
     client = login(alice)
     with django_assert_num_queries(2):
         assert len(client.get("/api/v1/keys").json()["results"]) == 5
+
+
+def test_a_key_is_renamed_rescoped_recapped_limited_and_given_an_end(login, alice, with_key):
+    keyed, client = with_key(alice), login(alice)
+    key = alice.api_keys.get()
+    url = f"/api/v1/keys/{key.pk}"
+    changes = (
+        {"name": "Weekly"},
+        {"scopes": ["usage:read", "chat", "chat"]},
+        {"monthly_cap_microcredits": 5},
+        {"models": ["gemma-3-1b"]},
+        {"expires_at": "2099-01-01T00:00:00.000000Z"},
+        {"monthly_cap_microcredits": None, "models": []},
+    )
+    for change in changes:
+        answer = client.patch(url, change)
+        assert answer.status_code == 200, answer.content
+        key.refresh_from_db()
+    assert (key.name, key.scopes, key.allowed_models) == ("Weekly", ["chat", "usage:read"], [])
+    assert key.monthly_cap_microcredits is None
+    assert answer.json()["expires_at"].startswith("2099-01-01T00:00:00")
+    assert keyed.get("/api/v1/me").status_code == 200
+    assert keyed.get("/api/v1/wallet").status_code == 403
+    assert AuditEvent.objects.filter(action="key changed").count() == len(changes)
+    client.patch(url, {"name": "Weekly"})
+    assert AuditEvent.objects.filter(action="key changed").count() == len(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"name": " "}, 400),
+        ({"scopes": []}, 400),
+        ({"models": "gemma-3-1b"}, 400),
+        ({"prefix": "mine"}, 400),
+        ({"monthly_cap_microcredits": 0}, 400),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, 422),
+    ],
+)
+def test_a_change_that_makes_no_sense_changes_nothing(login, alice, with_key, change, status):
+    with_key(alice)
+    before = ApiKey.objects.values().get()
+    assert login(alice).patch(f"/api/v1/keys/{before['id']}", change).status_code == status
+    assert ApiKey.objects.values().get() == before
+
+
+def test_a_rotated_key_is_the_same_key_and_the_text_before_goes_on_for_a_while(login, alice, api, with_key):
+    client = login(alice)
+    made = client.post("/api/v1/keys", KEY).json()
+    url = f"/api/v1/keys/{made['id']}"
+    rotated = client.post(f"{url}/rotate", {"overlap_seconds": 3600}).json()
+    assert (rotated["id"], rotated["name"], rotated["prefix"] != made["prefix"]) == (made["id"], made["name"], True)
+    for text in (made["key"], rotated["key"]):
+        assert api.bearer(text).get("/api/v1/me").status_code == 200
+    ApiKey.objects.update(replaced_until=timezone.now() - timedelta(seconds=1))
+    assert api.bearer(made["key"]).get("/api/v1/me").status_code == 401
+    assert api.bearer(rotated["key"]).get("/api/v1/me").status_code == 200
+    last = client.post(f"{url}/rotate", {"overlap_seconds": 0}).json()
+    for text, status in ((made["key"], 401), (rotated["key"], 401), (last["key"], 200)):
+        assert api.bearer(text).get("/api/v1/me").status_code == status
+    assert [event.action for event in AuditEvent.objects.order_by("pk")][-2:] == ["key rotated", "key rotated"]
+
+
+def test_the_text_before_dies_with_its_key_and_no_secret_opens_another_prefix(login, alice, api):
+    client = login(alice)
+    made = client.post("/api/v1/keys", KEY).json()
+    rotated = client.post(f"/api/v1/keys/{made['id']}/rotate", {}).json()
+    mixed = made["key"].rpartition("_")[0] + "_" + rotated["key"].rpartition("_")[2]
+    assert api.bearer(mixed).get("/api/v1/me").status_code == 401
+    client.delete(f"/api/v1/keys/{made['id']}")
+    for text in (made["key"], rotated["key"]):
+        assert api.bearer(text).get("/api/v1/me").status_code == 401
+    for refused in (
+        client.post(f"/api/v1/keys/{made['id']}/rotate", {}),
+        client.patch(f"/api/v1/keys/{made['id']}", KEY),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (422, "refused")
+
+
+def test_nobody_changes_or_rotates_the_key_of_somebody_else_nor_with_a_key(login, alice, bob, with_key):
+    keyed = with_key(alice)
+    url = f"/api/v1/keys/{alice.api_keys.get().pk}"
+    assert login(bob).patch(url, {"name": "Mine"}).status_code == 404
+    assert login(bob).post(f"{url}/rotate", {}).status_code == 404
+    assert keyed.patch(url, {"name": "Mine"}).status_code == 403
+    assert keyed.post(f"{url}/rotate", {}).status_code == 403
+
+
+def test_a_key_asks_the_models_that_it_is_limited_to_and_sees_no_others(alice, with_key, catalogue):
+    client = with_key(alice, allowed_models=["gemma-3-1b"])
+    asked = {"model": catalogue.key, "messages": [{"role": "user", "content": "Hi"}]}
+    refused = client.post("/api/v1/generations", asked)
+    assert (refused.status_code, refused.json()["code"]) == (403, "model_not_allowed")
+    assert "gemma-3-1b" in refused.json()["detail"]
+    ApiKey.objects.update(allowed_models=[catalogue.key])
+    assert client.post("/api/v1/generations", asked).status_code == 201

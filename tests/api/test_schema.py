@@ -39,10 +39,10 @@ def path_of(template):
     return re.sub(r"{(\w+)}", lambda part: str(UUID(int=1)) if part[1] in UUIDS else "1", template)
 
 
-def operations(document):
+def operations(document, under="/api/v1/"):
     for path, item in document["paths"].items():
         for method in METHODS:
-            if method in item:
+            if method in item and path.startswith(under):
                 yield method, path, item[method]
 
 
@@ -89,3 +89,41 @@ def test_every_operation_is_described_with_examples_errors_and_security(document
         }
         wrong += [f"{method} {path} lacks {what}" for what, holds in checks.items() if not holds]
     assert wrong == []
+
+
+def test_every_integer_that_may_be_beyond_32_bits_says_so(document):
+    balance = document["components"]["schemas"]["WalletOut"]["properties"]["balance_microcredits"]
+    assert (balance["type"], balance["format"]) == ("integer", "int64")
+    short, pending = [], [document["paths"], document["components"]["schemas"]]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "integer" and node.get("format") != "int64" and node.get("maximum", 2**31) >= 2**31:
+                short.append(node)
+            pending.extend(value for name, value in node.items() if name not in ("example", "examples"))
+        elif isinstance(node, list):
+            pending.extend(node)
+    assert short == []
+
+
+def test_generators_of_clients_find_where_it_is_and_names_they_take(document, settings):
+    assert document["servers"] == [{"url": settings.PUBLIC_URL}]
+    names = [found["operationId"] for _method, _path, found in operations(document, under="/")]
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name)] == []
+
+
+def test_openais_paths_are_documented_as_they_are(document):
+    documented = {(method, path) for method, path, _found in operations(document, under="/v1/")}
+    assert documented == {
+        ("get", "/v1/models"),
+        ("get", "/v1/models/{key}"),
+        ("post", "/v1/chat/completions"),
+        ("post", "/v1/completions"),
+    }
+    assert {resolve(path.format(key="x")).url_name for _method, path in documented} == {
+        "models",
+        "model",
+        "chat_completions",
+        "completions",
+    }

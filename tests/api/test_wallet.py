@@ -4,19 +4,24 @@ import asyncio
 import csv
 import io
 import json
+from datetime import timedelta
+from unittest import mock
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from billing import ledger
-from billing.models import EntryKind, Grant, Package, PromotionCode, TopUp
+from billing.models import EntryKind, Grant, Package, PromotionCode, TopUp, UsageDay
 from billing.payments import PaymentError
 from billing.sandbox import SandboxProvider, play
 from billing.services import seed_packages
 from billing.topups import offer_of_amount, start_topup
+from billing.usage import sum_new_usage
+from inference.models import Generation
 from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT, at_once, fund
+from tests.cast import CREDIT, answered_talk, at_once, fund
 
 KEY = {"HTTP_IDEMPOTENCY_KEY": "order-1"}
 
@@ -76,6 +81,10 @@ def test_entries_recompute_to_the_balance(login, alice, staff, django_assert_num
         ("since=2099-01-01", []),
         ("until=2020-01-01", []),
         ("kind=usage&since=2020-01-01&until=2099-01-01", ["usage"]),
+        ("kind=usage&since=2020-01-01T00:00:00Z&until=2099-01-01T00:00:00%2B01:00", ["usage"]),
+        ("kind=usage&since=2020-01-01T00:00:00+01:00", ["usage"]),  # a plus that nobody escaped
+        ("since=0001-01-01T00:00:00%2B23:59&kind=usage", ["usage"]),
+        ("until=2020-01-01T12:00:00.5z", []),
     ],
 )
 def test_entries_are_filtered(login, alice, query, kinds):
@@ -90,6 +99,11 @@ def test_entries_are_filtered(login, alice, query, kinds):
         "kind=theft",
         "since=yesterday",
         "since=01/02/2026",
+        "since=2026-01-31T12:00:00",
+        "since=2026-02-30",
+        "until=1767225600",
+        "sinse=2026-01-31",
+        "offset=20",
         "hold=7",
         "text=%00",
         "limit=-1",
@@ -235,10 +249,12 @@ def test_an_order_that_makes_no_sense_is_refused(login, alice, body, status):
     assert TopUp.objects.count() == 0
 
 
-@pytest.mark.parametrize("key", ["", "x" * 65, "a b", "é"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "é"])
 def test_an_order_needs_an_idempotency_key(login, alice, key):
     answer = login(alice).post("/api/v1/topups", {"amount_minor": 1250}, HTTP_IDEMPOTENCY_KEY=key)
     assert (answer.status_code, list(answer.json()["errors"])) == (400, ["Idempotency-Key"])
+    missing = login(alice).post("/api/v1/topups", {"amount_minor": 1250})
+    assert (missing.status_code, list(missing.json()["errors"])) == (400, ["Idempotency-Key"])
 
 
 def test_a_package_that_is_gone_cannot_be_ordered(login, alice, packages):
@@ -306,6 +322,41 @@ def test_usage_sums_by_model_and_day(login, alice, django_assert_num_queries):
     assert used["days"][-1]["charged_microcredits"] == {"gemma-3-270m": charged}
     for wrong in ("0", "367", "x", "1.5", ""):
         assert client.get(f"/api/v1/usage?days={wrong}").status_code == 400
+
+
+def test_usage_is_summed_between_days_by_key_and_by_end_user(login, alice, catalogue, with_key):
+    client, keyed = login(alice), with_key(alice)
+    key = alice.api_keys.get()
+    by_key = answered_talk(alice, catalogue, api_key=key).messages.last().generation
+    alone = answered_talk(alice, catalogue).messages.last().generation
+    Generation.objects.filter(pk=by_key.pk).update(end_user="customer 12")
+    charged = {each: each.hold.charged_microcredits for each in (by_key, alone)}
+
+    def total(query, caller=client):
+        return caller.get(f"/api/v1/usage?{query}").json()["total"]["charged_microcredits"]
+
+    for _summed_or_not in range(2):
+        assert total("") == sum(charged.values())
+        assert total(f"key={key.pk}", keyed) == total("end_user=customer+12") == charged[by_key]
+        assert total("key=0") == charged[alone]
+        assert total("end_user=customer+13") == total("key=999999") == 0
+        today = timezone.now().date()
+        assert total(f"since={today}&until={today}") == sum(charged.values())
+        assert total(f"until={today - timedelta(days=1)}&days=7") == 0
+        with mock.patch("billing.proofs.SETTLING", timedelta(0)):
+            assert sum_new_usage() or UsageDay.objects.exists()
+    listed = [each["id"] for each in client.get(f"/api/v1/generations?key={key.pk}").json()["results"]]
+    assert listed == [each["id"] for each in client.get("/api/v1/generations?end_user=customer 12").json()["results"]]
+    assert listed == [str(by_key.pk)]
+    assert client.get("/api/v1/generations?until=2020-01-01").json()["results"] == []
+
+
+@pytest.mark.parametrize(
+    "query", ["since=2020-01-01", "since=2099-01-01", "since=soon", "key=-1", "end_user=", "day=7", "until=9999-12-31"]
+)
+def test_days_that_make_no_sense_are_a_400(login, alice, query):
+    answer = login(alice).get(f"/api/v1/usage?{query}")
+    assert answer.status_code == (200 if query.startswith("until") else 400)
 
 
 @pytest.mark.django_db(transaction=True)

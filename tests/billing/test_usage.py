@@ -14,7 +14,7 @@ import billing.usage
 from billing import ledger, proofs, tasks
 from billing.charts import draw_usage, round_up
 from billing.models import EntryKind, LedgerEntry, UsageDay
-from billing.usage import parse_range, sum_new_usage, summarise_usage
+from billing.usage import last_days, parse_range, sum_new_usage, summarise_usage
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 
@@ -31,9 +31,10 @@ def use(user, at=None, model_key=SMALL, completion_tokens=10):
         ledger.settle(hold_id=hold.pk, completion_tokens=completion_tokens)
 
 
-def summarise(user, days=7, now=NOON):
+def summarise(user, days=7, now=NOON, **whose):
     with mock.patch("django.utils.timezone.now", return_value=now):
-        return summarise_usage(user, days=days)
+        first, last = last_days(days)
+        return summarise_usage(user, first=first, last=last, **whose)
 
 
 def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):

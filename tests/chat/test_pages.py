@@ -108,7 +108,7 @@ def test_one_answer_at_a_time_in_a_conversation(client, conversation, send):
         ({"text": b"broken \xff\xfe utf-8"}, "not valid UTF-8"),
         ({"text": "hi", "model": "gpt-99"}, "no such model"),
         ({"text": "hi", "model": ""}, "Choose a model"),
-        ({"text": "hi", "model": "gemma-3-12b"}, "cannot answer now"),
+        ({"text": "hi", "model": "gemma-3-12b"}, "not offered here"),
         ({"text": "hi", "max_tokens": "-5"}, "greater than or equal to 1"),
         ({"text": "hi", "max_tokens": "lots"}, "whole number"),
         ({"text": "hi", "idempotency_key": "nonsense"}, "Reload the page"),

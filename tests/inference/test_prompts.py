@@ -31,11 +31,25 @@ def gemma_like(catalogue, settings, tmp_path):
     return catalogue
 
 
-def test_a_conversation_that_the_template_refuses_is_refused_in_its_words(gemma_like):
-    assistant_first = Conversation([Turn("assistant", "Hello!"), Turn("user", "Hi")])
-    with pytest.raises(InvalidPrompt, match="does not take a conversation like this one: Conversation roles must"):
-        encode_prompt(model=gemma_like, prompt=assistant_first)
-    assert encode_prompt(model=gemma_like, prompt=HELLO)
+ONE_QUESTION = "{% if messages | length > 1 %}{{ raise_exception('Ask one thing.') }}{% endif %}" + GEMMA
+
+
+def test_a_conversation_that_the_template_refuses_is_refused_in_its_words(catalogue, settings, tmp_path):
+    settings.MODEL_DIR = tmp_path
+    make_checkpoint(tmp_path / catalogue.key, template=ONE_QUESTION)
+    catalogue.prompt_format = PromptFormat.CHAT_TEMPLATE
+    more = Conversation([Turn("user", "Hi"), Turn("assistant", "Hello!"), Turn("user", "Bye")])
+    with pytest.raises(InvalidPrompt, match="does not take a conversation like this one: Ask one thing"):
+        encode_prompt(model=catalogue, prompt=more)
+    assert encode_prompt(model=catalogue, prompt=HELLO)
+
+
+def test_a_conversation_may_begin_and_end_with_the_assistant(gemma_like):
+    begun = Conversation([Turn("assistant", "Hello!"), Turn("user", "Hi")])
+    ended = Conversation([Turn("user", "Count."), Turn("assistant", "One, two")])
+    assert encode_prompt(model=gemma_like, prompt=begun)
+    asked = encode_prompt(model=gemma_like, prompt=Conversation([Turn("user", "Count.")]))
+    assert encode_prompt(model=gemma_like, prompt=ended)[: len(asked)] == asked
 
 
 def test_a_base_model_without_a_template_cannot_be_asked_in_one(gemma_like, tmp_path):
@@ -64,8 +78,8 @@ def test_messages_of_a_client_become_a_conversation():
         Turn("user", "Now in prose.\n\nGo on"),
     ]
     assert conversation_of([("system", "Only this.")]) == Conversation([Turn("user", "Only this.")])
-    with pytest.raises(InvalidPrompt, match="assistant's own"):
-        conversation_of(said)
+    assert conversation_of(said).is_continued
+    assert conversation_of([*said, ("assistant", " ")]) == conversation_of(said)
     with pytest.raises(InvalidPrompt, match="empty"):
         conversation_of([("user", " ")])
 
@@ -73,6 +87,7 @@ def test_messages_of_a_client_become_a_conversation():
 def test_a_raw_text_has_a_format_of_its_own(catalogue):
     assert format_of(catalogue, RawText("Once")) == PromptFormat.TEXT
     assert format_of(catalogue, HELLO) == PromptFormat.TRANSCRIPT
+    assert format_of(catalogue, Conversation([Turn("assistant", "One, two")])) == PromptFormat.OPEN_TRANSCRIPT
 
 
 def test_line_ends_and_blanks_around_are_normal():

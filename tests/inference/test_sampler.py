@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 
-from inference.engine.base import Sampling
+from inference.engine.base import COUNTED_TOKENS, Sampling
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 
 pytestmark = pytest.mark.slow
@@ -87,6 +87,52 @@ def test_the_penalty_forgets_tokens_of_long_ago():
 def test_the_penalty_of_one_request_leaves_the_others_alone():
     logits = [2.0 if token == 1 else 1.9 if token == 2 else -5.0 for token in range(100)]
     punished = request(Sampling(temperature=0.0, repetition_penalty=1.2), generated=[1])
+    other = request(Sampling(temperature=0.0), generated=[1])
+    assert step(OnePassSampler(), [other, punished, other], [logits] * 3) == [1, 2, 1]
+
+
+def flat(**best):
+    """Logits that are low but for these tokens, named t1, t2 …"""
+    return [best.get(f"t{token}", -9.0) for token in range(100)]
+
+
+def test_the_frequency_penalty_counts_how_often_the_answer_has_a_token():
+    logits = flat(t1=3.0, t2=2.0)
+    once, twice = (Sampling(temperature=0.0, frequency_penalty=0.6) for _ in range(2))
+    assert draw(logits, once, generated=[1]) == [1]
+    assert draw(logits, twice, generated=[1, 7, 1]) == [2]
+    assert draw(logits, twice, prompt=[1, 1, 1]) == [1]  # the prompt is no answer
+    assert draw(logits, Sampling(temperature=0.0, frequency_penalty=-0.6), generated=[2, 2]) == [2]
+
+
+def test_the_presence_penalty_is_the_same_however_often_a_token_is_there():
+    logits = flat(t1=3.0, t2=2.0)
+    assert draw(logits, Sampling(temperature=0.0, presence_penalty=0.9), generated=[1] * 50) == [1]
+    assert draw(logits, Sampling(temperature=0.0, presence_penalty=1.1), generated=[1]) == [2]
+
+
+def test_both_penalties_add_up_as_openai_defines_them():
+    logits, sampling = flat(t0=3.0, t1=2.0), Sampling(temperature=0.0, frequency_penalty=0.25, presence_penalty=0.45)
+    assert draw(logits, sampling, generated=[0, 0]) == [0]  # 3 - 0.5 - 0.45
+    assert draw(logits, sampling, generated=[0, 0, 0]) == [1]  # 3 - 0.75 - 0.45
+
+
+def test_the_penalties_know_the_latest_different_tokens_and_follow_an_answer_step_by_step():
+    sampler = OnePassSampler()
+    one = request(Sampling(temperature=0.0, presence_penalty=2.0), generated=[1])
+    logits = [3.0 if token == 1 else 2.0 if token == 2 else -9.0 for token in range(400)]
+    assert step(sampler, [one], [logits]) == [2]
+    one.state.generated_tokens.extend(range(100, 100 + COUNTED_TOKENS - 1))
+    assert step(sampler, [one], [logits]) == [2]
+    one.state.generated_tokens.append(399)
+    assert step(sampler, [one], [logits]) == [1]  # 256 others came since
+    one.state.generated_tokens[:] = [1]  # begun anew, with what was written in the prompt
+    assert step(sampler, [one], [logits]) == [2]
+
+
+def test_the_penalties_of_one_request_leave_the_others_alone():
+    logits = flat(t1=3.0, t2=2.0)
+    punished = request(Sampling(temperature=0.0, presence_penalty=2.0), generated=[1])
     other = request(Sampling(temperature=0.0), generated=[1])
     assert step(OnePassSampler(), [other, punished, other], [logits] * 3) == [1, 2, 1]
 

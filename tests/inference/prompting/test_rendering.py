@@ -70,9 +70,24 @@ def test_a_system_prompt_without_a_place_leads_the_first_turn(source):
 
 def test_a_refused_conversation_says_so_in_the_templates_words():
     with pytest.raises(ConversationRefused, match="must alternate"):
-        write_conversation(Template(GEMMA, TOKENS), "", [ANSWER, QUESTION])
+        render(Template(GEMMA, TOKENS), Shape(False, "assistant", 2))
     with pytest.raises(SystemNotPlaced):
         render(Template(SYSTEM_DROPPED, TOKENS), Shape(True, "user", 1))
+
+
+def test_a_conversation_that_the_assistant_begins_follows_a_user_who_said_nothing_where_the_template_wants_one():
+    begun = "<end_of_turn>\n<start_of_turn>model\nSo.<end_of_turn>\n<start_of_turn>user\nHow?"
+    assert written(GEMMA, "", [ANSWER, QUESTION]).startswith(f"<s><start_of_turn>user\n{begun}")
+    assert written(GEMMA, "Rhyme.", [ANSWER, QUESTION]).startswith(f"<s><start_of_turn>user\nRhyme.\n\n{begun}")
+    assert written(CHATML, "", [ANSWER, QUESTION]).startswith("<|im_start|>assistant\nSo.")
+
+
+def test_what_the_assistant_said_last_is_gone_on_with():
+    assert written(CHATML, "", [QUESTION, ANSWER]).endswith("<|im_start|>assistant\nSo.")
+    ended = "<end_of_turn>\n<start_of_turn>model\nSo."
+    assert written(GEMMA, "Rhyme.", [QUESTION, ANSWER]).endswith(f"Rhyme.\n\nHow?{ended}")
+    assert written(GEMMA, "", [ANSWER]).endswith(f"user\n{ended}")
+    assert written(SYSTEM_IN_LAST_TURN, "Rhyme.", [QUESTION, ANSWER]).endswith("How? [/INST] So.")
 
 
 def test_every_length_has_its_own_frame():
