@@ -2,16 +2,19 @@
 
 from django.urls import path, re_path, register_converter
 
+from accounts.page_limits import limited
 from billing import spending_views, statement_views, topup_views, views, webhooks
 from billing.statements import MonthConverter
 
 register_converter(MonthConverter, "month")
 
+exported = limited("exports")
+
 app_name = "billing"
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("export.csv", views.export, {"format_name": "csv"}, name="export_csv"),
-    path("export.json", views.export, {"format_name": "json"}, name="export_json"),
+    path("", limited("searches", lambda request: bool(request.GET.get("text")))(views.overview), name="overview"),
+    path("export.csv", exported(views.export), {"format_name": "csv"}, name="export_csv"),
+    path("export.json", exported(views.export), {"format_name": "json"}, name="export_json"),
     path("usage/", views.usage, name="usage"),
     path("who-pays/", views.who_pays, name="who_pays"),
     path("buy/", topup_views.buy, name="buy"),
@@ -30,7 +33,7 @@ urlpatterns = [
     path("sandbox/card/<uuid:card_id>/", spending_views.sandbox_card, name="sandbox_card"),
     path("statements/", statement_views.statements, name="statements"),
     path("statements/<month:month>/", statement_views.statement, name="statement"),
-    path("statements/<month:month>.csv", statement_views.statement_csv, name="statement_csv"),
+    path("statements/<month:month>.csv", exported(statement_views.statement_csv), name="statement_csv"),
     path("receipts/<uuid:hold_id>/", views.receipt, name="receipt"),
     re_path("^webhooks/stripe/?$", webhooks.stripe_webhook, name="stripe_webhook"),  # a redirect would lose the event
 ]

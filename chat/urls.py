@@ -2,17 +2,21 @@
 
 from django.urls import path
 
+from accounts.page_limits import limited
 from chat import views
+
+estimated = limited("estimates")
+searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", searched(views.home), name="home"),
     path("send/", views.send, name="send_new"),
-    path("estimate/", views.estimate, name="estimate_new"),
-    path("c/<uuid:conversation_id>/estimate/", views.estimate, name="estimate"),
-    path("c/<uuid:conversation_id>/", views.conversation, name="conversation"),
+    path("estimate/", estimated(views.estimate), name="estimate_new"),
+    path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),
+    path("c/<uuid:conversation_id>/", searched(views.conversation), name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
     path("m/<int:message_id>/retry/", views.retry, name="retry"),
-    path("g/<uuid:generation_id>/events/", views.events, name="events"),
+    path("g/<uuid:generation_id>/events/", limited("streams")(views.events), name="events"),
     path("g/<uuid:generation_id>/stop/", views.stop, name="stop"),
 ]

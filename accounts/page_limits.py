@@ -1,0 +1,57 @@
+"""How often one person may ask a page for what costs more than a page: estimates, searches, files, streams.
+
+Counted in Redis beside the API's counters, a minute at a time, for all processes together. With Redis away nothing is
+limited: what costs credits is limited by credits.
+"""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from accounts.api_limits import count_in_minute
+
+View = Callable[..., Any]
+Condition = Callable[[HttpRequest], bool]
+
+
+def limited(what: str, is_counted: Condition = lambda _request: True) -> Callable[[View], View]:
+    """Answer 429 beyond PAGE_LIMITS[what] requests a minute of one person. Put it around a view in urls.py."""
+
+    def decorate(view: View) -> View:
+        if iscoroutinefunction(view):
+
+            @wraps(view)
+            async def handle_async(request: HttpRequest, *args: Any, **path: Any) -> HttpResponseBase:
+                refused = await sync_to_async(_refuse)(request, what, is_counted)
+                return refused or cast(HttpResponseBase, await view(request, *args, **path))
+
+            return handle_async
+
+        @wraps(view)
+        def handle(request: HttpRequest, *args: Any, **path: Any) -> HttpResponseBase:
+            return _refuse(request, what, is_counted) or cast(HttpResponseBase, view(request, *args, **path))
+
+        return handle
+
+    return decorate
+
+
+def _refuse(request: HttpRequest, what: str, is_counted: Condition) -> HttpResponse | None:
+    """Count one request, and say to wait where it is one too many."""
+    if not request.user.is_authenticated or not is_counted(request):
+        return None
+    now = int(time.time())
+    counts = count_in_minute([f"page:{what}:{request.user.pk}"], 1, now)
+    if counts is None or counts[0] <= settings.PAGE_LIMITS[what]:
+        return None
+    wait = 60 - now % 60
+    answer = render(request, "429.html", {"heading": _("Too many requests"), "seconds": wait}, status=429)
+    answer["Retry-After"] = str(wait)
+    return answer
