@@ -30,7 +30,7 @@ OF_THE_STACK = (
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests out unless they are asked for by name of their mark; keep what belongs together."""
-    for mark in ("thorough", "storm"):
+    for mark in ("thorough", "storm", "clients"):
         if mark not in config.getoption("-m"):
             long = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=long)
