@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from accounts.api_json import read_integer
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.hot_path import read_offered_model
@@ -67,7 +68,7 @@ class Call:
 def parse_body(raw: bytes) -> dict[str, Any]:
     """The JSON object of a request. Raises OpenAIError for anything else."""
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, parse_int=read_integer)
     except (ValueError, RecursionError) as error:
         raise OpenAIError(400, "invalid_json", _("The body is not valid JSON.")) from error
     if not isinstance(body, dict):
@@ -356,7 +357,8 @@ def _number(body: dict[str, Any], name: str, low: float, high: float) -> float |
     value = body.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+    is_nan = isinstance(value, float) and math.isnan(value)  # integers may be too large for isnan
+    if not isinstance(value, int | float) or isinstance(value, bool) or is_nan:
         raise _invalid_type(name, _("a number"))
     _demand_within(name, value, low, high, "decimal")
     return float(value)

@@ -293,7 +293,7 @@ def test_bad_completions_are_refused(http, fields, code):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'"text"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}"]
+    "content", [b"", b"{", b"[]", b'"text"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"seed": ' + b"9" * 5000]
 )
 def test_what_is_no_json_object_is_a_bad_request(http, content):
     answer = http.post("/v1/chat/completions", content=content)
