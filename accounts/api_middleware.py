@@ -1,7 +1,8 @@
 """What every answer of the API has: a request id, its limits in headers, an ETag; and no body that is too large."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -17,15 +18,24 @@ from accounts.api_problems import BY_STATUS, Kind, problem_response
 
 OPENAI_PATHS = "/v1/"
 PATHS = ("/api/v1/", OPENAI_PATHS)
+REFUSED_BODY = "tally.refused_body"  # in the scope of ASGI: why the request came without its body
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _conditional = ConditionalGetMiddleware(lambda _request: cast(Any, None))  # only its process_response is used
 
 Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
+class BodyRefused(Exception):
+    """The body of a request was not taken. `headers` go into the answer."""
+
+    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(detail)
+        self.kind, self.detail, self.headers = kind, detail, headers
+
+
 @sync_and_async_middleware
 def api_middleware(get_response: Any) -> Handler:
-    """Wrap the requests under PATHS; all others pass."""
+    """Wrap the requests under PATHS. All others pass, unless their body was refused."""
     if iscoroutinefunction(get_response):
 
         async def handle_async(request: HttpRequest) -> HttpResponseBase:
@@ -38,20 +48,25 @@ def api_middleware(get_response: Any) -> Handler:
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(PATHS):
-            return cast(HttpResponseBase, get_response(request))
+            return _of_a_page(request) or cast(HttpResponseBase, get_response(request))
         refused = _prepare(request)
         return _finish(request, refused or get_response(request))
 
     return handle
 
 
+def _refused_body(request: HttpRequest) -> BodyRefused | None:
+    scope: dict[str, BodyRefused] = getattr(request, "scope", {})
+    return scope.get(REFUSED_BODY)
+
+
 def _prepare(request: HttpRequest) -> HttpResponseBase | None:
-    """Name the request, and refuse a body that is too large or does not say how large it is."""
+    """Name the request, and refuse a body that is too large or was not taken on its way here."""
     sent = request.headers.get("X-Request-Id", "")
     request.begun_at = timezone.now()  # type: ignore[attr-defined]
     request.request_id = sent if _GOOD_ID.fullmatch(sent) else uuid4().hex  # type: ignore[attr-defined]
-    if request.headers.get("Transfer-Encoding") and not request.headers.get("Content-Length"):
-        return _refuse(BY_STATUS[411], request)
+    if (refused := _refused_body(request)) is not None:
+        return _refuse(refused.kind, request, detail=refused.detail, headers=refused.headers)
     try:
         length = int(request.headers.get("Content-Length") or 0)
     except ValueError:
@@ -62,11 +77,23 @@ def _prepare(request: HttpRequest) -> HttpResponseBase | None:
     return None
 
 
-def _refuse(kind: Kind, request: HttpRequest, *, detail: str = "") -> HttpResponseBase:
+def _refuse(
+    kind: Kind, request: HttpRequest, *, detail: str = "", headers: Mapping[str, str] = MappingProxyType({})
+) -> HttpResponseBase:
     """A problem; clients of OpenAI's API read its `error`."""
     error = {"message": detail or kind.title, "type": "invalid_request_error", "param": None, "code": kind.code}
     extra = {"error": error} if request.path.startswith("/v1/") else {}
-    return problem_response(kind, request, detail=detail, **extra)
+    response = problem_response(kind, request, detail=detail, **extra)
+    for name, value in headers.items():
+        response.headers[name] = value
+    return response
+
+
+def _of_a_page(request: HttpRequest) -> HttpResponseBase | None:
+    """The refusal of a body that a page's form or script sent."""
+    if (refused := _refused_body(request)) is None:
+        return None
+    return HttpResponse(refused.detail, status=refused.kind.status, content_type="text/plain", headers=refused.headers)
 
 
 def _add_openai_headers(request: HttpRequest, response: HttpResponseBase) -> None:

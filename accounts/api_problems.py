@@ -49,7 +49,6 @@ BY_STATUS = {
         Kind(404, "not_found", "There is no such thing", "Check the address and the identifier."),
         Kind(405, "method_not_allowed", "The method is not allowed here", "Use a method of the `Allow` header."),
         Kind(409, "conflict", "The request conflicts with an earlier one", "Look at what the earlier request made."),
-        Kind(411, "length_required", "The length of the body is missing", "Send a `Content-Length` header."),
         Kind(413, "body_too_large", "The body is too large", "Send less."),
         Kind(415, "unsupported_media_type", "The body has the wrong type", "Send `Content-Type: application/json`."),
         Kind(422, "refused", "The request is understood and refused", "Read `detail`, change the request."),

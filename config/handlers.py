@@ -10,7 +10,6 @@ import contextlib
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
@@ -18,11 +17,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 from django.urls import set_script_prefix
 
-from accounts.api_middleware import PATHS as API_PATHS
 from accounts.api_middleware import api_middleware
+from config.bodies import Body, ClientLeft
 
 COROUTINE_PATHS = "/v1/"
-BODY_SECONDS = 60.0  # for the whole body of a request
 _security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait
 
 
@@ -88,67 +86,20 @@ class PagesHandler(ASGIHandler):
 
 
 class Dispatcher:
-    """The ASGI application."""
+    """The ASGI application: what every request goes through, and which handler it is for."""
 
     def __init__(self) -> None:
         self._pages, self._coroutines = PagesHandler(), CoroutineHandler()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Hand each request to its handler."""
-        is_coroutine = scope["type"] == "http" and scope["path"].startswith(COROUTINE_PATHS)
-        if scope["type"] == "http":
-            body = Body(scope, receive, send)
-            receive, send = body.receive, body.send
-        await (self._coroutines if is_coroutine else self._pages)(scope, receive, send)
-
-
-class Body:
-    """The body of a request as its handler receives it: no more than it may have, and in time.
-
-    Of one that is too large nothing is kept: what says how large it is, is refused by its header, what does not, where
-    its half is parsed. One that does not come is a 408, and then the client counts as gone. Whoever was answered before
-    their body had ended is answered for the last time on this connection.
-    """
-
-    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._receive, self._send = receive, send
-        headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"")
-        is_api = scope["path"].startswith(API_PATHS)
-        self._room = settings.API_BODY_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        self._is_too_large = declared.isdigit() and int(declared[:20]) > self._room
-        self._has_ended = self._is_whole = False
-        self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
-
-    async def receive(self) -> Any:
-        """The next message of ASGI."""
-        if self._has_ended:
-            return await self._wait_for_the_end()
-        if self._is_too_large:
-            self._has_ended = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+        """Read the body, and hand the request to its handler."""
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)  # which refuses it
+            return
+        body = Body(scope, receive, send)
+        handler = self._coroutines if scope["path"].startswith(COROUTINE_PATHS) else self._pages
         try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            await self.send({"type": "http.response.start", "status": 408, "headers": []})
-            await self.send({"type": "http.response.body", "body": b""})
-            return {"type": "http.disconnect"}
-        self._room -= len(message.get("body", b""))
-        if self._room < 0:
-            self._has_ended = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        self._has_ended = self._is_whole = message["type"] != "http.request" or not message.get("more_body")
-        return message
-
-    async def send(self, message: Any) -> None:
-        """Pass a message of the handler's on."""
-        if message["type"] == "http.response.start" and not self._is_whole:
-            message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
-        await self._send(message)
-
-    async def _wait_for_the_end(self) -> Any:
-        """Until the client leaves; what it still sends is for nobody."""
-        while (message := await self._receive())["type"] == "http.request":
-            pass
-        return message
+            await body.read()
+            await handler(body.scope, body.receive, body.send)
+        except ClientLeft:
+            return

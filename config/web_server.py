@@ -2,12 +2,17 @@
 
 uvicorn waits for ever for the rest of a request that has begun, and takes headers of any size. nginx in front of it
 limits both; whoever runs without one is as safe.
+
+uvicorn also loses the body of a request that offers to change to another protocol. Java's HttpClient and `curl --http2`
+offer HTTP/2 with every request in plain text (`Upgrade: h2c`). We change to none: the offer is ignored, as RFC 9110
+(7.8) lets a server do, and the request is answered as any other.
 """
 
 import asyncio
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
@@ -15,11 +20,32 @@ HEAD_SECONDS = 20.0  # from a connection, or the first byte of its next request,
 MOST_HEAD_BYTES = 32_768
 
 
+class _Parser(httptools.HttpRequestParser):
+    """A parser that tells its protocol of an offer to change to another one.
+
+    The parser itself ends there, and takes what follows, the body too, for the other protocol's.
+    """
+
+    def __init__(self, protocol: "PatientProtocol") -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it for its own
+        self._protocol = protocol
+
+    def feed_data(self, data: Any) -> None:
+        """Parse these bytes, up to an offer."""
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._protocol.ignore_offer(data[offer.args[0] :])
+
+
 class PatientProtocol(HttpToolsProtocol):
-    """Closes a connection whose head does not come, or is too large, and says why."""
+    """Closes a connection whose head does not come, or is too large, and says why. Changes to no other protocol."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.parser = _Parser(self)
+        self._to_parse = b""
         self._head_bytes = 0
         self._has_head = False
         self._is_refused = False
@@ -42,7 +68,10 @@ class PatientProtocol(HttpToolsProtocol):
         if self._patience is None and not self._has_head:
             self._be_patient()
         self._head_bytes += len(data)
-        super().data_received(data)
+        self._to_parse = data
+        while self._to_parse and not self._is_refused:
+            data, self._to_parse = self._to_parse, b""
+            super().data_received(data)
         if not self._has_head and self._head_bytes > MOST_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
@@ -58,7 +87,9 @@ class PatientProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        else:
+        elif self.parser.get_method() == b"CONNECT":  # for proxies
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+        elif not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -69,8 +100,19 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The next bytes begin another request. Called by the parser."""
         self._has_head, self._head_bytes = False, 0
-        if not self._is_refused:
+        if not self._is_refused and not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def ignore_offer(self, rest: bytes) -> None:
+        """Parse the request anew as one that offers nothing, and then what followed its head."""
+        line = b"%b %b HTTP/%b\r\n" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = _Parser(self)
+        self._to_parse = b"".join([line, *fields, b"\r\n", rest])
 
     def _be_patient(self) -> None:
         self._patience = self.loop.call_later(HEAD_SECONDS, self._end_patience)

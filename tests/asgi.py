@@ -8,12 +8,15 @@ from contextlib import contextmanager
 import uvicorn
 
 from config.handlers import Dispatcher
+from config.web_server import PatientProtocol
 
 
 @contextmanager
 def serve() -> Iterator[str]:
     """Serve on a free port of this machine and yield the address."""
-    config = uvicorn.Config(Dispatcher(), port=0, log_level="critical", lifespan="off", loop="asyncio")
+    config = uvicorn.Config(
+        Dispatcher(), port=0, log_level="critical", lifespan="off", loop="asyncio", http=PatientProtocol
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()

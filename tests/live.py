@@ -14,6 +14,7 @@ from celery.contrib.testing.worker import start_worker
 
 from config.celery import app
 from config.handlers import Dispatcher
+from config.web_server import PatientProtocol
 from inference.catalogue import DEMO_KEY
 
 
@@ -29,7 +30,9 @@ class LiveServer:
         """Serve on a free port of this machine; a second call changes nothing."""
         if self._server is not None:
             return
-        config = uvicorn.Config(Dispatcher(), port=0, log_level="warning", lifespan="off", loop="asyncio")
+        config = uvicorn.Config(
+            Dispatcher(), port=0, log_level="warning", lifespan="off", loop="asyncio", http=PatientProtocol
+        )
         self._server = server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, name="uvicorn")
         thread.start()

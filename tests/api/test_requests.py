@@ -51,11 +51,6 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(login, alice, set
     assert ApiKey.objects.count() == 0
 
 
-def test_a_body_without_a_length_is_refused(login, alice):
-    answer = login(alice).get("/api/v1/me", HTTP_TRANSFER_ENCODING="chunked")
-    assert (answer.status_code, answer.json()["code"]) == (411, "length_required")
-
-
 def test_a_crash_of_ours_is_a_problem_and_is_logged(login, alice, monkeypatch, caplog):
     client = login(alice)
     monkeypatch.setattr("accounts.api.MeOut", None)

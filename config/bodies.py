@@ -1,0 +1,134 @@
+"""The body of a request, read whole before the handler is called: in time, within its limit, and inflated.
+
+What the handler then gets is an ordinary request whose `Content-Length` is right, however the body was sent: in chunks,
+compressed, or as it is. Django and REST framework take a body without that header for no body at all.
+"""
+
+import asyncio
+import zlib
+from typing import Any
+
+from django.conf import settings
+
+from accounts.api_middleware import PATHS, REFUSED_BODY, BodyRefused
+from accounts.api_problems import BY_STATUS, Kind
+
+BODY_SECONDS = 60.0  # for the whole body of a request
+TOO_LARGE = BY_STATUS[413]
+UNKNOWN_CODING = Kind(
+    415,
+    "unsupported_content_encoding",
+    "The body is compressed in a way that is not known here",
+    "Send it as it is, or compressed with `Content-Encoding: gzip` or `deflate`.",
+)
+WRONG_CODING = Kind(
+    400,
+    "invalid_content_encoding",
+    "The body is not what its Content-Encoding says",
+    "Compress it anew, or send it as it is and without a `Content-Encoding` header.",
+)
+# zlib's `wbits` for each coding. What is called deflate has zlib's header, and from some clients none at all.
+_WINDOWS = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}
+
+
+class ClientLeft(Exception):
+    """Nobody is there to be answered."""
+
+
+class Body:
+    """One request's body, and the connection's two ends as its handler sees them.
+
+    A body that is refused is not kept: the handler gets none, and finds the reason in the scope. Whoever is answered
+    before their body had ended is answered for the last time on this connection, since nobody reads the rest.
+    """
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self._receive, self._send = receive, send
+        self._headers = dict(scope["headers"])
+        is_api = scope["path"].startswith(PATHS)
+        self._most_bytes = settings.API_BODY_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self._content = b""
+        self._is_whole = self._is_given = False
+
+    async def read(self) -> None:
+        """Read it, and make `scope` that of a request with a plain body. Raises ClientLeft.
+
+        A client whose body does not come in time is told so (408), and then counts as gone.
+        """
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                self._content = inflate(await self._read_whole(), self._coding(), self._most_bytes)
+        except TimeoutError:
+            await self.send({"type": "http.response.start", "status": 408, "headers": []})
+            await self.send({"type": "http.response.body", "body": b""})
+            raise ClientLeft from None
+        except BodyRefused as refused:
+            self.scope = self.scope | {REFUSED_BODY: refused}
+        if b"transfer-encoding" in self._headers or b"content-encoding" in self._headers:
+            self.scope = self.scope | {"headers": self._plain_headers()}
+
+    async def receive(self) -> Any:
+        """The next message of ASGI: the whole body, and then nothing until the client leaves."""
+        if not self._is_given:
+            self._is_given = True
+            return {"type": "http.request", "body": self._content, "more_body": False}
+        while (message := await self._receive())["type"] == "http.request":
+            pass  # what is still sent is for nobody
+        return message
+
+    async def send(self, message: Any) -> None:
+        """Pass a message of the handler's on."""
+        if message["type"] == "http.response.start" and not self._is_whole:
+            message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
+        await self._send(message)
+
+    async def _read_whole(self) -> bytes:
+        declared = self._headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > self._most_bytes:
+            raise _too_large(self._most_bytes)
+        content = bytearray()
+        while not self._is_whole:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientLeft
+            content += message.get("body", b"")
+            if len(content) > self._most_bytes:
+                raise _too_large(self._most_bytes)
+            self._is_whole = not message.get("more_body")
+        return bytes(content)
+
+    def _coding(self) -> bytes:
+        return bytes(self._headers.get(b"content-encoding", b"")).strip().lower()
+
+    def _plain_headers(self) -> list[tuple[bytes, bytes]]:
+        of_the_wire = (b"content-encoding", b"content-length", b"transfer-encoding")
+        kept = [(name, value) for name, value in self.scope["headers"] if name not in of_the_wire]
+        return [*kept, (b"content-length", str(len(self._content)).encode())]
+
+
+def inflate(content: bytes, coding: bytes, most_bytes: int) -> bytes:
+    """The content without its coding. Raises BodyRefused.
+
+    Of what would inflate to more than `most_bytes`, no more than that is ever made.
+    """
+    if not content or coding in (b"", b"identity"):
+        return content
+    if coding not in _WINDOWS:
+        detail = f"Content-Encoding {coding.decode('latin1')[:60]!r} is not supported. Use gzip, deflate or none."
+        raise BodyRefused(UNKNOWN_CODING, detail, {"Accept-Encoding": "gzip, deflate"})
+    for window in _WINDOWS[coding]:
+        machine = zlib.decompressobj(window)
+        try:
+            plain = machine.decompress(content, most_bytes + 1)
+        except zlib.error:
+            continue
+        if len(plain) > most_bytes:
+            raise _too_large(most_bytes)
+        if machine.eof and not machine.unused_data:
+            return plain
+    raise BodyRefused(WRONG_CODING, f"The body is not valid {coding.decode()}, or it is not whole.")
+
+
+def _too_large(most_bytes: int) -> BodyRefused:
+    return BodyRefused(TOO_LARGE, f"The body is too large: at most {most_bytes:,} bytes are taken, inflated.")
