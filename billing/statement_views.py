@@ -9,7 +9,7 @@ from django.http.response import HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts.http import Request
 from billing import exports
@@ -26,7 +26,7 @@ def statements(request: Request) -> HttpResponse:
     return render(request, "billing/statements.html", context | {"running": this_month()})
 
 
-@require_GET
+@require_safe
 @login_required
 def statement(request: Request, month: date) -> StreamingHttpResponse:
     """A month as a page, to read and to print."""
@@ -37,7 +37,7 @@ def statement(request: Request, month: date) -> StreamingHttpResponse:
     return exports.streamed(made.lines, as_page, is_oldest_first=True)
 
 
-@require_GET
+@require_safe
 @login_required
 def statement_csv(request: Request, month: date) -> StreamingHttpResponse:
     """A month as a file: the lines between a row with the opening and one with the closing balance."""

@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts.http import Request
 from billing.alerts import is_low
@@ -39,7 +39,7 @@ def overview(request: Request) -> HttpResponse:
     return render(request, "billing/overview.html", context | {"grants": grants})
 
 
-@require_GET
+@require_safe
 @login_required
 def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpResponse:
     """The same movements as a file. A filter that makes no sense is refused: a file shows no message beside it."""

@@ -19,8 +19,9 @@ from django.urls import set_script_prefix
 
 from accounts.api_middleware import api_middleware
 from config.bodies import Body, ClientLeft
+from config.paths import OPENAI, path_meant
 
-COROUTINE_PATHS = "/v1/"
+COROUTINE_PATHS = OPENAI
 _security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait
 
 
@@ -96,6 +97,7 @@ class Dispatcher:
         if scope["type"] != "http":
             await self._pages(scope, receive, send)  # which refuses it
             return
+        scope = scope | {"path": path_meant(scope["path"])}
         body = Body(scope, receive, send)
         handler = self._coroutines if scope["path"].startswith(COROUTINE_PATHS) else self._pages
         try:

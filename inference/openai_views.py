@@ -23,16 +23,23 @@ logger = logging.getLogger(__name__)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
+METHODS = {"GET": ("GET", "HEAD", "OPTIONS"), "POST": ("POST", "OPTIONS")}  # what a view of the first takes too
+
+
 def openai_view(method: str) -> Callable[[View], View]:
     """Refuse other methods, and turn whatever is raised into an error that OpenAI's clients understand."""
+    allowed = METHODS[method]
+    allow = {"Allow": ", ".join(allowed)}
 
     def decorate(view: View) -> View:
         @csrf_exempt
         @wraps(view)
         async def handle(request: HttpRequest, **path: Any) -> HttpResponseBase:
-            if request.method != method:
+            if request.method == "OPTIONS":
+                return HttpResponse(status=204, headers=allow)
+            if request.method not in allowed:
                 message = _("Use {method} here.").format(method=method)
-                return OpenAIError(405, "method_not_allowed", message, headers={"Allow": method}).response()
+                return OpenAIError(405, "method_not_allowed", message, headers=allow).response()
             try:
                 return await view(request, **path)
             except Exception as error:  # noqa: BLE001  a client reads JSON, never a page
@@ -82,9 +89,12 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
 
 
 @csrf_exempt
-async def unknown(request: HttpRequest) -> HttpResponse:
-    """Whatever else is under /v1/."""
-    message = _("Tally does not have {method} {path}.").format(method=request.method, path=request.path[:200])
+async def unknown(_request: HttpRequest) -> HttpResponse:
+    """Whatever else a client of OpenAI's API asks for."""
+    message = _(
+        "There is no such path. Tally has GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions and"
+        " POST /v1/completions: the base address of a client ends with /v1."
+    )
     return OpenAIError(404, "unknown_url", message).response()
 
 

@@ -57,6 +57,15 @@ def test_events_tell_the_answer_as_it_grows_and_end_with_the_whole(http, engine,
     assert faults() == []
 
 
+def test_the_head_of_events_is_answered_at_once_and_without_them(http, engine):
+    engine.length, engine.step_seconds = 1000, 0.05
+    asked = http.post(URL, json=BODY | {"max_tokens": 400}).json()
+    answer = http.head(f"{URL}/{asked['id']}/events", timeout=3)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    assert http.get(f"{URL}/{asked['id']}").json()["state"] in ("queued", "running")
+    http.post(f"{URL}/{asked['id']}/cancel")
+
+
 def test_a_reader_who_comes_back_misses_nothing_and_repeats_nothing(http, engine):
     engine.length, engine.step_seconds = 20, 0.1
     asked = http.post(URL, json=BODY).json()

@@ -300,14 +300,15 @@ def test_what_is_no_json_object_is_a_bad_request(http, content):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
 
 
-@pytest.mark.parametrize("path", ["/v1/", "/v1/embeddings", "/v1/chat", "/v1/chat/completions/"])
+@pytest.mark.parametrize("path", ["/v1/", "/v1/embeddings", "/v1/chat", "/v1/chat/completions/x"])
 def test_unknown_paths_are_not_found_in_openais_way(http, path):
     answer = http.post(path, json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
 
 
 def test_other_methods_are_refused(http):
-    for path, allowed in (("/v1/models", "GET"), ("/v1/chat/completions", "POST"), ("/v1/completions", "POST")):
+    reads, asks = "GET, HEAD, OPTIONS", "POST, OPTIONS"
+    for path, allowed in (("/v1/models", reads), ("/v1/chat/completions", asks), ("/v1/completions", asks)):
         answer = http.request("DELETE", path)
         assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
         assert answer.json()["error"]["code"] == "method_not_allowed"
