@@ -19,6 +19,7 @@ from django.urls import set_script_prefix
 
 from accounts.api_middleware import api_middleware
 from config.bodies import Body, ClientLeft
+from config.keep_alive import KeepAlive
 from config.paths import OPENAI, path_meant
 
 COROUTINE_PATHS = OPENAI
@@ -98,10 +99,13 @@ class Dispatcher:
             await self._pages(scope, receive, send)  # which refuses it
             return
         scope = scope | {"path": path_meant(scope["path"])}
-        body = Body(scope, receive, send)
+        alive = KeepAlive(send)
+        body = Body(scope, receive, alive.send)
         handler = self._coroutines if scope["path"].startswith(COROUTINE_PATHS) else self._pages
         try:
             await body.read()
             await handler(body.scope, body.receive, body.send)
         except ClientLeft:
             return
+        finally:
+            alive.stop()
