@@ -7,9 +7,10 @@ nothing for it: more work than the answer itself (docs/adr/0016).
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
+from corsheaders.middleware import CorsMiddleware
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
@@ -30,12 +31,12 @@ class CoroutineHandler(ASGIHandler):
     """Serves paths whose views are coroutines. No signals are sent, no thread is used."""
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
-        """The API's own middleware, and the headers of Django's security middleware."""
+        """The API's own middleware, CORS, and the headers of Django's security middleware."""
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
         view: Any = convert_exception_to_response(getattr(self, "_get_response_async"))  # noqa: B009  not in the types
-        answer: Any = api_middleware(view)
+        answer: Any = CorsMiddleware(cast(Any, api_middleware(view)))
 
         async def secure(request: HttpRequest) -> HttpResponseBase:
             refused = _security.process_request(request)

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from billing.currencies import UnknownCurrency, known_currency
+from config.browsers import is_origin
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
 
@@ -38,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "corsheaders",
     "allauth",
     "allauth.account",
     "django_htmx",
@@ -51,6 +53,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "accounts.api_middleware.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -258,6 +261,29 @@ PAGE_LIMITS = {
 API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000_000)
 API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
 API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
+# Which pages of others may call the APIs from a browser: their origins, or "*" for all. A page has to send a key or a
+# token itself: cookies are never taken (no Access-Control-Allow-Credentials), and the pages of this site are no API.
+CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", default=[])
+for _origin in CORS_ORIGINS:
+    if not is_origin(_origin):
+        raise ImproperlyConfigured(f'CORS_ORIGINS: {_origin} is neither "*" nor like https://app.example.com.')
+CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
+CORS_URLS_REGEX = r"^/(api/)?v1/"
+# "*" is any header but Authorization, which browsers want by its name; older browsers do not know "*".
+CORS_ALLOW_HEADERS = ["*", "authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id"]
+CORS_EXPOSE_HEADERS = [
+    "*",
+    "allow",
+    "etag",
+    "openai-processing-ms",
+    "retry-after",
+    "www-authenticate",
+    "x-request-id",
+    "x-should-retry",
+    *(f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset")),
+    *(f"x-ratelimit-{name}-{what}" for name in ("limit", "remaining", "reset") for what in ("requests", "tokens")),
+]
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.LoggedIn"],
