@@ -280,6 +280,7 @@ CORS_EXPOSE_HEADERS = [
     "retry-after",
     "www-authenticate",
     "x-request-id",
+    "idempotent-replayed",
     "x-should-retry",
     *(f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset")),
     *(f"x-ratelimit-{name}-{what}" for name in ("limit", "remaining", "reset") for what in ("requests", "tokens")),

@@ -142,6 +142,8 @@ def test_the_rest_api_names_the_field_of_a_huge_number(login, staff):
     document = client.get("/api/v1/schema/").json()
     tried = 0
     for method, path, content, place in number_fields(document):
+        if not path.startswith("/api/v1/"):  # OpenAI's API says it in its own shape, and has tests of its own
+            continue
         example = content.get("example") or next(iter(content.get("examples", {}).values()), {}).get("value", {})
         url = re.sub(r"{\w*_?id}", "1", path)
         for title, number in HUGE.items():
