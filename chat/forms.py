@@ -1,15 +1,26 @@
 """What the composer sends."""
 
+from typing import Any
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from inference.models import CatalogueModel
+from inference.prompting.showable import showable
+
+
+class WordsField(forms.CharField):
+    """What somebody wrote, blanks kept; without what cannot be shown."""
+
+    def to_python(self, value: Any) -> str:
+        """Strip before Django's validator would refuse a NUL."""
+        return showable(super().to_python(value) or "")
 
 
 class MessageForm(forms.Form):
     """A prompt, the model to answer it, and the key that makes a double click harmless."""
 
-    text = forms.CharField(strip=False, required=False)
+    text = WordsField(strip=False, required=False)
     model = forms.ModelChoiceField(
         CatalogueModel.objects.offered(),
         error_messages={"invalid_choice": _("There is no such model."), "required": _("Choose a model.")},

@@ -25,6 +25,7 @@ from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import CatalogueModel, Generation
+from inference.prompting.showable import showable
 from inference.prompts import InvalidPrompt
 from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, TooManyAnswers, stop_generation
 
@@ -203,7 +204,7 @@ def _page(
 ) -> HttpResponse:
     turns = [] if talk is None else _turns(talk)
     conversations = Conversation.objects.for_user(request.user)
-    search = request.GET.get("q", "").replace("\x00", "").strip()
+    search = showable(request.GET.get("q", "")).strip()
     most_searched = 0
     if search:
         searchable = conversations.searchable()

@@ -15,6 +15,7 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX
 from inference.model_cards import describe_sampling
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
+from inference.prompting.showable import showable
 from inference.prompts import Prompt, RawText, conversation_of
 from inference.services import Parameters
 
@@ -85,10 +86,17 @@ class OfferedModelOut(serializers.ModelSerializer[CatalogueModel]):
 
 
 class Words(Text):
-    """What somebody wrote, blanks kept."""
+    """What somebody wrote, blanks kept; without what cannot be shown."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, max_length=settings.PROMPT_MAX_CHARACTERS, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Strip what cannot be shown. Of that alone, the text is blank."""
+        text = showable(super().to_internal_value(data))
+        if not text and not self.allow_blank:
+            self.fail("blank")
+        return text
 
 
 class Number(serializers.FloatField):

@@ -19,6 +19,7 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
+from inference.prompting.showable import showable
 from inference.prompts import Conversation, InvalidPrompt, Prompt, RawText, conversation_of
 from inference.services import Parameters
 
@@ -276,7 +277,7 @@ def _raw_prompt(prompt: object) -> RawText:
         raise OpenAIError(400, "unsupported_value", message, "prompt")
     if not isinstance(prompt, str):
         raise _invalid_type("prompt", _("a string"))
-    if not prompt:
+    if not showable(prompt):
         raise OpenAIError(400, "invalid_value", _("The prompt is empty. Write something."), "prompt")
     return RawText(_checked(prompt, "prompt"))
 
@@ -392,7 +393,7 @@ def _checked(text: str, where: str) -> str:
         raise OpenAIError(400, "string_above_max_length", message, where)
     if not _is_text(text):
         raise OpenAIError(400, "invalid_value", _("This is not valid Unicode: it has half a character."), where)
-    return text
+    return showable(text)
 
 
 def _is_text(text: str) -> bool:

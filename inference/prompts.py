@@ -17,6 +17,7 @@ from inference.prompting.chat_template import prepare_template, template_of, try
 from inference.prompting.conversation import Conversation, Prompt, RawText, Turn, alternate
 from inference.prompting.encoding import Part, PromptEncoder
 from inference.prompting.rendering import ConversationRefused, Template, TemplateBroken
+from inference.prompting.showable import showable, without_blank_ends
 from inference.prompting.transcript import write_transcript
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,11 @@ _loading = threading.Lock()
 
 
 def clean_prompt(text: str) -> str:
-    """Return the text without blanks around it. Raises InvalidPrompt for one that cannot be sent."""
-    text = text.replace("\r\n", "\n").strip()
+    """Return what of the text can be shown, without blank lines before and blanks after it.
+
+    Raises InvalidPrompt for one that cannot be sent.
+    """
+    text = without_blank_ends(showable(text))
     if not text:
         raise InvalidPrompt(_("Write something first."))
     if len(text) > settings.PROMPT_MAX_CHARACTERS:
@@ -71,15 +75,8 @@ def clean_prompt(text: str) -> str:
                 count=len(text), limit=settings.PROMPT_MAX_CHARACTERS
             )
         )
-    if "\ufffd" in text or any(unicodedata.category(c) == "Cs" for c in text):
+    if any(unicodedata.category(c) == "Cs" for c in text):
         raise InvalidPrompt(_("Your message is not valid UTF-8 text. Paste it again as plain text."))
-    control = next((c for c in text if unicodedata.category(c) == "Cc" and c not in "\n\t"), None)
-    if control is not None:
-        raise InvalidPrompt(
-            _("Your message has a control character (U+{code:04X}). Remove it and send again.").format(
-                code=ord(control)
-            )
-        )
     return text
 
 

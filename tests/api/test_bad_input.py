@@ -57,8 +57,7 @@ BAD = {
     "model that is not here": ({"model": "gemma-3-12b"}, (PAGE, *APIS)),
     "prompt of nothing": ({"text": " \n\t"}, (PAGE, TALK, *APIS)),
     "prompt of half a character": ({"text": "half " + HALF}, (TALK, *APIS)),
-    "prompt with the mark of broken text": ({"text": "broken \ufffd"}, (PAGE, TALK)),
-    "prompt with NUL": ({"text": "nul \x00"}, (PAGE, TALK)),
+    "prompt of nothing that can be shown": ({"text": "\x00\x1b\x0c\x85"}, (PAGE, TALK, *APIS)),
     "prompt too long for the model": ({"text": "word " * 9000}, (PAGE, TALK, *APIS)),
     "prompt too long for anything": ({"text": "x" * 200_001}, (PAGE, TALK, *APIS)),
 }

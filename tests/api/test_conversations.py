@@ -123,8 +123,8 @@ def test_messages_that_make_no_sense_are_refused(alices, url, fields):
     assert Message.objects.count() == Hold.objects.count() == 0
 
 
-def test_blank_messages_and_control_characters_are_refused(alices, url):
-    for text in ("  \n", "bell \x07"):
+def test_blank_messages_are_refused(alices, url):
+    for text in ("  \n", "\x07\x1b"):
         assert alices.post(f"{url}/messages", {"text": text}).status_code in (400, 422)
     assert Message.objects.count() == 0
 

@@ -1,0 +1,21 @@
+"""What of a text can be shown: the one rule for everything that people send, whichever door it comes through."""
+
+import re
+
+_LINE_END = re.compile(r"\r\n?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all of Unicode's category Cc but tab and newline
+_BLANK_LINES_BEFORE = re.compile(r"\A(?:[^\S\n]*\n)+")
+
+
+def showable(text: str) -> str:
+    """Return the text without what cannot be shown: control characters other than tab and newline.
+
+    Every kind of line end becomes a newline. U+FFFD stays, for it is a character that people see. Halves of characters
+    stay too: the doors refuse those, because they cannot be stored.
+    """
+    return _CONTROL.sub("", _LINE_END.sub("\n", text))
+
+
+def without_blank_ends(text: str) -> str:
+    """Return the text without blank lines before it and blanks after it; the first line keeps its indentation."""
+    return _BLANK_LINES_BEFORE.sub("", text.rstrip())
