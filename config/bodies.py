@@ -12,6 +12,7 @@ from django.conf import settings
 
 from accounts.api_middleware import PATHS, REFUSED_BODY, BodyRefused
 from accounts.api_problems import BY_STATUS, Kind
+from config.headers import complete_headers
 
 BODY_SECONDS = 60.0  # for the whole body of a request
 TOO_LARGE = BY_STATUS[413]
@@ -79,8 +80,9 @@ class Body:
 
     async def send(self, message: Any) -> None:
         """Pass a message of the handler's on."""
-        if message["type"] == "http.response.start" and not self._is_whole:
-            message = message | {"headers": [*message.get("headers", []), (b"connection", b"close")]}
+        if message["type"] == "http.response.start":
+            headers = complete_headers(message.get("headers", []), message["status"])
+            message = message | {"headers": headers if self._is_whole else [*headers, (b"connection", b"close")]}
         await self._send(message)
 
     async def _read_whole(self) -> bytes:

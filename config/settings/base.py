@@ -1,6 +1,7 @@
 """Settings that hold everywhere. What differs is in local, production and test."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -356,12 +357,17 @@ PAYMENT_PROVIDERS: dict[str, str] = {}
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="").strip()
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="").strip()
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # empty: Stripe's own
+# Where its payment page stands: another address with Stripe's custom domains for Checkout.
+STRIPE_CHECKOUT_ORIGINS: list[str] = env.list("STRIPE_CHECKOUT_ORIGINS", default=["https://checkout.stripe.com"])
+for _origin in STRIPE_CHECKOUT_ORIGINS:
+    if not re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?", _origin):
+        raise ImproperlyConfigured(f"STRIPE_CHECKOUT_ORIGINS: write {_origin!r} as https://host, without a path.")
 if STRIPE_SECRET_KEY:
     if not STRIPE_WEBHOOK_SECRET:
         raise ImproperlyConfigured("STRIPE_SECRET_KEY is set, so STRIPE_WEBHOOK_SECRET (whsec_...) must be set too.")
     PAYMENT_PROVIDERS["stripe"] = "billing.stripe_payments.StripeProvider"
     # The order form is answered with a redirect to Stripe's page, which Chromium counts as where the form goes.
-    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"].append("https://checkout.stripe.com")
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += STRIPE_CHECKOUT_ORIGINS
 # Tries of promotion codes, as django-ratelimit writes rates: so many in a second, minute, hour or day (s, m, h, d).
 CODE_TRIES_PER_USER = env.str("CODE_TRIES_PER_USER", default="10/h")
 CODE_TRIES_PER_ADDRESS = env.str("CODE_TRIES_PER_ADDRESS", default="50/h")

@@ -24,7 +24,7 @@ def test_a_coroutine_has_the_headers_of_the_api_and_of_security(url):
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     assert answer.headers["X-Request-Id"]
     assert "Set-Cookie" not in answer.headers
-    assert "Content-Security-Policy" not in answer.headers  # a page's
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 def test_an_unknown_path_of_openais_api_is_json(url):
@@ -41,6 +41,41 @@ def test_pages_keep_their_policy(url):
     answer = httpx.get(f"{url}/accounts/login/")
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/accounts/login/", 200),
+        ("/static/tally.css", 200),
+        ("/nowhere", 404),
+        ("/send/", 405),
+        ("/credits/webhooks/stripe/", 405),
+        ("/v1/models", 401),
+        ("/v1/nowhere", 404),
+        ("/api/v1/models", 401),
+        ("/api/v1/nowhere", 404),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")  # WhiteNoise's files, as in config.asgi
+def test_every_answer_closes_what_no_page_needs(url, path, status):
+    answer = httpx.get(f"{url}{path}")
+    assert answer.status_code == status
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    for feature in ("camera", "microphone", "geolocation", "payment"):
+        assert f"{feature}=()" in answer.headers["Permissions-Policy"]
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for name in ("Content-Security-Policy", "Permissions-Policy", "Cross-Origin-Resource-Policy"):
+        assert len(answer.headers.get_list(name)) == 1
+
+
+def test_a_refusal_that_no_view_has_seen_has_them_too(url, settings):
+    settings.ALLOWED_HOSTS = ["tally.example"]
+    for path in ("/", "/v1/models", "/api/v1/models"):
+        answer = httpx.get(f"{url}{path}", headers={"Host": "evil.example"})
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"], path
+        assert "Permissions-Policy" in answer.headers
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/models"])

@@ -35,6 +35,8 @@ def load(monkeypatch, **variables):
         ("EMAIL_TIMEOUT", "0"),
         ("KEEP_READ_NOTICES_DAYS", "-1"),
         ("KEEP_NOTICES_DAYS", "6"),
+        ("STRIPE_CHECKOUT_ORIGINS", "pay.example.com"),
+        ("STRIPE_CHECKOUT_ORIGINS", "https://pay.example.com/; script-src *"),
         ("TOPUP_CURRENCY", "qqq"),
         ("TOPUP_CURRENCY", "dem"),
         ("TOPUP_CURRENCY", "xau"),
@@ -59,3 +61,14 @@ def test_zero_has_a_meaning_here(monkeypatch, name):
 @pytest.mark.parametrize(("written", "currency"), [("usd", "usd"), (" JPY ", "jpy"), ("Kwd", "kwd")])
 def test_a_currency_may_be_written_in_any_case(monkeypatch, written, currency):
     assert load(monkeypatch, TOPUP_CURRENCY=written)["TOPUP_CURRENCY"] == currency
+
+
+def test_the_order_form_may_go_to_stripes_page_wherever_that_stands(monkeypatch):
+    stripe = {"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+
+    def form_action(**variables):
+        return load(monkeypatch, **stripe, **variables)["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["form-action"]
+
+    assert form_action()[1:] == ["https://checkout.stripe.com"]
+    origins = ["https://pay.example.com", "https://pay.example.org"]
+    assert form_action(STRIPE_CHECKOUT_ORIGINS=",".join(origins))[1:] == origins

@@ -1,0 +1,35 @@
+"""The cookies of production: each may only come from this host, over https."""
+
+import runpy
+
+from django.conf import settings
+from django.contrib.messages import constants
+from django.contrib.messages.storage.base import Message
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.utils.module_loading import import_string
+
+PRODUCTION = settings.BASE_DIR / "config" / "settings" / "production.py"
+
+
+def test_every_cookie_has_the_prefix_that_binds_it_to_the_host(monkeypatch):
+    for name, value in {
+        "ALLOWED_HOSTS": "x.example",
+        "PUBLIC_URL": "https://x.example",
+        "EMAIL_URL": "smtp://x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    production = runpy.run_path(str(PRODUCTION))
+    for name in ("SESSION", "CSRF"):
+        assert production[f"{name}_COOKIE_NAME"].startswith("__Host-")
+        assert production[f"{name}_COOKIE_SECURE"] is True
+        assert production.get(f"{name}_COOKIE_DOMAIN") is None
+        assert production.get(f"{name}_COOKIE_PATH", "/") == "/"
+    response = HttpResponse()
+    with override_settings(SESSION_COOKIE_SECURE=True):
+        request = HttpRequest()
+        request.session = {}
+        storage = import_string(production["MESSAGE_STORAGE"])(request)
+        storage._store([Message(constants.INFO, "Hello")], response)
+    [cookie] = response.cookies.values()
+    assert (cookie.key, cookie["secure"], cookie["path"], cookie["domain"]) == ("__Host-messages", True, "/", "")
