@@ -3,9 +3,13 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from html import escape
+from typing import Any
 
 import nh3
+from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -16,9 +20,16 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p",
     "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
+LONGEST_FORMULA = 2_000  # characters in which its end is looked for
 LONGEST_TAIL = 600  # characters that are rendered again at every push
 _TABLE_HEAD = re.compile(r"<thead>.*?</thead>\n?", re.DOTALL)
-ATTRIBUTES = {"a": {"href", "title"}, "span": {"class"}, "code": {"class"}, "ol": {"start"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "div": {"class", "tabindex", "role", "aria-label"},
+    "span": {"class"},
+    "code": {"class"},
+    "ol": {"start"},
+}
 
 
 def render(text: str, *, is_coloured: bool = True) -> str:
@@ -118,7 +129,34 @@ def _render_piece(lead: str, piece: str, *, is_coloured: bool = True) -> str:
 @cache
 def _parser(*, is_coloured: bool) -> MarkdownIt:
     options = {"html": False, "highlight": _highlight if is_coloured else None}
-    return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser.inline.ruler.before("escape", "formula", _keep_formula)
+    parser.add_render_rule("table_open", _open_table)
+    parser.add_render_rule("table_close", lambda *_parts: "</table>\n</div>\n")
+    return parser
+
+
+def _open_table(*_parts: Any) -> str:
+    """A table scrolls in a box of its own, which the keyboard reaches too."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(_("Table"))}">\n<table>\n'
+
+
+def _keep_formula(state: StateInline, silent: bool) -> bool:
+    r"""Leave `\( x \)` and `\[ x \]` as they were written, marks inside them included.
+
+    Models write formulas so, and Markdown takes the backslashes for its own. A bracket that is never closed keeps its
+    backslash too: the rest of the formula may be still to come.
+    """
+    start, opening = state.pos, state.src[state.pos : state.pos + 2]
+    if opening not in ("\\(", "\\[", "\\)", "\\]"):
+        return False
+    closing = {"\\(": "\\)", "\\[": "\\]"}.get(opening, opening)
+    end = state.src.find(closing, start + 2, min(state.posMax, start + LONGEST_FORMULA))
+    is_whole = end >= 0 and closing != opening
+    state.pos = end + 2 if is_whole else start + 2
+    if not silent:
+        state.push("text", "", 0).content = state.src[start : state.pos]
+    return True
 
 
 def _highlight(code: str, language: str, _attributes: str) -> str:

@@ -80,7 +80,7 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
             idempotency_key=str(form.cleaned_data["idempotency_key"]),
         )
     except tuple(FAILURES) as error:
-        return _refuse(request, talk, _explain(error), _status_of(error), isinstance(error, MonthlyCapReached))
+        return _refuse_for(request, talk, error)
     return _show(request, exchange, is_new=talk is None)
 
 
@@ -115,9 +115,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
             user=request.user, answer=answer, idempotency_key=str(form.cleaned_data["idempotency_key"])
         )
     except tuple(FAILURES) as error:
-        return _refuse(
-            request, answer.conversation, _explain(error), _status_of(error), isinstance(error, MonthlyCapReached)
-        )
+        return _refuse_for(request, answer.conversation, error)
     return _show(request, exchange, is_new=False)
 
 
@@ -140,7 +138,8 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
     answer_id = await sync_to_async(_answer_id)(request, generation_id)
     if answer_id is None:
         return HttpResponse(status=404)
-    last_event_id = request.headers.get("Last-Event-ID", "")
+    # A browser names the last event when it connects again by itself; a page that was hidden names it in the address.
+    last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
     response = StreamingHttpResponse(
         stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id)),
         content_type="text/event-stream",
@@ -181,6 +180,16 @@ def _show(request: Request, exchange: services.Exchange, *, is_new: bool) -> Htt
     turns = [message for message in (exchange.prompt, exchange.answer) if message is not None]
     context = _talk_context(request, exchange.conversation) | {"turns": turns}
     return render(request, "chat/_exchange.html", context)
+
+
+def _refuse_for(request: Request, talk: Conversation | None, error: Exception) -> HttpResponse:
+    """Say why; a page that does not know of the answer that is being written learns of it, and can stop it."""
+    is_capped = isinstance(error, MonthlyCapReached)
+    response = _refuse(request, talk, _explain(error), _status_of(error), is_capped)
+    if request.htmx and talk is not None and isinstance(error, services.AnswerInProgress):
+        context = _talk_context(request, talk) | {"turns": _turns(talk)}
+        response.write(render_to_string("chat/_caught_up.html", context, request))
+    return response
 
 
 def _refuse(

@@ -15,26 +15,111 @@
     follow();
   }
 
-  // Keys: Enter sends, Shift+Enter breaks the line, Esc stops.
+  // Drafts: what was written stays in this browser until it is sent, whatever becomes of the log-in meanwhile.
+  const draft = by("composer")?.dataset.draft;
+  const stored = (act) => { try { return act(localStorage); } catch { return null; } };  // a browser may have none
+  const keepDraft = () => stored((all) => {
+    if (by("prompt").value) all.setItem(`draft:${draft}`, by("prompt").value);
+    else all.removeItem(`draft:${draft}`);
+  });
+  if (draft) {
+    by("prompt").value ||= stored((all) => all.getItem(`draft:${draft}`)) ?? "";
+    by("prompt").addEventListener("input", keepDraft);
+  }
+  document.addEventListener("submit", (event) => {  // whoever logs out leaves nothing behind
+    if (!event.target.action.endsWith("/logout/")) return;
+    stored((all) => Object.keys(all).filter((key) => key.startsWith("draft:")).forEach((key) => all.removeItem(key)));
+  });
+
+  // Streams: a hidden tab lets go of its connection, of which a browser has six for a host, and when it is shown again
+  // goes on after the last event. Between a block and the tail that belongs to it there is no such place: it begins anew.
+  class Stream extends EventTarget {
+    #url; #source = null; #names = new Set(); #after = ""; #isClosed = false;
+    #turn = () => { if (document.hidden) this.#pause(); else this.#open(); };
+    #pass = (event) => {
+      if (event.type === "block") this.#after = "";
+      if (event.type === "tail") this.#after = event.lastEventId;
+      this.dispatchEvent(new MessageEvent(event.type, { data: event.data, lastEventId: event.lastEventId }));
+    };
+
+    constructor(url) {
+      super();
+      this.#url = url;
+      document.addEventListener("visibilitychange", this.#turn);
+      this.#turn();
+    }
+
+    get readyState() { return this.#isClosed ? EventSource.CLOSED : this.#source?.readyState ?? EventSource.CONNECTING; }
+
+    addEventListener(name, listener) {
+      super.addEventListener(name, listener);
+      if (this.#names.has(name)) return;
+      this.#names.add(name);
+      this.#source?.addEventListener(name, this.#pass);
+    }
+
+    close() {
+      this.#isClosed = true;
+      document.removeEventListener("visibilitychange", this.#turn);
+      this.#pause();
+    }
+
+    #pause() { this.#source?.close(); this.#source = null; }
+
+    #open() {
+      if (this.#source || this.#isClosed) return;
+      const source = new EventSource(this.#after ? `${this.#url}?after=${this.#after}` : this.#url);
+      this.#source = source;
+      this.#names.forEach((name) => source.addEventListener(name, this.#pass));
+      source.addEventListener("login", () => { this.close(); keepDraft(); location.reload(); });
+      source.onopen = (event) => this.onopen?.(event);
+      source.onerror = (event) => {
+        if (source.readyState === EventSource.CLOSED) this.close();
+        this.onerror?.(event);
+      };
+    }
+  }
+  if (window.htmx) htmx.createEventSource = (url) => new Stream(url);
+
+  // Keys: Enter sends, Shift+Enter breaks the line, Esc stops. An Enter that ends a word of an input method (229 is how
+  // Safari says so) is none, and an Esc that closes something or empties a field stops nothing.
+  const isComposing = (event) => event.isComposing || event.keyCode === 229;
+  const stopsAnswer = (event) => !event.defaultPrevented && !isComposing(event) && !document.querySelector(":popover-open")
+    && (event.target.id === "prompt" || !event.target.closest("input, select, textarea, details[open]"));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") document.querySelector("[data-stop]")?.click();
-    if (event.target.id === "prompt" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    if (event.key === "Escape" && stopsAnswer(event)) document.querySelector("[data-stop]")?.click();
+    if (event.target.id === "prompt" && event.key === "Enter" && !event.shiftKey && !isComposing(event)) {
       event.preventDefault();
       document.querySelector("#composer .go")?.click();
     }
   });
 
+  // Copying: a page on plain http has no clipboard, but a selection that can be copied.
+  const copyBySelection = (text) => {
+    const field = document.createElement("textarea");
+    field.value = text;
+    field.className = "visually-hidden";
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  };
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); } catch { copyBySelection(text); }
+  };
+
   document.addEventListener("click", (event) => {
     const target = event.target.closest("[data-example], [data-copy]");
     if (!target) return;
     if (target.dataset.copy) {
-      navigator.clipboard.writeText(by(target.dataset.copy).querySelector(".said").innerText);
+      copy(by(target.dataset.copy).querySelector("[data-source]").content.textContent).then(() => target.focus());
       target.setAttribute("aria-live", "polite");
-      const label = target.textContent;
+      target.dataset.label ??= target.textContent;
       target.textContent = "✓";
-      setTimeout(() => { target.textContent = label; }, 1500);
+      setTimeout(() => { target.textContent = target.dataset.label; }, 1500);
     } else {
       by("prompt").value = target.textContent.trim();
+      by("prompt").dispatchEvent(new Event("input", { bubbles: true }));
       by("prompt").focus();
     }
   });
@@ -54,17 +139,27 @@
   // A message that was sent leaves the composer; one that was refused stays in it.
   document.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.elt.id !== "composer") return;
-    if (event.detail.successful && !event.detail.xhr.getResponseHeader("HX-Redirect")) {
+    const { successful, xhr } = event.detail;
+    if (xhr.status === 200 && xhr.getResponseHeader("HX-Redirect")) stored((all) => all.removeItem(`draft:${draft}`));
+    else if (successful) {
       by("prompt").value = "";
+      keepDraft();
       following = true;
       follow();
     }
     by("prompt").focus();
   });
-  document.addEventListener("htmx:sendError", () => {
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (event.detail.xhr.status === 401 && draft) keepDraft();
+  });
+  const say = (what) => {
     const note = document.createElement("p");
     note.className = "note bad";
-    note.textContent = by("compose-error")?.dataset.offline ?? "";
+    note.textContent = by("compose-error")?.dataset[what] ?? "";
     by("compose-error")?.replaceChildren(note);
+  };
+  document.addEventListener("htmx:sendError", () => say("offline"));
+  document.addEventListener("htmx:responseError", (event) => {
+    if (!event.detail.xhr.getResponseHeader("HX-Retarget")) say("broken");
   });
 })();

@@ -1,6 +1,7 @@
 """Markdown becomes safe HTML, whole or as it streams."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,44 @@ def test_skipped_text_is_rendered_by_nobody_and_what_follows_goes_on(monkeypatch
     resumed.skip(text[:2000])
     monkeypatch.undo()
     assert words(resumed.push(text[2000:2600])[1]) == words(whole.push(text[2000:2600])[1])
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\( x \)",
+        r"\[ x \]",
+        r"\(a_1 * b_1 * c\)",
+        r"\[ \begin{matrix} a \\ b \end{matrix} \]",
+        r"\[[x](y)\]",
+        r"an open \( and a lone \] too",
+    ],
+)
+def test_a_formula_stays_as_it_was_written(formula):
+    assert render(f"Then {formula} holds.") == f"<p>Then {formula} holds.</p>\n"
+
+
+def test_backslashes_elsewhere_are_markdowns_own():
+    assert render(r"\*no emphasis\* and `\(code\)`") == "<p>*no emphasis* and <code>\\(code\\)</code></p>\n"
+
+
+def test_a_formula_that_streams_ends_as_it_was_written():
+    streaming, shown = StreamingMarkdown(), ""
+    for character in "So \\[ a_1 * b \\\\ c \\] it is\n\nNext":
+        shown += streaming.push(character)[0]
+    assert shown == "<p>So \\[ a_1 * b \\\\ c \\] it is</p>\n"
+
+
+def test_many_open_formulas_are_read_in_no_time():
+    started = time.process_time()
+    render("\\(" * 50_000)
+    assert time.process_time() - started < 5
+
+
+def test_a_table_stands_in_a_box_that_the_keyboard_reaches():
+    html = render("| a |\n|---|\n| 1 |")
+    assert '<div class="scroll" tabindex="0" role="group" aria-label="Table">\n<table>' in html
+    assert html.endswith("</table>\n</div>\n")
 
 
 def words(html):

@@ -24,10 +24,11 @@ def generation(client, alice, send):
     return generation
 
 
-async def read(async_client, generation, last_event_id="", until="done"):
+async def read(async_client, generation, last_event_id="", until="done", after=""):
     """Events as (name, id, html) up to the one named `until`."""
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-    response = await async_client.get(reverse("chat:events", args=[generation.pk]), headers=headers)
+    url = reverse("chat:events", args=[generation.pk]) + (f"?after={after}" if after else "")
+    response = await async_client.get(url, headers=headers)
     assert response["Content-Type"] == "text/event-stream"
     events, reached = [], asyncio.Event()
 
@@ -91,6 +92,29 @@ async def test_a_reader_who_comes_back_misses_nothing_and_repeats_nothing(async_
     blocks = "".join(html for name, _id, html in again if name == "block")
     assert plain(blocks).split() == ["second", "block"]
     assert plain(next(html for name, _id, html in again if name == "tail")).strip() == "third"
+
+
+async def test_a_page_that_was_hidden_names_the_last_event_in_the_address(async_client, alice, generation):
+    await async_client.aforce_login(alice)
+    await sync_to_async(write)(generation, "First block\n\n", "second ")
+    seen = await read(async_client, generation, until="tail")
+    last_id = next(event_id for name, event_id, _html in seen if name == "tail")
+    await sync_to_async(write)(generation, "third", at=len("First block\n\nsecond "))
+    again = await read(async_client, generation, after=last_id, until="tail")
+    assert [name for name, _id, _html in again if name in ("start", "block")] == []
+    assert plain(again[-1][2]).strip() == "second third"
+    await sync_to_async(write)(generation, " fourth", at=len("First block\n\nsecond third"))
+    newer = next(event_id for name, event_id, _html in again if name == "tail")
+    late = await read(async_client, generation, last_event_id=newer, after=last_id, until="tail")
+    assert plain(late[-1][2]).strip() == "second third fourth"
+
+
+async def test_a_stream_without_a_log_in_says_so_in_an_event(async_client, generation):
+    await async_client.alogout()
+    headers = {"Accept": "text/event-stream"}
+    response = await async_client.get(reverse("chat:events", args=[generation.pk]), headers=headers)
+    assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream")
+    assert response.content == b"event: login\ndata:\n\n"
 
 
 async def test_a_nonsense_event_id_begins_anew(async_client, alice, generation):
