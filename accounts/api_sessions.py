@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from accounts.http import client_address
 from accounts.models import ApiSession, User
 
 SESSION_CLAIM = "session"
+REFRESH_AGAIN_SECONDS = 10  # in which tabs that exchange one token together all get its successor
 T = TypeVar("T", bound=Token)
 
 
@@ -58,22 +60,44 @@ def open_session(*, user: User, request: HttpRequest) -> TokenPair:
 def refresh_session(*, text: str) -> TokenPair:
     """Exchange a refresh token for a new pair; it is good once. Raises InvalidToken.
 
-    A token that was exchanged before ends its session: either it was stolen or it was replayed, and which of the two
-    holders is the thief cannot be told. Two at once: one wins by the conditional update, and the session ends too.
+    Two tabs of a browser often exchange the same token at once. One wins by the conditional update; for
+    REFRESH_AGAIN_SECONDS the others get the same new refresh token, and an access token of their own. After that, and
+    for a token that is older still, the log-in ends: the token was stolen or replayed, and which of the two holders is
+    the thief cannot be told.
     """
     refresh = _decode(text, RefreshToken)
     session = _live_session(refresh)
-    used = refresh["jti"]
+    used, now = refresh["jti"], timezone.now()
     refresh.set_jti()
-    refresh.set_exp()
-    refresh.set_iat()
-    now = timezone.now()
+    session.refreshed_at, session.expires_at = now, now + api_settings.REFRESH_TOKEN_LIFETIME
     fresh = ApiSession.objects.filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)
-    if not fresh.update(
-        refresh_id=refresh["jti"], refreshed_at=now, expires_at=now + api_settings.REFRESH_TOKEN_LIFETIME
+    if fresh.update(
+        refresh_id=refresh["jti"],
+        previous_refresh_id=used,
+        refreshed_at=session.refreshed_at,
+        expires_at=session.expires_at,
     ):
+        session.refresh_id = refresh["jti"]
+        return _successor(refresh, session)
+    exchanged = _exchanged_just_now(session, used)
+    if exchanged is None:
         revoke_session(session=session)
         raise InvalidToken
+    return _successor(refresh, exchanged)
+
+
+def _exchanged_just_now(session: ApiSession, used: str) -> ApiSession | None:
+    """The session as it is now, if its last exchange was of the token with the id `used`, moments ago."""
+    since = timezone.now() - timedelta(seconds=REFRESH_AGAIN_SECONDS)
+    live = ApiSession.objects.live().select_related("user")
+    return live.filter(pk=session.pk, previous_refresh_id=used, refreshed_at__gt=since).first()
+
+
+def _successor(refresh: RefreshToken, session: ApiSession) -> TokenPair:
+    """The pair that belongs to what the row says. The refresh token is made of the row alone: always the same text."""
+    refresh["jti"] = session.refresh_id
+    refresh.set_iat(at_time=session.refreshed_at)
+    refresh.set_exp(from_time=session.expires_at, lifetime=timedelta(0))
     return TokenPair(str(refresh.access_token), str(refresh), session)
 
 

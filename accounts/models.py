@@ -180,13 +180,14 @@ class ApiSessionQuerySet(models.QuerySet["ApiSession"]):
 class ApiSession(models.Model):
     """One log-in through the API. Its tokens name it, so revoking it ends them at once.
 
-    `refresh_id` is the one refresh token that is good now: an older one that comes again was stolen or replayed, and
-    ends the session. `password_hash` is Django's keyed hash of the password: a new password ends the session too.
+    `refresh_id` names the one refresh token that is good now, `previous_refresh_id` the one it was exchanged for: for
+    some seconds that gets the same successor again. An older one was stolen or replayed, and ends the session. `password_hash` is Django's keyed hash of the password: a new password ends the session too.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_sessions")
     refresh_id = models.CharField(max_length=32)
+    previous_refresh_id = models.CharField(max_length=32, blank=True, default="", db_default="")
     password_hash = models.CharField(max_length=64)
     address = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)

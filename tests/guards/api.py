@@ -50,7 +50,7 @@ API = [
         "filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)",
         "filter(pk=session.pk, revoked_at__isnull=True)",
         LOGINS,
-        "a_refresh_token_is_good_once or of_two_refreshes_at_once",
+        "a_refresh_token_is_good_once or same_successor",
     ),
     Guard(
         "stolen token that stays good",
