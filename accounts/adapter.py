@@ -1,17 +1,40 @@
-"""Where allauth asks the house: guesses at passwords are counted once for the pages and the API together."""
+"""Where allauth asks the house: what an address is, where links in mails lead, and how guesses at passwords count."""
 
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from accounts.api_limits import LOGIN, count_try, demand_open
+from accounts.models import clean_address
+
+
+class PublicSite:
+    """What allauth's mails call the site."""
+
+    name = "Tally"
+
+    @property
+    def domain(self) -> str:
+        """Where it is."""
+        return str(settings.PUBLIC_URL)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Our doors instead of allauth's own counting of failed log-ins."""
+
+    def clean_email(self, email: str) -> str:
+        """The address as users have it, at sign-up and for a further address. Raises ValidationError."""
+        return clean_address(email)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail whose links all lead to PUBLIC_URL, whatever host the request was made to."""
+        links = {name: _public(url) for name, url in context.items() if name.endswith("_url")}
+        super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Raises ValidationError, which the form shows, while there were too many wrong passwords."""
@@ -31,3 +54,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Messages are for pages: an answer of the API carries no cookie."""
         if not request.path.startswith("/api/"):
             super().add_message(request, *args, **kwargs)
+
+
+def _public(url: str) -> str:
+    """The same page at PUBLIC_URL. The host of a link is otherwise what the request says it is, so anybody's."""
+    parts = urlsplit(url)
+    return str(settings.PUBLIC_URL).rstrip("/") + urlunsplit(("", "", parts.path, parts.query, parts.fragment))

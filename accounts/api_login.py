@@ -123,8 +123,8 @@ class Refresh(Door):
         errors=(401,),
     )
     def post(self, _request: Request) -> Response:
-        """Exchange the refresh token for a new pair. Each is good once. Tabs that exchange one token together, within ten
-        seconds, all get the same new one; one that comes again later ends its log-in, since either holder may be a
+        """Exchange the refresh token for a new pair. Each is good once. Tabs that exchange one token together, within
+        ten seconds, all get the same new one. One that comes again later ends its log-in, since either holder may be a
         thief.
         """
         return Response(TokenOut(api_sessions.refresh_session(text=self.read_body(RefreshIn)["refresh"])).data)

@@ -16,16 +16,20 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 
+def clean_address(email: str) -> str:
+    """The address in lower case, as users have it. Raises ValidationError, which says what is wrong with it."""
+    field: models.EmailField[str, str] = User._meta.get_field("email")
+    return str(field.clean(email.lower(), None))
+
+
 class UserManager(BaseUserManager["User"]):
     """Creates users from an e-mail address, which is stored in lower case."""
 
     use_in_migrations = True
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Save a user. Raises ValueError without an address, IntegrityError for one that is taken."""
-        if not email:
-            raise ValueError("A user needs an e-mail address.")
-        user = self.model(email=email.lower(), **fields)
+        """Save a user. Raises ValidationError for what is no e-mail address, IntegrityError for one that is taken."""
+        user = self.model(email=clean_address(email), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
@@ -53,6 +57,7 @@ class User(AbstractUser):
         permissions = [("suspend_user", _("Can suspend users, restore them and end their log-ins"))]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="accounts_user_email_is_unique_in_any_case"),
+            models.CheckConstraint(name="accounts_user_email_has_an_at", condition=Q(email__regex="^[^@]+@[^@]+$")),
         ]
 
     def __str__(self) -> str:
@@ -181,7 +186,8 @@ class ApiSession(models.Model):
     """One log-in through the API. Its tokens name it, so revoking it ends them at once.
 
     `refresh_id` names the one refresh token that is good now, `previous_refresh_id` the one it was exchanged for: for
-    some seconds that gets the same successor again. An older one was stolen or replayed, and ends the session. `password_hash` is Django's keyed hash of the password: a new password ends the session too.
+    some seconds that gets the same successor again. An older one was stolen or replayed, and ends the session.
+    `password_hash` is Django's keyed hash of the password: a new password ends the session too.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -10,7 +10,6 @@ from allauth.account.forms import (
     ChangePasswordForm,
     ResetPasswordForm,
     ResetPasswordKeyForm,
-    SignupForm,
     UserTokenForm,
 )
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
@@ -23,6 +22,7 @@ from django.utils.translation import gettext as _
 
 from accounts.api_limits import LOGIN, count_try, demand_open
 from accounts.api_sessions import keep_session, revoke_sessions
+from accounts.forms import SignupForm
 from accounts.models import ApiSession, User
 
 FIELD_NAMES = {"password1": "password", "password2": "password", "oldpassword": "current_password", "__all__": "body"}

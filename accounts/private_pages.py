@@ -1,0 +1,35 @@
+"""Pages that somebody's session went into are kept by no browser and no proxy: after a log-out, Back shows nothing."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.cache import patch_cache_control
+from django.utils.decorators import sync_and_async_middleware
+
+Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+@sync_and_async_middleware
+def private_pages_middleware(get_response: Any) -> Handler:
+    """Mark private answers with `Cache-Control: no-store`. Its place is behind the session's middleware."""
+    if iscoroutinefunction(get_response):
+
+        async def handle_async(request: HttpRequest) -> HttpResponseBase:
+            return _mark(request, cast(HttpResponseBase, await get_response(request)))
+
+        return handle_async
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        return _mark(request, cast(HttpResponseBase, get_response(request)))
+
+    return handle
+
+
+def _mark(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Private is what was made with a session that holds something. Static files and the API look at none. No query."""
+    is_private = request.session.accessed and not request.session.is_empty()
+    if is_private and "no-store" not in response.headers.get("Cache-Control", ""):
+        patch_cache_control(response, no_store=True, private=True)
+    return response
