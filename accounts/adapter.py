@@ -6,11 +6,14 @@ from urllib.parse import urlsplit, urlunsplit
 from allauth.account.adapter import DefaultAccountAdapter
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
+from accounts import devices, security_notices
 from accounts.api_limits import LOGIN, count_try, demand_open
-from accounts.models import clean_address
+from accounts.http import client_address
+from accounts.models import User, clean_address
 
 
 class PublicSite:
@@ -35,6 +38,25 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Send a mail whose links all lead to PUBLIC_URL, whatever host the request was made to."""
         links = {name: _public(url) for name, url in context.items() if name.endswith("_url")}
         super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The address a request came from."""
+        return client_address(request)
+
+    @transaction.atomic
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Log somebody in. The owner hears of it when the device is new; nobody is told of their very first log-in."""
+        is_news = user.last_login is not None and not devices.is_known(request, user)
+        super().login(request, user)
+        if is_news:
+            agent = request.headers.get("User-Agent", "")[:200]
+            security_notices.tell_of_log_in(user=user, address=client_address(request), user_agent=agent)
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """The answer to a log-in, which makes the browser known."""
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        devices.remember_device(response=response, request=request, user=user)
+        return response
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Raises ValidationError, which the form shows, while there were too many wrong passwords."""

@@ -11,13 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import api_examples as examples
-from accounts import api_keys, services
+from accounts import api_keys, registration, services
 from accounts.api_auth import LoggedIn, LoggedInToChange
 from accounts.api_base import ApiList, ApiView
 from accounts.api_limits import EXPORT, count_try
 from accounts.api_problems import REFUSED, Problem, explain
 from accounts.api_schema import operation
-from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, RotateIn
+from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, PasswordIn, RotateIn
 from accounts.data_export import stream_export
 from accounts.models import ApiKey
 
@@ -69,7 +69,16 @@ class DataExport(ApiView):
         return response
 
 
-class Keys(ApiList):
+class PasswordMixin(ApiView):
+    """What needs more than a log-in that somebody left open."""
+
+    def demand_password(self, password: str | None) -> None:
+        """Go on with the right password, or with a log-in of the last minutes. Raises PasswordWanted, FieldsRefused."""
+        http = self.request._request  # noqa: SLF001
+        registration.confirm_recently(request=http, session=self.session, password=password)
+
+
+class Keys(PasswordMixin, ApiList):
     """The caller's keys."""
 
     permission_classes = (LoggedIn,)
@@ -92,17 +101,20 @@ class Keys(ApiList):
         body=KeyIn,
         body_example=examples.KEY_BODY,
         status=201,
-        errors=(422,),
+        errors=(403, 422),
     )
     def post(self, _request: Request) -> Response:
-        """Make a key. `key` in the answer is the whole of it, this once: only a hash is stored."""
+        """Make a key. `key` in the answer is the whole of it, this once: only a hash is stored. A log-in that is older
+        than five minutes sends its `password` with it. The owner gets a mail.
+        """
         fields = self.read_body(KeyIn)
+        self.demand_password(fields.pop("password", None))
         refuse_past(fields.get("expires_at"))
         key, text = api_keys.create_key(user=self.caller, **fields)
         return Response(NewKeyOut(key, context={"text": text}).data, status=201)
 
 
-class Key(ApiView):
+class Key(PasswordMixin):
     """One of the caller's keys."""
 
     permission_classes = (LoggedIn,)
@@ -119,22 +131,28 @@ class Key(ApiView):
         example=examples.KEY,
         body=KeyChangeIn,
         body_example=examples.KEY_CHANGE_BODY,
-        errors=(422,),
+        errors=(403, 422),
     )
     def patch(self, _request: Request, key_id: int) -> Response:
-        """Give a key another name, other scopes, models, cap or end. It counts from its next request."""
+        """Give a key another name, other scopes, models, cap or end. It counts from its next request. A log-in that is
+        older than five minutes sends its `password` with it.
+        """
         fields = self.read_body(KeyChangeIn)
+        self.demand_password(fields.pop("password", None))
         refuse_past(fields.get("expires_at"))
         return Response(KeyOut(api_keys.change_key(key=own_key(self, key_id), by=self.caller, **fields)).data)
 
-    @operation(tag="API keys", summary="Revoke a key", status=204)
+    @operation(tag="API keys", summary="Revoke a key", status=204, errors=(403, 422))
     def delete(self, _request: Request, key_id: int) -> Response:
-        """End a key at once. Revoking it again changes nothing."""
+        """End a key at once. Revoking it again changes nothing. A log-in that is older than five minutes sends a body
+        with its `password`. The owner gets a mail.
+        """
+        self.demand_password(self.read_body(PasswordIn).get("password"))
         api_keys.revoke_key(key=own_key(self, key_id), by=self.caller)
         return Response(status=204)
 
 
-class Rotate(ApiView):
+class Rotate(PasswordMixin):
     """Another text for a key."""
 
     permission_classes = (LoggedIn,)
@@ -146,13 +164,16 @@ class Rotate(ApiView):
         example=examples.NEW_KEY,
         body=RotateIn,
         body_example=examples.ROTATE_BODY,
-        errors=(422,),
+        errors=(403, 422),
     )
     def post(self, _request: Request, key_id: int) -> Response:
         """Give a key another text, shown this once, while the one before goes on for a while. It stays the same key:
-        its cap, what it spent and its history go on.
+        its cap, what it spent and its history go on. A log-in that is older than five minutes sends its `password`.
+        The owner gets a mail.
         """
-        overlap = timedelta(seconds=self.read_body(RotateIn)["overlap_seconds"])
+        fields = self.read_body(RotateIn)
+        self.demand_password(fields.get("password"))
+        overlap = timedelta(seconds=fields["overlap_seconds"])
         key, text = api_keys.rotate_key(key=own_key(self, key_id), by=self.caller, overlap=overlap)
         return Response(NewKeyOut(key, context={"text": text}).data)
 

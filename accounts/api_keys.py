@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit, sql
 from accounts.models import ApiKey, User
+from accounts.security_notices import tell_of_key
 
 MARK = "tly_"
 PREFIX_LENGTH = 10
@@ -52,6 +53,7 @@ def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
     key = ApiKey.objects.create(user=user, prefix=prefix, secret_hash=_hash(text), **_in_order(settings))
     scopes = " ".join(key.scopes)
     audit.record(actor=user, action="key created", subject=user, key=key.pk, name=key.name, scopes=scopes)
+    tell_of_key(user=user, name=key.name, is_new=True)
     return key, text
 
 
@@ -85,6 +87,7 @@ def rotate_key(*, key: ApiKey, by: User, overlap: timedelta) -> tuple[ApiKey, st
     row.save(update_fields=["prefix", "secret_hash", "replaced_prefix", "replaced_hash", "replaced_until"])
     until = row.replaced_until.isoformat()
     audit.record(actor=by, action="key rotated", subject=row.user, key=row.pk, name=row.name, until=until)
+    tell_of_key(user=row.user, name=row.name, is_new=True)
     return row, text
 
 
@@ -93,6 +96,7 @@ def revoke_key(*, key: ApiKey, by: User) -> None:
     """End a key at once. A second time changes nothing."""
     if ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
         audit.record(actor=by, action="key revoked", subject=key.user, key=key.pk, name=key.name)
+        tell_of_key(user=key.user, name=key.name, is_new=False)
 
 
 def find_key(text: str) -> ApiKey | None:

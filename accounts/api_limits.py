@@ -17,7 +17,7 @@ from django_ratelimit.core import get_usage
 from rest_framework import exceptions
 
 from accounts.api_problems import BY_STATUS, Problem
-from accounts.http import client_address
+from accounts.http import client_place
 from accounts.models import ApiKey, User
 
 
@@ -60,7 +60,7 @@ def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> Non
     Without a user the address is counted. Raises RateLimited.
     """
     if user is None:
-        counted = [(f"api-address:{client_address(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
+        counted = [(f"api-address:{client_place(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
     else:
         counted = [(f"api-user:{user.pk}", settings.API_USER_REQUESTS_PER_MINUTE)]
         if key is not None:
@@ -150,7 +150,7 @@ def count_try(request: HttpRequest, door: Door, account: str) -> None:
 
 
 def _try(request: HttpRequest, door: Door, account: str, *, increment: bool) -> None:
-    counted = [("address", client_address(request), rate) for rate in door.by_address]
+    counted = [("address", client_place(request), rate) for rate in door.by_address]
     counted += [("account", account.strip().lower(), rate) for rate in door.by_account]
     waits = []
     for name, value, rate in counted:

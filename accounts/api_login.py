@@ -40,11 +40,13 @@ NOT_VERIFIED = Kind(
     "Follow the mailed link, or ask for another: POST /api/v1/auth/verify-email/resend.",
 )
 WRONG_PASSWORD = Kind(401, "wrong_credentials", "Log-in failed", "Check both, or POST /api/v1/auth/password/reset.")
+PASSWORD_WANTED = Kind(403, "password_required", "The password is wanted", "Send it in `password`, or log in again.")
 INVALID_TOKEN = Kind(401, "invalid_token", "The token is not valid", "Log in again with POST /api/v1/auth/token.")
 
 explain(registration.FieldsRefused, REFUSED, lambda error: {"errors": error.errors})
 explain(registration.WrongPassword, WRONG_PASSWORD)
 explain(registration.NotVerified, NOT_VERIFIED)
+explain(registration.PasswordWanted, PASSWORD_WANTED)
 explain(api_sessions.InvalidToken, INVALID_TOKEN)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Choice, Credits, Instant, Integer, Microcredits, Text
+from accounts.api_fields import ApiInput, Choice, Credits, Instant, Integer, Microcredits, Secret, Text
 from accounts.models import ApiKey, Scope, User
 
 MOST_MODELS = 100
@@ -77,7 +77,13 @@ class NewKeyOut(KeyOut):
         return str(self.context["text"])
 
 
-class KeyIn(ApiInput):
+class PasswordIn(ApiInput):
+    """What a log-in that is older than five minutes must send."""
+
+    password = Secret(required=False, help_text="Wanted when the log-in is older than five minutes.")
+
+
+class KeyIn(PasswordIn):
     """A new key."""
 
     name = Text(max_length=60)
@@ -102,7 +108,7 @@ class KeyChangeIn(KeyIn):
         super().__init__(*args, **options | {"partial": True})
 
 
-class RotateIn(ApiInput):
+class RotateIn(PasswordIn):
     """For how long the text before is good."""
 
     overlap_seconds = Integer(

@@ -14,8 +14,10 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
+from accounts.devices import is_known_program
 from accounts.http import client_address
 from accounts.models import ApiSession, User
+from accounts.security_notices import tell_of_log_in
 
 SESSION_CLAIM = "session"
 REFRESH_AGAIN_SECONDS = 10  # in which tabs that exchange one token together all get its successor
@@ -42,14 +44,17 @@ class TokenPair:
 
 @transaction.atomic
 def open_session(*, user: User, request: HttpRequest) -> TokenPair:
-    """Log somebody in whose password was right."""
+    """Log somebody in whose password was right. The owner hears of it when no such program did so from this place."""
+    address, agent = _valid_address(request), request.headers.get("User-Agent", "")[:200].replace("\x00", "")
+    if user.last_login is not None and not is_known_program(user=user, address=address, user_agent=agent):
+        tell_of_log_in(user=user, address=address or "", user_agent=agent)
     refresh = RefreshToken.for_user(user)
     session = ApiSession.objects.create(
         user=user,
         refresh_id=refresh["jti"],
         password_hash=_password_hash(user),
-        address=_valid_address(request),
-        user_agent=request.headers.get("User-Agent", "")[:200].replace("\x00", ""),
+        address=address,
+        user_agent=agent,
         expires_at=timezone.now() + api_settings.REFRESH_TOKEN_LIFETIME,
     )
     User.objects.filter(pk=user.pk).update(last_login=timezone.now())

@@ -4,6 +4,8 @@ A mail is written into the outbox, in the transaction of what it tells of: nothi
 Nothing here tells whether an address has an account: both cases answer the same and mail differs.
 """
 
+from datetime import timedelta
+
 from allauth.account import signals
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import (
@@ -14,10 +16,12 @@ from allauth.account.forms import (
 )
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
 from django.forms import Form
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.api_limits import LOGIN, count_try, demand_open
@@ -38,6 +42,10 @@ class FieldsRefused(Exception):
 
 class WrongPassword(Exception):
     """The address and the password do not belong together, or the user is suspended."""
+
+
+class PasswordWanted(Exception):
+    """This needs the password again: the log-in is too old."""
 
 
 class NotVerified(Exception):
@@ -103,6 +111,7 @@ def reset_password(*, key: str, password: str) -> User:
     with transaction.atomic():
         form.save()
         revoke_sessions(user=user)
+        get_adapter().send_notification_mail("account/email/password_reset", user)
     return user
 
 
@@ -112,6 +121,14 @@ def confirm_password(*, request: HttpRequest, user: User, password: str) -> None
     if not user.check_password(password):
         count_try(request, LOGIN, user.email)
         raise FieldsRefused({"password": [_("The password is wrong.")]})
+
+
+def confirm_recently(*, request: HttpRequest, session: ApiSession, password: str | None) -> None:
+    """Ask for the password again unless the log-in is a few minutes old. Raises PasswordWanted or FieldsRefused."""
+    if password is not None:
+        confirm_password(request=request, user=session.user, password=password)
+    elif timezone.now() - session.created_at > timedelta(seconds=settings.ACCOUNT_REAUTHENTICATION_TIMEOUT):
+        raise PasswordWanted(_("Your log-in is older than five minutes: send your password in `password`, too."))
 
 
 def change_password(*, session: ApiSession, current_password: str, password: str) -> None:

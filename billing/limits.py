@@ -4,9 +4,13 @@ Counted by django-ratelimit in the cache. Where the cache is away nothing can be
 worth money, and a customer can try again a minute later.
 """
 
+from typing import Any
+
 from django.conf import settings
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
+
+from accounts.http import client_place
 
 
 class TooManyTries(Exception):
@@ -24,10 +28,13 @@ class CannotCount(Exception):
 def count_code_try(*, request: HttpRequest) -> None:
     """Count a try of the request's user and of its address. Raises TooManyTries or CannotCount.
 
-    The address is REMOTE_ADDR, which uvicorn takes from the proxy's header where the proxy is trusted.
+    An IPv6 address counts with its /64.
     """
-    limits = {"user": settings.CODE_TRIES_PER_USER, "ip": settings.CODE_TRIES_PER_ADDRESS}
-    usages = [get_usage(request, group="codes", key=key, rate=rate, increment=True) for key, rate in limits.items()]
+    limits: list[tuple[Any, str]] = [
+        ("user", settings.CODE_TRIES_PER_USER),
+        (lambda _group, asked: client_place(asked), settings.CODE_TRIES_PER_ADDRESS),
+    ]
+    usages = [get_usage(request, group="codes", key=key, rate=rate, increment=True) for key, rate in limits]
     # None: whoever lets other pages through without a counter does not mean this one
     if any(usage is None or usage["time_left"] < 0 for usage in usages):
         raise CannotCount

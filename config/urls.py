@@ -1,15 +1,32 @@
 """Every URL of the site, an include an app."""
 
+from allauth.account import views as account_views
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.db import transaction
+from django.urls import include, path, re_path
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Tally"
 admin.site.site_title = "Tally"
 
+# A change of an account and the mail that tells of it are one transaction.
+account_changes = [
+    path("accounts/email/", transaction.atomic(account_views.email), name="account_email"),
+    path(
+        "accounts/password/change/", transaction.atomic(account_views.password_change), name="account_change_password"
+    ),
+    path("accounts/password/set/", transaction.atomic(account_views.password_set), name="account_set_password"),
+    re_path(
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+        transaction.atomic(account_views.password_reset_from_key),
+        name="account_reset_password_from_key",
+    ),
+]
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    *account_changes,
     path("accounts/", include("allauth.urls")),
     path("credits/", include("billing.urls")),
     path("v1/", include("inference.openai_urls")),

@@ -140,4 +140,5 @@ class PatientProtocol(HttpToolsProtocol):
 class WebWorker(UvicornWorker):  # type: ignore[misc]
     """gunicorn's -k."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol}
+    # Who is believed about the client's address is TRUSTED_PROXIES (accounts/http.py), not what uvicorn assumes.
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol, "proxy_headers": False}

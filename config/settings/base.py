@@ -13,6 +13,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import read_networks
 from billing.currencies import UnknownCurrency, known_currency
 from config.browsers import is_origin
 
@@ -26,6 +27,12 @@ DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+# The proxies in front of this site, addresses and networks: from them alone X-Forwarded-For is believed.
+try:
+    TRUSTED_PROXIES = read_networks(env.list("TRUSTED_PROXIES", default=[]))
+except ValueError as wrong:
+    raise ImproperlyConfigured(f"TRUSTED_PROXIES: addresses or networks with commas between; {wrong}.") from wrong
 
 INSTALLED_APPS = [
     "accounts",
@@ -209,6 +216,9 @@ LOGIN_REDIRECT_URL = "chat:home"
 LOGIN_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # addresses change with the password alone, typed moments ago
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds; for keys it counts from a log-in through the API, too
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of new addresses and passwords
 ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]

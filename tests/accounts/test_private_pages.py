@@ -53,7 +53,7 @@ def test_public_pages_and_files_may_be_kept(client, catalogue, path):
 def links_and_hosts():
     """The texts of all mails that wait, and the addresses in them."""
     texts = " ".join(OutgoingMail.objects.values_list("text", flat=True))
-    return texts, set(re.findall(r"https?://[^/\s]+", texts))
+    return texts, {link.rstrip(".") for link in re.findall(r"https?://[^/\s]+", texts)}
 
 
 def test_no_mail_leads_to_where_a_stranger_says(client, api, alice, catalogue, settings):

@@ -1,0 +1,23 @@
+"""What follows from allauth's changes of addresses, in their transaction."""
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.account.signals import email_added, email_removed
+from django.dispatch import receiver
+
+from accounts import security_notices
+from accounts.models import User
+
+
+@receiver(email_added, dispatch_uid="accounts.tell_of_new_address")
+def tell_of_new_address(user: User, email_address: EmailAddress, **_kwargs: Any) -> None:
+    """The address that the account has hears of the new one."""
+    security_notices.tell_of_new_address(user=user, added=email_address.email)
+
+
+@receiver(email_removed, dispatch_uid="accounts.tell_removed_address")
+def tell_removed_address(email_address: EmailAddress, **_kwargs: Any) -> None:
+    """An address that was confirmed hears that it is no longer one; allauth tells the primary one."""
+    if email_address.verified:
+        security_notices.tell_removed_address(removed=email_address.email)

@@ -1,0 +1,36 @@
+"""Mails that tell owners what was done with their account, written in the transaction of what they tell of."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+
+
+def tell_of_key(*, user: User, name: str, is_new: bool) -> None:
+    """An API key was made, or revoked."""
+    subject = _("An API key was made") if is_new else _("An API key was revoked")
+    _send(user.email, subject, "key", name=name, is_new=is_new)
+
+
+def tell_of_log_in(*, user: User, address: str, user_agent: str) -> None:
+    """Somebody logged in with the right password, on a device that the user never logged in on."""
+    _send(user.email, _("A log-in from a new device"), "log_in", address=address, user_agent=user_agent)
+
+
+def tell_of_new_address(*, user: User, added: str) -> None:
+    """Another address was added to the account; the one that it has hears of it."""
+    _send(user.email, _("An e-mail address was added to your account"), "address_added", added=added)
+
+
+def tell_removed_address(*, removed: str) -> None:
+    """An address was removed; that address hears of it too."""
+    _send(removed, _("This e-mail address was removed from an account"), "address_removed")
+
+
+def _send(to: str, subject: str, template: str, **facts: Any) -> None:
+    text = render_to_string(f"accounts/mail/{template}.txt", {**facts, "public_url": settings.PUBLIC_URL})
+    send_mail(subject, text, None, [to])
