@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from accounts import devices, security_notices
-from accounts.api_limits import LOGIN, count_try, demand_open
 from accounts.http import client_address
+from accounts.login_door import count_wrong_password, demand_open_for
 from accounts.models import User, clean_address
 
 
@@ -61,14 +61,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Raises ValidationError, which the form shows, while there were too many wrong passwords."""
         try:
-            demand_open(request, LOGIN, str(credentials.get("email", "")))
+            demand_open_for(request, str(credentials.get("email", "")))
         except APIException as error:
             raise ValidationError(str(error.detail)) from error
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """Count a wrong password. Raises ValidationError for the one that shuts the door."""
         try:
-            count_try(request, LOGIN, str(credentials.get("email", "")))
+            count_wrong_password(request, str(credentials.get("email", "")))
         except APIException as error:
             raise ValidationError(str(error.detail)) from error
 

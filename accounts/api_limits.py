@@ -134,6 +134,8 @@ class Door:
 
 
 LOGIN = Door("login", by_address=("20/m", "200/h"), by_account=("5/5m", "15/h", "40/d"))
+ACCOUNT_LOCK = Door("login", by_address=(), by_account=LOGIN.by_account)  # what shuts an account for everybody
+DEVICE = Door("login-device", by_address=(), by_account=LOGIN.by_account)  # one browser that its user logged in on
 SIGNUP = Door("signup", by_address=("10/m", "50/h"), by_account=("3/5m",))
 RESET = Door("reset", by_address=("10/m", "50/h"), by_account=("3/5m", "10/d"))
 EXPORT = Door("export", by_address=("20/h",), by_account=("5/h",))

@@ -13,7 +13,7 @@ from accounts import api_examples as examples
 from accounts import api_sessions, registration
 from accounts.api_auth import LoggedIn
 from accounts.api_base import ApiList, ApiView
-from accounts.api_limits import LOGIN, RESET, SIGNUP, count_try, demand_open
+from accounts.api_limits import RESET, SIGNUP, count_try
 from accounts.api_login_serializers import (
     EmailIn,
     LoginIn,
@@ -30,6 +30,7 @@ from accounts.api_login_serializers import (
 )
 from accounts.api_problems import REFUSED, Kind, explain
 from accounts.api_schema import operation
+from accounts.login_door import count_wrong_password, demand_open_for
 from accounts.models import ApiSession
 
 TAG = "Authentication"
@@ -103,11 +104,11 @@ class Token(Door):
         door for a while that grows: 429 says for how long.
         """
         fields = self.read_body(LoginIn)
-        demand_open(self.http, LOGIN, fields["email"])
+        demand_open_for(self.http, fields["email"])
         try:
             user = registration.check_password(request=self.http, **fields)
         except registration.WrongPassword:
-            count_try(self.http, LOGIN, fields["email"])
+            count_wrong_password(self.http, fields["email"])
             raise
         return Response(TokenOut(api_sessions.open_session(user=user, request=self.http)).data)
 
@@ -181,12 +182,12 @@ class PasswordChange(ApiView):
     def post(self, request: Request) -> Response:
         """Set a new password. This log-in goes on; every other one ends, on the pages too. API keys stay."""
         fields = self.read_body(PasswordChangeIn)
-        demand_open(request._request, LOGIN, self.caller.email)  # noqa: SLF001
+        demand_open_for(request._request, self.caller.email)  # noqa: SLF001
         try:
             registration.change_password(session=self.session, **fields)
         except registration.FieldsRefused as error:
             if "current_password" in error.errors:
-                count_try(request._request, LOGIN, self.caller.email)  # noqa: SLF001
+                count_wrong_password(request._request, self.caller.email)  # noqa: SLF001
             raise
         return Response(status=204)
 

@@ -1,12 +1,13 @@
-"""What follows from allauth's changes of addresses, in their transaction."""
+"""What follows from changes on allauth's pages, in their transaction."""
 
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from allauth.account.signals import email_added, email_removed
+from allauth.account.signals import email_added, email_removed, password_reset
 from django.dispatch import receiver
 
 from accounts import security_notices
+from accounts.login_door import open_for_user
 from accounts.models import User
 
 
@@ -21,3 +22,9 @@ def tell_removed_address(email_address: EmailAddress, **_kwargs: Any) -> None:
     """An address that was confirmed hears that it is no longer one; allauth tells the primary one."""
     if email_address.verified:
         security_notices.tell_removed_address(removed=email_address.email)
+
+
+@receiver(password_reset, dispatch_uid="accounts.open_after_reset")
+def open_after_reset(user: User, **_kwargs: Any) -> None:
+    """Whoever sets a new password by mail is the owner, and comes in however much strangers guessed."""
+    open_for_user(user)

@@ -24,9 +24,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts.api_limits import LOGIN, count_try, demand_open
 from accounts.api_sessions import keep_session, revoke_sessions
 from accounts.forms import SignupForm
+from accounts.login_door import count_wrong_password, demand_open_for, open_for_user
 from accounts.models import ApiSession, User
 
 FIELD_NAMES = {"password1": "password", "password2": "password", "oldpassword": "current_password", "__all__": "body"}
@@ -112,14 +112,15 @@ def reset_password(*, key: str, password: str) -> User:
         form.save()
         revoke_sessions(user=user)
         get_adapter().send_notification_mail("account/email/password_reset", user)
+    open_for_user(user)
     return user
 
 
 def confirm_password(*, request: HttpRequest, user: User, password: str) -> None:
     """Ask a user who is logged in for the password again. Raises FieldsRefused; wrong ones are counted as log-ins."""
-    demand_open(request, LOGIN, user.email)
+    demand_open_for(request, user.email)
     if not user.check_password(password):
-        count_try(request, LOGIN, user.email)
+        count_wrong_password(request, user.email)
         raise FieldsRefused({"password": [_("The password is wrong.")]})
 
 

@@ -31,6 +31,11 @@ def tell_removed_address(*, removed: str) -> None:
     _send(removed, _("This e-mail address was removed from an account"), "address_removed")
 
 
+def tell_of_guesses(*, user: User, link: str) -> None:
+    """Wrong passwords shut the account; the link opens it again."""
+    _send(user.email, _("Somebody tries passwords at your account"), "guesses", link=link)
+
+
 def _send(to: str, subject: str, template: str, **facts: Any) -> None:
     text = render_to_string(f"accounts/mail/{template}.txt", {**facts, "public_url": settings.PUBLIC_URL})
     send_mail(subject, text, None, [to])

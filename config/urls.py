@@ -6,6 +6,8 @@ from django.contrib import admin
 from django.db import transaction
 from django.urls import include, path, re_path
 
+from accounts.views import open_login
+
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Tally"
 admin.site.site_title = "Tally"
@@ -27,6 +29,7 @@ account_changes = [
 urlpatterns = [
     path("admin/", admin.site.urls),
     *account_changes,
+    path("accounts/open/<str:token>/", open_login, name="account_open_login"),
     path("accounts/", include("allauth.urls")),
     path("credits/", include("billing.urls")),
     path("v1/", include("inference.openai_urls")),

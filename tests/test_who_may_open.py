@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "account_logout": (BOTH, PUBLIC),
     "account_inactive": (GET, PUBLIC),
     "account_signup": (BOTH, PUBLIC),
+    "account_open_login": (BOTH, PUBLIC),
     "account_reauthenticate": (BOTH, LOGIN),
     "account_email": (BOTH, LOGIN),
     "account_email_verification_sent": (GET, PUBLIC),
@@ -151,7 +152,11 @@ def things(alice, catalogue, settings, monkeypatch):
 
 def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
     """The path of a page, about something of alice's."""
-    others = {"account_confirm_email": {"key": "x"}, "account_reset_password_from_key": {"uidb36": "1", "key": "x-y"}}
+    others = {
+        "account_confirm_email": {"key": "x"},
+        "account_open_login": {"token": "x"},
+        "account_reset_password_from_key": {"uidb36": "1", "key": "x-y"},
+    }
     if name == "openai:unknown":
         return "/v1/nothing"
     if name == "openai:model":

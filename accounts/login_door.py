@@ -1,0 +1,105 @@
+"""Guesses at passwords: whom they shut out, and how an owner comes in again.
+
+Wrong passwords are counted by account and by place. A browser that the user has logged in on before has a counter of
+its own, so that strangers who guess do not shut it out. When guesses shut an account, its owner gets a mail with a link
+that opens it; a password that was reset by mail opens it, too.
+"""
+
+import secrets
+
+from django.conf import settings
+from django.core import signing
+from django.core.cache import cache
+from django.http import HttpRequest
+from django.urls import reverse
+
+from accounts.api_limits import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
+from accounts.devices import find_device
+from accounts.models import User
+from accounts.security_notices import tell_of_guesses
+
+SALT = "accounts.login_door"
+LINK_SECONDS = 2 * 3600
+LONGEST_WINDOW_SECONDS = 86_400  # of LOGIN: after that what was counted before the opening is forgotten
+MAILED_AGAIN_SECONDS = 3600
+
+
+def demand_open_for(request: HttpRequest, email: str) -> None:
+    """Raise RateLimited while there were too many wrong passwords; counts nothing."""
+    device = _known_device(request, email)
+    if device:
+        demand_open(request, DEVICE, device)
+    else:
+        demand_open(request, LOGIN, _counter(email))
+
+
+def count_wrong_password(request: HttpRequest, email: str) -> None:
+    """Count one. Raises RateLimited when it is one too many. The one that shuts the account is mailed to its owner."""
+    device = _known_device(request, email)
+    if device:
+        count_try(request, DEVICE, device)
+        return
+    try:
+        count_try(request, LOGIN, _counter(email))
+    finally:
+        _tell_if_shut(request, email)
+
+
+def open_by_link(token: str) -> User | None:
+    """Open the account that a mailed link is for; None for a link that is forged, old, or was used."""
+    try:
+        kept = signing.loads(token, salt=SALT, max_age=LINK_SECONDS)
+    except signing.BadSignature:
+        return None
+    user = User.objects.filter(pk=kept["user"], is_active=True).first()
+    if user is None or kept["counter"] != _counter(kept["email"]):
+        return None
+    open_account(kept["email"])
+    return user
+
+
+def open_for_user(user: User) -> None:
+    """Open the account under each of its addresses: its owner has just proved to be one."""
+    for email in {user.email, *user.emailaddress_set.values_list("email", flat=True)}:  # type: ignore[attr-defined]
+        open_account(email)
+
+
+def open_account(email: str) -> None:
+    """Begin a new counter for the account. The old one and its links are worth nothing any more."""
+    cache.set(_opened_key(email), secrets.token_urlsafe(9), LONGEST_WINDOW_SECONDS)
+
+
+def _counter(email: str) -> str:
+    """What wrong passwords of an account are counted under."""
+    opened = cache.get(_opened_key(email))
+    return f"{_plain(email)}|{opened}" if opened else _plain(email)
+
+
+def _opened_key(email: str) -> str:
+    return f"login-opened:{_plain(email)}"
+
+
+def _plain(email: str) -> str:
+    return email.strip().lower()
+
+
+def _known_device(request: HttpRequest, email: str) -> str:
+    """The browser's name if the account's user has logged in on it; empty otherwise. No query without a cookie."""
+    device = find_device(request)
+    if device is None:
+        return ""
+    users = User.objects.filter(pk__in=device.user_ids)
+    is_theirs = users.filter(email=_plain(email)).exists() or users.filter(emailaddress__email=_plain(email)).exists()
+    return device.name if is_theirs else ""
+
+
+def _tell_if_shut(request: HttpRequest, email: str) -> None:
+    counter = _counter(email)
+    try:
+        demand_open(request, ACCOUNT_LOCK, counter)
+    except RateLimited:
+        user = User.objects.filter(email=_plain(email), is_active=True).first()
+        if user is not None and cache.add(f"login-shut-mailed:{counter}", True, MAILED_AGAIN_SECONDS):
+            token = signing.dumps({"user": user.pk, "email": _plain(email), "counter": counter}, salt=SALT)
+            path = reverse("account_open_login", args=[token])
+            tell_of_guesses(user=user, link=settings.PUBLIC_URL.rstrip("/") + path)
