@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """The database fills the columns in: processes of the version before go on inserting during a deployment."""
 
-    dependencies = [("accounts", "0006_outgoing_mail")]
+    dependencies = [("accounts", "0008_an_address_has_an_at")]
     operations = [
         migrations.AddField(
             "apikey", "replaced_prefix", models.CharField(max_length=12, unique=True, null=True, blank=True, editable=False)
