@@ -107,10 +107,6 @@ def _add_openai_headers(request: HttpRequest, response: HttpResponseBase) -> Non
 
 
 def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    is_stream = response.streaming
-    if request.method == "HEAD" and is_stream:  # it may last minutes, and nobody gets any of it
-        response.close()
-        response = HttpResponse(status=response.status_code, headers=response.headers)
     response.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
     usage = getattr(request, "rate_usage", None)
     if usage is not None:
@@ -122,7 +118,7 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
         response.headers["Idempotent-Replayed"] = "true"
     if not response.has_header("Cache-Control"):
         response.headers["Cache-Control"] = "private, no-cache"  # kept, and asked for again with its ETag
-    if not is_stream and not response.has_header("Content-Length"):
+    if not response.streaming and not response.has_header("Content-Length"):
         response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
     patch_vary_headers(response, ["Authorization"])
     return _conditional.process_response(request, cast(Any, response))

@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.http import Request
@@ -131,7 +131,7 @@ def stop(request: Request, generation_id: UUID) -> HttpResponse:
     return HttpResponse(status=204) if request.htmx else redirect(answer.conversation)
 
 
-@require_GET
+@require_safe
 @login_required
 async def events(request: Request, generation_id: UUID) -> HttpResponse | StreamingHttpResponse:
     """The answer as server-sent events; see `chat.streaming`."""

@@ -7,6 +7,7 @@ nothing for it: more work than the answer itself (docs/adr/0016).
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
@@ -27,7 +28,23 @@ COROUTINE_PATHS = OPENAI
 _security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait
 
 
-class CoroutineHandler(ASGIHandler):
+class _Handler(ASGIHandler):
+    """What both handlers have in common."""
+
+    async def run_get_response(self, request: Any) -> Any:
+        """The response; to HEAD, of a stream the head alone. A stream may last minutes, and nobody would get any."""
+        response: Any = await super().run_get_response(request)
+        if request.method == "HEAD" and response.streaming:
+            response.streaming_content = _nothing()
+        return response
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for piece in list[bytes]():
+        yield piece
+
+
+class CoroutineHandler(_Handler):
     """Serves paths whose views are coroutines. No signals are sent, no thread is used."""
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
@@ -75,7 +92,7 @@ class CoroutineHandler(ASGIHandler):
             response.close()
 
 
-class PagesHandler(ASGIHandler):
+class PagesHandler(_Handler):
     """Serves all else: each request is one turn of one thread, through the middleware and the view."""
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it

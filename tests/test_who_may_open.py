@@ -188,6 +188,21 @@ def outcome(answer: Any) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_head_opens_what_get_opens(clients, things):
+    wrong = []
+    for name, route in routes():
+        path = path_of(name, route, things)
+        if "get" not in TABLE[name][0]:
+            continue
+        for who in ("anonymous", "customer"):
+            cache.clear()
+            got, headed = clients[who].get(path), clients[who].head(path)
+            if got.status_code != headed.status_code:
+                wrong.append(f"{who}: {path} is {got.status_code} to GET and {headed.status_code} to HEAD")
+    assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     wrong = []
     last = {"billing:remove_card": 1, "account_logout": 2}  # they end what the others are about
