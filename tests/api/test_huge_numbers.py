@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from uuid import uuid4
 
 import pytest
 
@@ -90,6 +91,18 @@ def test_a_huge_number_where_none_belongs_is_a_bad_request_too(http, fields, par
 def test_a_huge_number_in_a_field_that_we_ignore_is_ignored(http, number):
     body = {"model": DEMO_KEY, "messages": [{"role": "user", "content": "Hello"}], "metadata": {"size": [MARK]}}
     assert ask(http, "/v1/chat/completions", body, number).status_code == 200
+
+
+@pytest.mark.parametrize("number", HUGE.values(), ids=HUGE.keys())
+def test_a_huge_number_on_a_page_is_no_crash(client, alice, number):
+    client.force_login(alice)
+    form = {"text": "Hello", "model": DEMO_KEY, "idempotency_key": uuid4(), "max_tokens": number}
+    for path in ("/send/", "/estimate/", "/credits/top-ups/", "/credits/spending/cap/", f"/m/{number}/retry/"):
+        fields = form | dict.fromkeys(("amount", "credits", "cap", "package"), number)
+        assert client.post(path, fields, headers={"HX-Request": "true"}).status_code < 500, path
+    for path in ("/credits/", "/credits/usage/", "/credits/export.csv"):
+        asked = dict.fromkeys(("page", "days", "since", "until", "kind"), number)
+        assert client.get(path, asked).status_code < 500, path
 
 
 def number_fields(document):

@@ -229,6 +229,11 @@ def test_a_request_to_open_a_tunnel_is_refused(url):
     assert answer.split()[1] in (b"400", b"405")
 
 
+def test_http2_without_an_offer_is_refused_and_nothing_breaks(url):
+    answer = talk(url, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 27)
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on this machine (Debian's package curl)")
 @pytest.mark.parametrize("options", [[], ["-H", "Transfer-Encoding: chunked"]], ids=["whole", "chunked"])
 def test_curl_that_offers_http2_is_answered(url, head, options):

@@ -3,11 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 from django.conf import settings as django_settings
+from playwright.sync_api import Error, sync_playwright
 
+from accounts import api_keys
 from config.browsers import is_origin
 from tests.asgi import serve
 
@@ -105,6 +111,59 @@ def test_everybody_may_be_allowed_still_without_cookies(url, path, settings):
     for answer in (preflight(url, path, OTHER), httpx.get(f"{url}{path}", headers={"Origin": OTHER})):
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+ASK = """async ([url, key]) => {
+    const headers = {
+        Authorization: `Bearer ${key}`, "Content-Type": "application/json", "Idempotency-Key": "k-1",
+        "X-Stainless-OS": "x", "x-stainless-new-thing": "y",
+    };
+    const body = JSON.stringify({model: "no-such-model", messages: [{role: "user", content: "Hello"}]});
+    const answer = await fetch(url + "/v1/chat/completions", {method: "POST", headers, body});
+    return [answer.status, answer.headers.get("X-RateLimit-Limit"), answer.headers.get("X-Request-Id")];
+}"""
+
+
+@contextmanager
+def page_of_another_origin():
+    """Serve an empty page on a free port: another port is another origin."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def in_a_browser(origin, *asked):
+    """What ASK gives there. In a thread of its own: Playwright runs an event loop, beside which Django asks nothing."""
+
+    def ask():
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(f"{origin}/")
+            try:
+                return page.evaluate(ASK, list(asked))
+            except Error as error:
+                return str(error)
+            finally:
+                browser.close()
+
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(ask).result()
+
+
+def test_a_real_browser_asks_and_reads_the_limits_or_is_kept_out(url, alice, settings, tmp_path, monkeypatch):
+    key = api_keys.create_key(user=alice, name="page", scopes=["chat"])[1]
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_words: None)
+    monkeypatch.chdir(tmp_path)
+    with page_of_another_origin() as origin:
+        assert "Failed to fetch" in in_a_browser(origin, url, key)
+        settings.CORS_ALLOWED_ORIGINS = [origin]
+        status, limit, request_id = in_a_browser(origin, url, key)
+    assert (status, limit) == (404, str(settings.API_KEY_REQUESTS_PER_MINUTE))
+    assert request_id
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/", "/credits/", "/admin/login/", "/healthz"])
