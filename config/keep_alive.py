@@ -35,7 +35,8 @@ class KeepAlive:
             self.stop()
         async with self._turn:
             await self._send(message)
-            self._is_between_events = message.get("body", b"").endswith(b"\n\n")
+            if body := message.get("body"):
+                self._is_between_events = body.endswith(b"\n\n")
             self._moved_at = asyncio.get_running_loop().time()
 
     def stop(self) -> None:

@@ -67,6 +67,17 @@ async def test_no_comment_lands_inside_an_event():
     assert wire.sent == [200, b"data: half of ", b"an event\n\n"]
 
 
+async def test_a_piece_of_nothing_changes_nothing():
+    wire = Wire()
+    alive = KeepAlive(wire.send)
+    await alive.send(head())
+    await alive.send(body(b"data: 1\n\n"))
+    await alive.send(body(b""))
+    await asyncio.sleep(0.07)
+    alive.stop()
+    assert wire.sent == [200, b"data: 1\n\n", b"", COMMENT]
+
+
 async def test_a_client_that_does_not_read_gets_one_comment_and_then_its_events_in_order():
     wire = Wire()
     alive = KeepAlive(wire.send)

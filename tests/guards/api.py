@@ -10,6 +10,7 @@ SCHEDULING = "tests/inference/test_scheduling.py"
 RELAY = "tests/inference/test_relay.py"
 DELIVERIES = "tests/api/test_deliveries.py"
 SILENCE = "tests/inference/test_silence.py"
+BODIES = "tests/config/test_bodies.py"
 
 API = [
     Guard(
@@ -300,5 +301,53 @@ API = [
         "    if False:",
         CONVERSATIONS,
         "a_branch_of_an_unfinished_answer",
+    ),
+    Guard(
+        "comment inside an event",
+        "config/keep_alive.py",
+        "                if self._is_between_events:",
+        "                if True:",
+        "tests/config/test_keep_alive.py",
+        "no_comment_lands_inside_an_event",
+    ),
+    Guard(
+        "comment after the end",
+        "config/keep_alive.py",
+        "            self._comments.cancel()",
+        "            pass",
+        "tests/config/test_keep_alive.py",
+        "is_the_last_that_is_sent or comments_come_while",
+    ),
+    Guard(
+        "bomb",
+        "config/bodies.py",
+        "machine.decompress(content, most_bytes + 1)",
+        "machine.decompress(content)",
+        BODIES,
+        "a_bomb",
+    ),
+    Guard(
+        "chunks without end",
+        "config/bodies.py",
+        "            if len(content) > self._most_bytes:",
+        "            if False:",
+        BODIES,
+        "chunks_that_become_too_many",
+    ),
+    Guard(
+        "body lost beside an offer",
+        "config/web_server.py",
+        'self._to_parse = b"".join([line, *fields, b"\\r\\n", rest])',
+        'self._to_parse = b"".join([line, *fields, b"\\r\\n"])',
+        BODIES,
+        "an_offer_is_ignored",
+    ),
+    Guard(
+        "CORS of pages",
+        "config/settings/base.py",
+        'CORS_URLS_REGEX = r"^/(api/)?v1/"',
+        'CORS_URLS_REGEX = r"^/"',
+        "tests/config/test_cors.py",
+        "pages_are_read_by_no_other_origin",
     ),
 ]
