@@ -26,9 +26,10 @@ with_nginx = pytest.mark.skipif(not IS_HERE, reason="there is no nginx on this m
 
 def watch(http, url, body):
     """The text of a stream, and the longest silence in it, in seconds."""
-    text, longest, moved_at = "", 0.0, time.monotonic()
+    text, longest = "", 0.0
     with http.stream("POST", url, json=body, timeout=60) as answer:
         assert answer.status_code == 200
+        moved_at = time.monotonic()
         for piece in answer.iter_text():
             text += piece
             longest, moved_at = max(longest, time.monotonic() - moved_at), time.monotonic()
@@ -56,7 +57,7 @@ def test_while_an_answer_is_silent_comments_come(http, engine, paid, faults, pat
     engine.length, engine.step_seconds = 1, 7
     text, longest = watch(http, path, BODIES[path])
     assert text.count(": keep-alive\n\n") >= 2
-    assert longest < 5
+    assert longest < 6  # of the seven seconds in which the engine says nothing, on a busy machine too
     assert text.endswith("data: [DONE]\n\n")
     assert paid() == (price(Generation.objects.get()), 0)
     assert faults() == []
@@ -80,7 +81,7 @@ def test_the_official_client_does_not_notice_the_comments(ai, engine):
 def test_nginx_passes_a_silent_stream_on_as_it_comes(http, engine, proxies, paid, faults, kind):
     engine.length, engine.step_seconds = 1, 7
     text, longest = watch(http, f"{proxies()[kind]}/v1/chat/completions", BODY)
-    assert longest < 5
+    assert longest < 6  # of the seven seconds in which the engine says nothing, on a busy machine too
     assert text.endswith("data: [DONE]\n\n")
     assert paid() == (price(Generation.objects.get()), 0)
     assert faults() == []
