@@ -13,9 +13,10 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from django.utils.translation import gettext as _
+from django_htmx.http import reswap, retarget
 
 from accounts.api_limits import count_in_minute
+from accounts.http import Request
 
 View = Callable[..., Any]
 Condition = Callable[[HttpRequest], bool]
@@ -52,6 +53,7 @@ def _refuse(request: HttpRequest, what: str, is_counted: Condition) -> HttpRespo
     if counts is None or counts[0] <= settings.PAGE_LIMITS[what]:
         return None
     wait = 60 - now % 60
-    answer = render(request, "429.html", {"heading": _("Too many requests"), "seconds": wait}, status=429)
+    is_part = bool(cast(Request, request).htmx)
+    answer = render(request, "_too_often.html" if is_part else "429.html", {"seconds": wait}, status=429)
     answer["Retry-After"] = str(wait)
-    return answer
+    return reswap(retarget(answer, "#compose-error"), "innerHTML") if is_part else answer

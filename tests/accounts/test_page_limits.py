@@ -42,6 +42,9 @@ def test_estimates_searches_and_files_have_limits_of_their_own(client, alice, bo
     refused = asked["searches"]()
     assert 1 <= int(refused["Retry-After"]) <= 60
     assert f"{refused['Retry-After']} seconds" in refused.content.decode()
+    part = client.post(reverse("chat:estimate_new"), draft, headers={"HX-Request": "true"})
+    assert (part.status_code, part["HX-Retarget"]) == (429, "#compose-error")  # beside the draft, which stays
+    assert "That was a lot at once." in part.content.decode()
     assert client.get(reverse("chat:home")).status_code == 200  # a page is no search
     assert client.get(reverse("billing:overview"), {"text": "fox"}).status_code == 429  # the same kind of work
     client.force_login(bob)
