@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django_htmx.http import reswap, retarget
 
 from accounts.api_limits import count_in_minute
-from accounts.http import Request
+from accounts.http import Request, in_thread
 
 View = Callable[..., Any]
 Condition = Callable[[HttpRequest], bool]
@@ -30,7 +30,7 @@ def limited(what: str, is_counted: Condition = lambda _request: True) -> Callabl
 
             @wraps(view)
             async def handle_async(request: HttpRequest, *args: Any, **path: Any) -> HttpResponseBase:
-                refused = await sync_to_async(_refuse)(request, what, is_counted)
+                refused = await in_thread(lambda: _refuse(request, what, is_counted))
                 return refused or cast(HttpResponseBase, await view(request, *args, **path))
 
             return handle_async

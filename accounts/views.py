@@ -10,7 +10,7 @@ from accounts.login_door import open_by_link
 
 
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def open_login(request: HttpRequest, token: str) -> HttpResponse:
     """Ask first: programs that look at mails follow links. Then open, and go to the log-in."""
     if request.method != "POST":

@@ -8,7 +8,7 @@ from billing.statements import MonthConverter
 
 register_converter(MonthConverter, "month")
 
-exported = limited("exports")
+exported = limited("exports", lambda request: request.method == "GET")
 
 app_name = "billing"
 urlpatterns = [

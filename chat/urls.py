@@ -5,7 +5,7 @@ from django.urls import path
 from accounts.page_limits import limited
 from chat import views
 
-estimated = limited("estimates")
+estimated = limited("estimates", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
@@ -17,6 +17,10 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/", searched(views.conversation), name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
     path("m/<int:message_id>/retry/", views.retry, name="retry"),
-    path("g/<uuid:generation_id>/events/", limited("streams")(views.events), name="events"),
+    path(
+        "g/<uuid:generation_id>/events/",
+        limited("streams", lambda request: request.method == "GET")(views.events),
+        name="events",
+    ),
     path("g/<uuid:generation_id>/stop/", views.stop, name="stop"),
 ]

@@ -27,7 +27,7 @@
     by("prompt").addEventListener("input", keepDraft);
   }
   document.addEventListener("submit", (event) => {  // whoever logs out leaves nothing behind
-    if (!event.target.action.endsWith("/logout/")) return;
+    if (!event.target.getAttribute("action")?.endsWith("/logout/")) return;
     stored((all) => Object.keys(all).filter((key) => key.startsWith("draft:")).forEach((key) => all.removeItem(key)));
   });
 
