@@ -6,8 +6,9 @@ The ledger, payments and the audit log are kept as bookkeeping and name nobody a
 
 from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.mail import send_mail
-from django.db.models import Q
+from django.db.models import QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -26,8 +27,9 @@ def erase_person(*, user: User) -> None:
     email, now = user.email, timezone.now()
     account_closing.send(sender=User, user=user)
     addresses = EmailAddress.objects.filter(user=user)
-    _forget_in_admin_log([email, *addresses.values_list("email", flat=True)])
-    OutgoingMail.objects.to_any_of([email, *addresses.values_list("email", flat=True)]).delete()
+    _forget_in_admin_log(user, addresses)
+    verified = addresses.filter(verified=True)  # whoever adds somebody else's address deletes no mail of theirs
+    OutgoingMail.objects.to_any_of([email, *verified.values_list("email", flat=True)]).delete()
     addresses.delete()
     ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
     ApiKey.objects.filter(user=user).update(name="deleted")
@@ -41,11 +43,12 @@ def erase_person(*, user: User) -> None:
     _say_goodbye(email)
 
 
-def _forget_in_admin_log(addresses: list[str]) -> None:
+def _forget_in_admin_log(user: User, addresses: QuerySet[EmailAddress]) -> None:
     """Django's admin keeps the name of each row that staff changed: of a user, and of an address, the address."""
-    for address in addresses:
-        named = LogEntry.objects.filter(Q(object_repr__icontains=address) | Q(change_message__icontains=address))
-        named.update(object_repr="deleted", change_message="")
+    for kind, ids in ((User, [user.pk]), (EmailAddress, list(addresses.values_list("pk", flat=True)))):
+        content_type = ContentType.objects.get_for_model(kind)
+        of_them = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(number) for number in ids])
+        of_them.update(object_repr="deleted", change_message="")
 
 
 def _say_goodbye(email: str) -> None:

@@ -59,8 +59,9 @@ def open_by_link(token: str) -> User | None:
 
 
 def open_for_user(user: User) -> None:
-    """Open the account under each of its addresses: its owner has just proved to be one."""
-    for email in {user.email, *user.emailaddress_set.values_list("email", flat=True)}:  # type: ignore[attr-defined]
+    """Open the account under each of its own addresses: its owner has just proved to be one."""
+    verified = user.emailaddress_set.filter(verified=True)  # type: ignore[attr-defined]
+    for email in {user.email, *verified.values_list("email", flat=True)}:
         open_account(email)
 
 
@@ -89,7 +90,9 @@ def _known_device(request: HttpRequest, email: str) -> str:
     if device is None:
         return ""
     users = User.objects.filter(pk__in=device.user_ids)
-    is_theirs = users.filter(email=_plain(email)).exists() or users.filter(emailaddress__email=_plain(email)).exists()
+    # Anybody may add an address to their account; it is theirs once it is verified.
+    verified = users.filter(emailaddress__email=_plain(email), emailaddress__verified=True)
+    is_theirs = users.filter(email=_plain(email)).exists() or verified.exists()
     return device.name if is_theirs else ""
 
 

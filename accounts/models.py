@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
@@ -19,7 +20,10 @@ from django.utils.translation import gettext_lazy as _
 def clean_address(email: str) -> str:
     """The address in lower case, as users have it. Raises ValidationError, which says what is wrong with it."""
     field: models.EmailField[str, str] = User._meta.get_field("email")
-    return str(field.clean(email.lower(), None))
+    address = str(field.clean(email.lower(), None))
+    if address.count("@") != 1:  # '"a@b"@example.com' is one by the book, and by no other rule here
+        raise ValidationError(_("Enter a valid email address."), code="invalid")
+    return address
 
 
 class UserManager(BaseUserManager["User"]):

@@ -32,6 +32,7 @@ from inference.models import Generation
 from inference.services import Caller, stop_generation
 
 TAG = "Conversations"
+MOST_KEPT_CHARACTERS = 90  # of a key, as it was sent: with its mark, what fits into the row
 ASKING = (402, 404, 409, 422, 503)
 
 explain(services.AnswerInProgress, CONFLICT)
@@ -265,4 +266,6 @@ class Branch(ConversationView):
 def chat_key(request: Request) -> str:
     """The key of one send; a client that names none repeats nothing. Raises InvalidIdempotencyKey."""
     key = read_idempotency_key(request)
-    return f"api-chat:{shorten(key) if key else uuid4()}"
+    if key and len(key) > MOST_KEPT_CHARACTERS:
+        key = shorten(key)
+    return f"api-chat:{key or uuid4()}"

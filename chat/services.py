@@ -66,9 +66,14 @@ def send_message(
     `request_generation` raises, and AnswerInProgress. When the queue is down, nothing stays in the conversation.
     """
     text = clean_prompt(text)
-    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, parameters)
+    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters))
     add = partial(_add_exchange, user, conversation, model, text, parameters, idempotency_key, inputs_hash, caller)
     return _ask(add, user, is_new=conversation is None)
+
+
+def _plain(parameters: Parameters) -> str:
+    """What was asked for, in the words of before there were these penalties: a retry from then is the same request."""
+    return str(parameters).replace(", frequency_penalty=0.0, presence_penalty=0.0", "")
 
 
 def estimate_message(

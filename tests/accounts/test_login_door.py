@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
+from django.core.exceptions import ValidationError
 from django.urls import reverse
 
-from accounts.models import OutgoingMail
+from accounts.login_door import open_for_user
+from accounts.models import OutgoingMail, User
 from tests.cast import PASSWORD
 
 ALICE = {"email": "alice@example.com", "password": PASSWORD}
@@ -115,3 +118,22 @@ def test_a_reset_on_the_pages_opens_the_lock(api, client, alice):
     client.post(form.redirect_chain[-1][0], {"password1": new, "password2": new})
     client.post(reverse("account_login"), LOGIN | {"password": new})
     assert is_in(client)
+
+
+def test_whoever_adds_somebody_elses_address_has_no_better_guesses(client, client_elsewhere, api, alice, bob):
+    EmailAddress.objects.create(user=bob, email=alice.email, verified=False)
+    client.post(reverse("account_login"), {"login": bob.email, "password": PASSWORD})
+    assert is_in(client)
+    client.post(reverse("account_logout"))
+    guess(api)
+    client.post(reverse("account_login"), {"login": alice.email, "password": PASSWORD})
+    assert not is_in(client)  # bob's browser is not known for alice's account
+    open_for_user(bob)
+    client_elsewhere.post(reverse("account_login"), {"login": alice.email, "password": PASSWORD})
+    assert not is_in(client_elsewhere)  # and he opens nothing of hers
+
+
+@pytest.mark.parametrize("email", ['"a@b"@example.com', "a@b@example.com"])
+def test_an_address_has_one_at(db, email):
+    with pytest.raises(ValidationError):
+        User.objects.create_user(email, PASSWORD)
