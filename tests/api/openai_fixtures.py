@@ -1,5 +1,6 @@
 """A live server, and the official OpenAI client on it."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,9 @@ def server(_live: LiveServer, transactional_db: None) -> Iterator[LiveServer]:
     """The web application and its worker. No answer runs into the next test."""
     _live.start()
     yield _live
+    end = time.monotonic() + 3
+    while Generation.objects.live().exists() and time.monotonic() < end:
+        time.sleep(0.05)  # what is queued may be taken at any moment; what nobody takes is left
     wait_until(lambda: not current_worker()._jobs, 20, "the answers of this test to end")
 
 
