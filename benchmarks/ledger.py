@@ -19,7 +19,6 @@ Ours and pgbench's take turns for `--rounds` rounds; the figures are medians. So
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import shutil
@@ -35,7 +34,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import django
+from benchmarks.databases import empty_database, run_sql, setup, tell
 
 PROCESSES, THREADS, WALLETS = 2, 4, 1000
 PROMPT, MOST, PRODUCED = 20, 200, 100
@@ -51,19 +50,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     setup()
-    from django.db import connection
-
-    database = connection.settings_dict["NAME"]
-    connection.settings_dict["TEST"]["NAME"] = f"tally_benchmark_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0)
-    try:
+    with empty_database():
         results = measure(arguments.seconds, arguments.rounds)
-    finally:
-        connection.creation.destroy_test_db(database, verbosity=0)
-    for name, value in results.items():
-        print(f"{name:36} {round(value, 3) if isinstance(value, float) else value}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    tell(results, arguments.json)
 
 
 def measure(seconds: float, rounds: int) -> dict[str, Any]:
@@ -116,12 +105,6 @@ def _describe_server() -> dict[str, str]:
             " WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'shared_buffers')"
         )
         return dict(cursor.fetchall()) | {"processors": str(os.cpu_count())}
-
-
-def setup() -> None:
-    """Load Django."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
-    django.setup()
 
 
 def _make_users() -> list[int]:
@@ -270,20 +253,6 @@ def _count_entries() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM billing_ledgerentry")
         return int(cursor.fetchone()[0])
-
-
-def run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
-    """As the owner: the application may neither make tables nor take the walls down."""
-    import psycopg
-    from django.db import connection
-
-    from config.postgresql.roles import as_owner
-
-    with as_owner(connection):
-        connection.ensure_connection()
-        # The values in its text: it may be several statements.
-        with psycopg.ClientCursor(connection.connection) as cursor:
-            cursor.execute(statement.encode(), parameters)
 
 
 # The walls are down while these run. What they make adds up all the same: `verify_ledger` is run on it.

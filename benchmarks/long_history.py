@@ -8,15 +8,13 @@ but the last 5,000 answers are summed by `billing.usage`, as the workers do ever
 """
 
 import argparse
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ledger import run_sql, setup
+from benchmarks.databases import empty_database, run_sql, setup, tell
 
 SIZES = (10_000, 1_000_000)
 NEW = 5_000
@@ -31,20 +29,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     setup()
-    from django.db import connection
-
-    database = connection.settings_dict["NAME"]
-    connection.settings_dict["TEST"]["NAME"] = f"tally_benchmark_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0)
-    try:
+    with empty_database():
         user = _make_user()
         results = {f"{name}_{size}": value for size in SIZES for name, value in _measure(user, size, arguments.rounds)}
-    finally:
-        connection.creation.destroy_test_db(database, verbosity=0)
-    for name, value in results.items():
-        print(f"{name:36} {round(value, 1)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    tell(results, arguments.json)
 
 
 def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:

@@ -29,7 +29,8 @@ from chat.models import MOST_SEARCHED, Conversation, Message
 from inference.api import CHAT, OPTIONAL_KEY, find_model, key_of
 from inference.api_serializers import parameters_of
 from inference.models import Generation
-from inference.services import Caller, stop_generation
+from inference.parameters import Caller
+from inference.services import stop_generation
 
 TAG = "Conversations"
 MOST_KEPT_CHARACTERS = 90  # of a key, as it was sent: with its mark, what fits into the row

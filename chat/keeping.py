@@ -7,8 +7,8 @@ from accounts.models import User
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from chat.services import AnswerInProgress, Exchange, NotTheLastAnswer, retry_answer
 from inference.models import CatalogueModel, Generation
+from inference.parameters import Caller
 from inference.prompts import InvalidPrompt
-from inference.services import Caller
 
 
 def open_conversation(*, user: User, model: CatalogueModel, title: str) -> Conversation:

@@ -14,19 +14,11 @@ from billing.watch import call_after_refusal
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from inference.estimates import Estimate, estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.parameters import PAGE, Caller, Parameters
 from inference.prompting.conversation import Conversation as Prompt
 from inference.prompting.conversation import Turn, alternate
 from inference.prompts import clean_prompt
-from inference.services import (
-    PAGE,
-    AlreadyRequested,
-    Caller,
-    Parameters,
-    QueueUnavailable,
-    hash_inputs,
-    refuse_repeat,
-    request_generation,
-)
+from inference.services import AlreadyRequested, QueueUnavailable, hash_inputs, refuse_repeat, request_generation
 
 
 class AnswerInProgress(Exception):

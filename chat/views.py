@@ -25,9 +25,10 @@ from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import CatalogueModel, Generation
+from inference.parameters import Parameters
 from inference.prompting.showable import showable
 from inference.prompts import InvalidPrompt
-from inference.services import IdempotencyConflict, Parameters, QueueUnavailable, TooManyAnswers, stop_generation
+from inference.services import IdempotencyConflict, QueueUnavailable, TooManyAnswers, stop_generation
 
 SIDEBAR_CONVERSATIONS = 100
 

@@ -40,7 +40,8 @@ from inference.completions import Question, begin_answer
 from inference.estimates import estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.openai_requests import INT64, MAX_USER_CHARACTERS
-from inference.services import Caller, hash_inputs, stop_generation
+from inference.parameters import Caller
+from inference.services import hash_inputs, stop_generation
 
 CHAT = requires_scope("chat")
 OPTIONAL_KEY = OpenApiParameter(

@@ -15,9 +15,9 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX
 from inference.model_cards import describe_sampling
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
+from inference.parameters import Parameters
 from inference.prompting.showable import showable
 from inference.prompts import Prompt, RawText, conversation_of
-from inference.services import Parameters
 
 ROLES = ("system", "user", "assistant")
 MAX_MIN_P = 0.999999  # below 1: the documentation has no word for a limit that is excluded

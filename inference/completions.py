@@ -25,15 +25,9 @@ from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
 from inference.deliveries import deliverer
 from inference.models import PROGRAM_KEY, CatalogueModel, Delivery, Generation, GenerationState
+from inference.parameters import Caller, Parameters
 from inference.prompts import Prompt
-from inference.services import (
-    AlreadyRequested,
-    Caller,
-    Parameters,
-    refuse_repeat,
-    request_generation,
-    stop_generation,
-)
+from inference.services import AlreadyRequested, refuse_repeat, request_generation, stop_generation
 
 TAKE_OVER_WITHIN = timedelta(hours=1)  # longer than any client waits; OpenAI's own give up after 10 minutes
 MOST_TAKEN_OVER = 100  # identical requests of one customer that a retry may belong to: the latest

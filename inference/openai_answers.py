@@ -26,8 +26,9 @@ from inference.models import Generation
 from inference.openai_errors import OpenAIError, demand_answer, from_service
 from inference.openai_format import DONE, Shape, event
 from inference.openai_requests import Call, parse_body
+from inference.parameters import Caller
 from inference.retries import grace_seconds, note_refusal, read_attempt, was_refused
-from inference.services import Caller, fail_generation, hash_inputs
+from inference.services import fail_generation, hash_inputs
 
 logger = logging.getLogger(__name__)
 

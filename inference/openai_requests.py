@@ -19,9 +19,9 @@ from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
+from inference.parameters import Parameters
 from inference.prompting.showable import showable
 from inference.prompts import Conversation, InvalidPrompt, Prompt, RawText, conversation_of
-from inference.services import Parameters
 
 # How a conversation with a model that calls tools reads to one that does not.
 CALL, RESULT = "I call the tool", "The tool answers"

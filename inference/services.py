@@ -3,8 +3,7 @@
 import hashlib
 import json
 import logging
-import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,18 +19,16 @@ from accounts.api_limits import count_tokens
 from accounts.models import ApiKey, User
 from billing import ledger
 from inference import answer_cache, relay, silence
-from inference.answer_cache import CacheUse
 from inference.catalogue import ModelUnavailable
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, Sampling
+from inference.engine.base import Sampling
 from inference.hot_path import end_generation, insert_generation
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
+from inference.parameters import PAGE, Caller, Parameters
 from inference.prompts import (
-    InvalidPrompt,
     Prompt,
     completion_room,
     encode_prompt,
     format_of,
-    sampling_defaults,
 )
 from inference.tickets import send_ticket
 
@@ -71,83 +68,6 @@ class TooManyAnswers(Exception):
     """This user has MAX_LIVE_GENERATIONS answers queued or running: one has to end first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """How an answer was asked for when it was not on a page.
-
-    `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
-    calls its own user. `attempt` counts the automatic retries of an official OpenAI
-    client, from 0; None for everybody else. `cache` is who a deterministic answer is kept for and repeated to.
-    `process_id` is the web process that has to hand the answer over, None where it can be fetched again.
-    """
-
-    api_key: ApiKey | None = None
-    end_user: str = ""
-    attempt: int | None = None
-    cache: CacheUse = CacheUse.OFF
-    process_id: UUID | None = None
-
-
-PAGE = Caller()
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range."""
-
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = field(default=())
-    min_p: float = 0.0
-    repetition_penalty: float | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-
-    def __post_init__(self) -> None:
-        rules = {
-            _("Temperature is between 0 and 2."): self.temperature is None or 0 <= self.temperature <= 2,
-            _("Top-p is above 0 and at most 1."): self.top_p is None or 0 < self.top_p <= 1,
-            _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): (
-                self.top_k is None or 1 <= self.top_k <= MAX_TOP_K
-            ),
-            _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
-            _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
-                self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
-            ),
-            _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY): (
-                abs(self.frequency_penalty) <= MAX_TOKEN_PENALTY and abs(self.presence_penalty) <= MAX_TOKEN_PENALTY
-            ),
-            _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
-            _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
-            and all(1 <= len(text) <= 200 for text in self.stop),
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise InvalidPrompt(rule)
-
-    def sampling_of(self, model: CatalogueModel) -> Sampling:
-        """How the next token is drawn: what was asked for, else as the model's authors have it.
-
-        Without a seed, one is drawn. Raises ModelUnavailable when the model's files are not on this machine.
-        """
-        usual = sampling_defaults(model)
-        return Sampling(
-            temperature=usual.temperature if self.temperature is None else self.temperature,
-            top_p=usual.top_p if self.top_p is None else self.top_p,
-            top_k=usual.top_k if self.top_k is None else self.top_k,
-            seed=secrets.randbits(31) if self.seed is None else self.seed,
-            min_p=self.min_p,
-            repetition_penalty=(
-                usual.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
-            ),
-            frequency_penalty=self.frequency_penalty,
-            presence_penalty=self.presence_penalty,
-        )
-
-
 def hash_inputs(*inputs: object) -> str:
     """SHA-256 of what was asked, to tell a retry from another request under the same key."""
     return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()
@@ -185,37 +105,47 @@ def request_generation(
     """
     refuse_other_models(caller.api_key, model)
     _refuse_unavailable(model)
-    prompt_token_ids = encode_prompt(model=model, prompt=prompt)
-    requested_tokens = completion_room(model, len(prompt_token_ids), parameters.max_tokens)
     sampling = parameters.sampling_of(model)
-    prompt_format = format_of(model, prompt)
+    generation = _draft(user, model, prompt, parameters, sampling, caller)
+    generation.idempotency_key, generation.inputs_hash = idempotency_key, inputs_hash
     request = answer_cache.Request(
-        model, prompt_format, prompt_token_ids, requested_tokens, sampling, parameters.stop, parameters.seed is not None
+        model,
+        generation.prompt_format,
+        generation.prompt_token_ids,
+        generation.requested_completion_tokens,
+        sampling,
+        parameters.stop,
+        parameters.seed is not None,
     )
     place = answer_cache.find_place(user, request, caller.cache)
-    asked_tokens = len(prompt_token_ids) + requested_tokens
-    usage = None if caller is PAGE else count_tokens(user=user, key=caller.api_key, tokens=asked_tokens)
-    generation = Generation(
-        user=user,
-        model=model,
-        idempotency_key=idempotency_key,
-        inputs_hash=inputs_hash,
-        prompt_format=prompt_format,
-        prompt_token_ids=prompt_token_ids,
-        prompt_tokens=len(prompt_token_ids),
-        requested_completion_tokens=requested_tokens,
-        stop=list(parameters.stop),
-        **asdict(sampling),
-        end_user=caller.end_user,
-        client_attempt=caller.attempt,
-    )
-    generation.token_usage = usage
+    if caller is not PAGE:
+        tokens = generation.prompt_tokens + generation.requested_completion_tokens
+        generation.token_usage = count_tokens(user=user, key=caller.api_key, tokens=tokens)
     try:
         return _hold_and_insert(generation, caller, place)
     except (ledger.LedgerError, TooManyAnswers):
         # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
         refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
         raise
+
+
+def _draft(
+    user: User, model: CatalogueModel, prompt: Prompt, parameters: Parameters, sampling: Sampling, caller: Caller
+) -> Generation:
+    """The row as it was asked for: with its prompt counted, and the most that the model has room for."""
+    prompt_token_ids = encode_prompt(model=model, prompt=prompt)
+    return Generation(
+        user=user,
+        model=model,
+        prompt_format=format_of(model, prompt),
+        prompt_token_ids=prompt_token_ids,
+        prompt_tokens=len(prompt_token_ids),
+        requested_completion_tokens=completion_room(model, len(prompt_token_ids), parameters.max_tokens),
+        stop=list(parameters.stop),
+        **asdict(sampling),
+        end_user=caller.end_user,
+        client_attempt=caller.attempt,
+    )
 
 
 @transaction.atomic

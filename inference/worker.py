@@ -39,13 +39,7 @@ from inference.model_loader import CatalogueLoader, import_engine
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.patience import try_again_while_the_database_is_away
 from inference.prompting.transcript import stop_strings
-from inference.services import (
-    call_worker,
-    cancel_generation,
-    fail_generation,
-    hand_back_generation,
-    settle_generation,
-)
+from inference.services import call_worker, cancel_generation, fail_generation, hand_back_generation, settle_generation
 from inference.tickets import open_ticket
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 import os
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import read_networks
 from billing.currencies import UnknownCurrency, known_currency
-from config.browsers import is_origin
+from config.settings.api import *
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
 
@@ -262,96 +261,6 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-
-# The API. Requests and tokens a minute, counted in Redis for all processes together; 429 beyond.
-API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
-API_KEY_REQUESTS_PER_MINUTE = env.int("API_KEY_REQUESTS_PER_MINUTE", default=600)
-API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # before anybody logs in
-# Of one person, on the pages, in a minute (accounts.page_limits).
-PAGE_LIMITS = {
-    "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # one for each pause in typing
-    "searches": env.int("PAGE_SEARCHES_PER_MINUTE", default=30),
-    "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
-    "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a tab that is shown again begins one
-}
-API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000_000)
-API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
-API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
-# Which pages of others may call the APIs from a browser: their origins, or "*" for all. A page has to send a key or a
-# token itself: cookies are never taken (no Access-Control-Allow-Credentials), and the pages of this site are no API.
-CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", default=[])
-for _origin in CORS_ORIGINS:
-    if not is_origin(_origin):
-        raise ImproperlyConfigured(f'CORS_ORIGINS: {_origin} is neither "*" nor like https://app.example.com.')
-CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
-CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
-CORS_URLS_REGEX = r"^/(api/)?v1/"
-# "*" is any header but Authorization, which browsers want by its name; older browsers do not know "*".
-CORS_ALLOW_HEADERS = ["*", "authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id"]
-CORS_EXPOSE_HEADERS = [
-    "*",
-    "allow",
-    "etag",
-    "openai-processing-ms",
-    "retry-after",
-    "www-authenticate",
-    "x-request-id",
-    "idempotent-replayed",
-    "x-should-retry",
-    *(f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset")),
-    *(f"x-ratelimit-{name}-{what}" for name in ("limit", "remaining", "reset") for what in ("requests", "tokens")),
-]
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.LoggedIn"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["accounts.api_json.StrictJson"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api_json.AlwaysJson",
-    "DEFAULT_SCHEMA_CLASS": "accounts.api_schema.TallySchema",
-    "EXCEPTION_HANDLER": "accounts.api_problems.handle_exception",
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
-}
-SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
-    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
-    "SIGNING_KEY": SECRET_KEY,
-    "ISSUER": "tally",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Tally",
-    "VERSION": "1",
-    "DESCRIPTION": "Answers of Gemma 3, paid by the token from pre-paid credits. Amounts are integers in microcredits "
-    "(1 credit = 1,000,000), beside them the same in credits as a decimal string. Times are UTC. Lists come in cursor "
-    "pages. Reads carry an ETag. Errors are problem details (RFC 9457).",
-    "SERVERS": [{"url": PUBLIC_URL}],
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "APPEND_COMPONENTS": {
-        "securitySchemes": {
-            "ApiKey": {
-                "type": "http",
-                "scheme": "bearer",
-                "bearerFormat": "tly_...",
-                "description": "A key of POST /api/v1/keys. It does what its scopes say.",
-            },
-            "AccessToken": {
-                "type": "http",
-                "scheme": "bearer",
-                "bearerFormat": "JWT",
-                "description": "`access` of POST /api/v1/auth/token, good for ten minutes. It does all its user may.",
-            },
-        }
-    },
-    "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "inference.openai_schema.add_openai_paths",
-        "accounts.api_schema.say_int64",
-    ],
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-}
 
 # Money (money.md). Integers only: microcredits, a millionth of a credit.
 REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # alone, in a day

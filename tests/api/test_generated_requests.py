@@ -16,7 +16,8 @@ from billing.topups import offer_of_amount, start_topup
 from chat.services import send_message
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel
-from inference.services import Parameters, stop_generation
+from inference.parameters import Parameters
+from inference.services import stop_generation
 from tests.asgi import serve
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, PASSWORD, fund

@@ -15,7 +15,8 @@ from django.urls import reverse
 from billing import exports, ledger
 from billing.models import EntryKind, LedgerEntry
 from billing.statements import NoStatement, make_statement, months_of, this_month
-from tests.billing.test_history import insert_entries, long_history, read_in_little_memory  # noqa: F401
+from tests.billing.entries import insert_entries
+from tests.billing.test_exports import long_history, read_in_little_memory  # noqa: F401
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 

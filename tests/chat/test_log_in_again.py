@@ -11,6 +11,7 @@ from chat.models import Message
 from inference import services
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
+from inference.parameters import Parameters
 from tests.cast import PASSWORD, answered_talk
 from tests.chat.browser import ask, path_of
 from tests.stack import wait_until
@@ -95,7 +96,7 @@ def fail_the_last(talk):
         conversation=talk,
         model=talk.model,
         text="Fail",
-        parameters=services.Parameters(max_tokens=400),
+        parameters=Parameters(max_tokens=400),
         idempotency_key="fail",
     )
     return exchange.answer.generation

@@ -11,6 +11,7 @@ from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
 from inference import services
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.parameters import Parameters
 from inference.prompts import RawText
 from tests.cast import at_once
 
@@ -181,7 +182,7 @@ def test_an_answer_of_an_api_client_is_no_page_of_anybody(client, alice, catalog
         user=alice,
         model=catalogue,
         prompt=RawText("Hello"),
-        parameters=services.Parameters(),
+        parameters=Parameters(),
         idempotency_key="api:1",
         inputs_hash="test",
     )

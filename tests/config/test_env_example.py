@@ -41,7 +41,7 @@ def test_every_line_is_explained_before_it():
 
 
 def test_the_example_shows_the_defaults_and_leaves_open_what_must_be_set():
-    read, must = read_by_env("base"), set(read_by_env("production"))
+    read, must = read_by_env("base", "api"), set(read_by_env("production"))
     for name, (comment, value, _) in example().items():
         if name in must or read[name] is None:
             assert comment == "", f"{name} must be set"

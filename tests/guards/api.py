@@ -344,7 +344,7 @@ API = [
     ),
     Guard(
         "CORS of pages",
-        "config/settings/base.py",
+        "config/settings/api.py",
         'CORS_URLS_REGEX = r"^/(api/)?v1/"',
         'CORS_URLS_REGEX = r"^/"',
         "tests/config/test_cors.py",

@@ -14,10 +14,7 @@ from inference import answer_cache, relay
 from inference.answer_cache import CacheUse
 from inference.models import Generation
 from inference.revisions import revision_of
-from inference.services import (
-    AlreadyRequested,
-    IdempotencyConflict,
-)
+from inference.services import AlreadyRequested, IdempotencyConflict
 from tests.cast import CREDIT, at_once, fund
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     answered,

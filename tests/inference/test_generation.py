@@ -14,14 +14,9 @@ from inference import relay, services
 from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
 from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState, queue_of
+from inference.parameters import Parameters
 from inference.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
-from inference.services import (
-    Parameters,
-    request_generation,
-    settle_generation,
-    stop_generation,
-    sweep_generations,
-)
+from inference.services import request_generation, settle_generation, stop_generation, sweep_generations
 from inference.worker import Worker
 from tests.cast import CREDIT, at_once, begin, fund, watch_database_for_long
 from tests.inference.engines import give_engine

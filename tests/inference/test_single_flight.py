@@ -9,14 +9,10 @@ from inference import relay, services, single_flight, tasks
 from inference.answer_cache import CacheUse
 from inference.completions import Question, begin_answer
 from inference.models import Generation, GenerationState
+from inference.parameters import Caller, Parameters
 from inference.prompts import Conversation, Turn
 from inference.queueing import find_place
-from inference.services import (
-    Caller,
-    Parameters,
-    stop_generation,
-    sweep_generations,
-)
+from inference.services import stop_generation, sweep_generations
 from tests.cast import at_once, begin, fund, watch_database_for_long
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     COMPLETION,
