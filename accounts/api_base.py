@@ -86,8 +86,8 @@ class ApiView(APIView):
             raise exceptions.ValidationError({HEADER: [_("Send this header: a new one for each new request.")]})
         return shorten(key)
 
-    def mark_replay(self, made_at: datetime) -> None:
-        """Let the answer say so if it is an earlier request's."""
+    def mark_replay(self, made_at: datetime | None = None) -> None:
+        """Let the answer say that it is an earlier request's, if what it shows was made before this one."""
         mark_replay(self.request._request, made_at)  # noqa: SLF001  headers go on it
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit, sql
 from accounts.models import ApiKey, User
-from accounts.security_notices import tell_of_key
+from accounts.security_notices import KeyNews, tell_of_key
 
 MARK = "tly_"
 PREFIX_LENGTH = 10
@@ -53,7 +53,7 @@ def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
     key = ApiKey.objects.create(user=user, prefix=prefix, secret_hash=_hash(text), **_in_order(settings))
     scopes = " ".join(key.scopes)
     audit.record(actor=user, action="key created", subject=user, key=key.pk, name=key.name, scopes=scopes)
-    tell_of_key(user=user, name=key.name, is_new=True)
+    tell_of_key(user=user, name=key.name, what=KeyNews.MADE)
     return key, text
 
 
@@ -69,6 +69,8 @@ def change_key(*, key: ApiKey, by: User, **settings: Any) -> ApiKey:
         row.save(update_fields=[*changed])
         said = {name: str(value) for name, value in changed.items()}
         audit.record(actor=by, action="key changed", subject=row.user, key=row.pk, **said)
+    if changed.keys() - {"name"}:  # it may do more now, or spend more
+        tell_of_key(user=row.user, name=row.name, what=KeyNews.CHANGED)
     return row
 
 
@@ -87,7 +89,7 @@ def rotate_key(*, key: ApiKey, by: User, overlap: timedelta) -> tuple[ApiKey, st
     row.save(update_fields=["prefix", "secret_hash", "replaced_prefix", "replaced_hash", "replaced_until"])
     until = row.replaced_until.isoformat()
     audit.record(actor=by, action="key rotated", subject=row.user, key=row.pk, name=row.name, until=until)
-    tell_of_key(user=row.user, name=row.name, is_new=True)
+    tell_of_key(user=row.user, name=row.name, what=KeyNews.ROTATED)
     return row, text
 
 
@@ -96,28 +98,22 @@ def revoke_key(*, key: ApiKey, by: User) -> None:
     """End a key at once. A second time changes nothing."""
     if ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
         audit.record(actor=by, action="key revoked", subject=key.user, key=key.pk, name=key.name)
-        tell_of_key(user=key.user, name=key.name, is_new=False)
+        tell_of_key(user=key.user, name=key.name, what=KeyNews.REVOKED)
 
 
 def find_key(text: str) -> ApiKey | None:
-    """The live key with this text and its user, or None. One query; the hashes are compared in constant time.
+    """The live key with this text and its user, or None; the hashes are compared in constant time.
 
-    A second query looks for a text that was replaced a while ago.
+    One query, and another one for a prefix that is nobody's now: a text that was replaced is good for a while.
     """
     prefix, _underscore, secret = text.removeprefix(MARK).partition("_")
     if len(prefix) != PREFIX_LENGTH or len(secret) != SECRET_LENGTH or not f"{prefix}{secret}".isascii():
         return None
-    key = _read(FIND_KEY, prefix)
-    if key is not None:
-        secret_hash = key.secret_hash
-    else:
-        key = _read(FIND_REPLACED, prefix)
-        if key is None:
-            return None
-        secret_hash = key.replaced_hash
-    if not constant_time_compare(secret_hash, _hash(text)):
+    key = _read(FIND_KEY, prefix) or _read(FIND_REPLACED, prefix)
+    if key is None or not key.is_live:
         return None
-    return key if key.is_live else None
+    secret_hash = key.secret_hash if key.prefix == prefix else key.replaced_hash
+    return key if constant_time_compare(secret_hash, _hash(text)) else None
 
 
 def _read(statement: str, prefix: str) -> ApiKey | None:

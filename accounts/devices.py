@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponseBase
 from accounts.addresses import place_of
 from accounts.models import ApiSession, User
 
-COOKIE = "tally_device"
 COOKIE_SECONDS = 400 * 86_400  # browsers keep none for longer
 MOST_USERS = 10  # of one device, the latest
 MOST_PLACES = 100  # that are looked at
@@ -31,7 +30,7 @@ class Device:
 def find_device(request: HttpRequest) -> Device | None:
     """The device that the cookie names; None without a cookie, and for one that we did not sign."""
     try:
-        kept = signing.loads(request.COOKIES.get(COOKIE, ""), salt=SALT, max_age=COOKIE_SECONDS)
+        kept = signing.loads(request.COOKIES.get(settings.DEVICE_COOKIE_NAME, ""), salt=SALT, max_age=COOKIE_SECONDS)
     except signing.BadSignature:
         return None
     return Device(kept["device"], tuple(kept["users"]))
@@ -48,7 +47,7 @@ def remember_device(*, response: HttpResponseBase, request: HttpRequest, user: U
     device = find_device(request) or Device(secrets.token_urlsafe(16))
     user_ids = [user.pk, *(user_id for user_id in device.user_ids if user_id != user.pk)]
     response.set_cookie(
-        COOKIE,
+        settings.DEVICE_COOKIE_NAME,
         signing.dumps({"device": device.name, "users": user_ids[:MOST_USERS]}, salt=SALT),
         max_age=COOKIE_SECONDS,
         httponly=True,

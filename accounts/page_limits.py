@@ -30,6 +30,7 @@ def limited(what: str, is_counted: Condition = lambda _request: True) -> Callabl
 
             @wraps(view)
             async def handle_async(request: HttpRequest, *args: Any, **path: Any) -> HttpResponseBase:
+                await request.auser()  # kept on the request: the view asks for it again
                 refused = await in_thread(lambda: _refuse(request, what, is_counted))
                 return refused or cast(HttpResponseBase, await view(request, *args, **path))
 

@@ -4,16 +4,26 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db.models import TextChoices
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from accounts.models import User
 
 
-def tell_of_key(*, user: User, name: str, is_new: bool) -> None:
-    """An API key was made, or revoked."""
-    subject = _("An API key was made") if is_new else _("An API key was revoked")
-    _send(user.email, subject, "key", name=name, is_new=is_new)
+class KeyNews(TextChoices):
+    """What was done with an API key, as the subject of a mail says it."""
+
+    MADE = "made", _lazy("An API key was made")
+    CHANGED = "changed", _lazy("An API key was changed")
+    ROTATED = "rotated", _lazy("An API key got another text")
+    REVOKED = "revoked", _lazy("An API key was revoked")
+
+
+def tell_of_key(*, user: User, name: str, what: KeyNews) -> None:
+    """An API key was made, changed, rotated or revoked."""
+    _send(user.email, str(what.label), "key", name=name, what=what.value)
 
 
 def tell_of_log_in(*, user: User, address: str, user_agent: str) -> None:

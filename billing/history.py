@@ -1,12 +1,12 @@
 """The history of credits: which movements a customer asks to see."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
@@ -130,15 +130,23 @@ class LatestPaginator(Paginator[LedgerEntry]):
         return self.count == MOST_PAGED
 
 
-def page_with(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> Page[LedgerEntry]:
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Which entries are leafed through, from which page. `begins_with` is kept in the links between pages."""
+
+    entries: QuerySet[LedgerEntry]
+    page: int = 1
+    begins_with: str = ""
+
+
+def open_at(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> Opening:
     """The page of these entries, the latest first, that shows one; the first for a text that is no number of an entry.
 
-    An entry that the pages do not reach begins the first page, of the entries from there back.
+    An entry that the pages do not reach begins the first of its own pages, which go from there back.
     """
-    pages = partial(LatestPaginator, per_page=entries_a_page)
     if not (entry_id.isascii() and entry_id.isdecimal() and len(entry_id) <= MOST_DIGITS):
-        return pages(entries).get_page(1)
+        return Opening(entries)
     later = entries.filter(pk__gt=int(entry_id))[:MOST_PAGED].count()
     if later == MOST_PAGED:
-        return pages(entries.filter(pk__lte=int(entry_id))).get_page(1)
-    return pages(entries).get_page(later // entries_a_page + 1)
+        return Opening(entries.filter(pk__lte=int(entry_id)), begins_with=entry_id)
+    return Opening(entries, later // entries_a_page + 1)

@@ -13,7 +13,7 @@ from accounts.http import Request
 from billing.alerts import is_low
 from billing.charts import draw_usage
 from billing.exports import export_response
-from billing.history import HistoryForm, LatestPaginator, entries_of, page_with
+from billing.history import HistoryForm, LatestPaginator, entries_of, open_at
 from billing.ledger import owed_microcredits
 from billing.models import EntryKind, Grant, Hold
 from billing.usage import RANGES_DAYS, last_days, parse_range, summarise_usage
@@ -29,11 +29,10 @@ def overview(request: Request) -> HttpResponse:
     """Balance, held, and the movements that the filters ask for, the latest first; `entry` asks for the page of one."""
     form = HistoryForm(request.GET)
     entries = form.narrow_latest(entries_of(request.user)).select_related("hold")
-    if number := request.GET.get("page"):
-        page = LatestPaginator(entries, ENTRIES_A_PAGE).get_page(number)
-    else:
-        page = page_with(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
-    context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "page": page, "form": form}
+    opening = open_at(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
+    page = LatestPaginator(opening.entries, ENTRIES_A_PAGE).get_page(request.GET.get("page") or opening.page)
+    context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "form": form}
+    context |= {"page": page, "begins_with": opening.begins_with}
     grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
     context |= {"owed": owed_microcredits(wallet=request.user.wallet), "is_low": is_low(request.user.wallet)}
     return render(request, "billing/overview.html", context | {"grants": grants})

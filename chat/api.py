@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts.api_base import ApiList, ApiView
 from accounts.api_problems import CONFLICT, explain
 from accounts.api_schema import operation
-from accounts.idempotency import mark_replay, read_idempotency_key, shorten
+from accounts.idempotency import read_idempotency_key, shorten
 from chat import api_examples as examples
 from chat import keeping, services
 from chat.api_serializers import (
@@ -81,7 +81,7 @@ class AskingView(ConversationView):
     def show(self, exchange: services.Exchange) -> Response:
         """The prompt and the answer."""
         if exchange.is_repeated:
-            mark_replay(self.request._request)  # noqa: SLF001  headers go on it
+            self.mark_replay()
         shown = ExchangeOut({"prompt": exchange.prompt, "answer": exchange.answer})
         return Response(dict(shown.data), status=201)
 

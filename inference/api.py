@@ -16,7 +16,7 @@ from accounts.api_auth import requires_scope
 from accounts.api_base import ApiList, ApiView
 from accounts.api_filters import Since, Until
 from accounts.api_schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
-from accounts.idempotency import mark_replay, read_idempotency_key
+from accounts.idempotency import read_idempotency_key
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
 from billing.prices import current_price_tags
@@ -73,7 +73,7 @@ class Models(ApiList):
 
     @operation(tag="Models", summary="List the models", answer=OfferedModelOut(many=True), example=examples.MODEL)
     def get(self, request: Request) -> Response:
-        """What can be asked and what it costs now; a model that is not available says why."""
+        """What can be asked and what it costs now, and whether it is offered at the moment."""
         return self.list(request)
 
 
@@ -186,7 +186,7 @@ class Generations(ApiList):
         )
         generation = begin_answer(user=self.caller, question=question)
         if generation.is_repeated:
-            mark_replay(request._request)  # noqa: SLF001  headers go on it
+            self.mark_replay()
         return Response(GenerationOut(generation).data, status=201)
 
 

@@ -6,6 +6,7 @@ DEMO = False
 DEMAND_RESTRICTED_ROLE = True
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
 PUBLIC_URL = env.str("PUBLIC_URL")
+env.str("TRUSTED_PROXIES")  # has to be said, if only that there are none: see .env.example
 EMAIL_CONFIG = env.email_url("EMAIL_URL")
 DELIVERY_EMAIL_BACKEND = EMAIL_CONFIG.pop("EMAIL_BACKEND")  # EMAIL_BACKEND stays the outbox
 vars().update(EMAIL_CONFIG)
@@ -26,4 +27,5 @@ CSRF_COOKIE_SECURE = True
 # plant one.
 SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken"
+DEVICE_COOKIE_NAME = "__Host-tally_device"
 MESSAGE_STORAGE = "config.cookies.MessageStorage"

@@ -317,7 +317,12 @@ def test_who_closes_their_account_gets_one_last_mail_and_the_others_are_erased(a
 
 
 def test_production_sends_with_what_email_url_says_and_keeps_the_outbox(settings, monkeypatch):
-    for name, value in {"ALLOWED_HOSTS": "x", "PUBLIC_URL": "https://x", "EMAIL_URL": "smtp+tls://u:p@mx:587"}.items():
+    for name, value in {
+        "ALLOWED_HOSTS": "x",
+        "PUBLIC_URL": "https://x",
+        "TRUSTED_PROXIES": "",
+        "EMAIL_URL": "smtp+tls://u:p@mx:587",
+    }.items():
         monkeypatch.setenv(name, value)
     found = runpy.run_path(str(settings.BASE_DIR / "config" / "settings" / "production.py"))
     assert found["EMAIL_BACKEND"] == "accounts.mail.OutboxBackend"

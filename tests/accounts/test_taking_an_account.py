@@ -114,9 +114,15 @@ def test_the_owner_hears_of_keys(login, alice):
     assert mails() == [("alice@example.com", "An API key was made")]
     assert "mine" in OutgoingMail.objects.get().text
     assert key["key"] not in OutgoingMail.objects.get().text
+    client.patch(f"/api/v1/keys/{key['id']}", {"name": "still mine"})  # which changes nothing that it may do
+    client.patch(f"/api/v1/keys/{key['id']}", {"scopes": ["chat", "billing:read"]})
+    rotated = client.post(f"/api/v1/keys/{key['id']}/rotate", {}).json()
     client.delete(f"/api/v1/keys/{key['id']}")
     client.delete(f"/api/v1/keys/{key['id']}")
-    assert mails()[1:] == [("alice@example.com", "An API key was revoked")]
+    told = ["An API key was changed", "An API key got another text", "An API key was revoked"]
+    assert mails()[1:] == [("alice@example.com", subject) for subject in told]
+    texts = OutgoingMail.objects.order_by("pk").values_list("text", flat=True)
+    assert all("still mine" in text and rotated["key"] not in text for text in list(texts)[1:])
 
 
 def test_an_older_log_in_makes_and_revokes_keys_with_the_password_alone(login, with_key, alice):

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 import billing.history
+import billing.views
 from billing import ledger
 from billing.history import entries_of, narrow
 from billing.models import EntryKind, LedgerEntry
@@ -182,6 +183,12 @@ def test_pages_end_where_counting_would_take_for_ever(history, alice, monkeypatc
     assert "the latest 60 movements" in page.content.decode()
     oldest = alice.wallet.entries.order_by("pk").first().pk
     assert shown(history(entry=oldest)) == [oldest]  # what a receipt links to
+    old = alice.wallet.entries.order_by("-pk")[65].pk
+    monkeypatch.setattr(billing.views, "ENTRIES_A_PAGE", 2)
+    beyond = history(entry=old)
+    assert shown(beyond) == [old, old - 1]
+    older = beyond.content.decode().split('rel="next"')[1].split('href="?')[1].split("#")[0].replace("&amp;", "&")
+    assert shown(history(**{name: values[0] for name, values in parse_qs(older).items()})) == [old - 2, old - 3]
     within = alice.wallet.entries.order_by("-pk")[55].pk
     assert within in shown(history(entry=within))
 

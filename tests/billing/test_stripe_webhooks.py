@@ -240,6 +240,7 @@ def as_in_production(settings, monkeypatch):
     """What production says about https."""
     monkeypatch.setenv("ALLOWED_HOSTS", "testserver")
     monkeypatch.setenv("PUBLIC_URL", "https://testserver")
+    monkeypatch.setenv("TRUSTED_PROXIES", "")
     monkeypatch.setenv("EMAIL_URL", "consolemail://")
     found = runpy.run_path(str(django_settings.BASE_DIR / "config" / "settings" / "production.py"))
     for name, value in found.items():

@@ -155,6 +155,7 @@ PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "config.settings.production",
     "ALLOWED_HOSTS": "tally.example.com",
     "PUBLIC_URL": "https://tally.example.com",
+    "TRUSTED_PROXIES": "",
     "EMAIL_URL": "consolemail://",
     "SECRET_KEY": "for tests only, and as long as a signature of SHA-256 wants it",
 }

@@ -16,10 +16,12 @@ def test_every_cookie_has_the_prefix_that_binds_it_to_the_host(monkeypatch):
     for name, value in {
         "ALLOWED_HOSTS": "x.example",
         "PUBLIC_URL": "https://x.example",
+        "TRUSTED_PROXIES": "",
         "EMAIL_URL": "smtp://x",
     }.items():
         monkeypatch.setenv(name, value)
     production = runpy.run_path(str(PRODUCTION))
+    assert production["DEVICE_COOKIE_NAME"].startswith("__Host-")
     for name in ("SESSION", "CSRF"):
         assert production[f"{name}_COOKIE_NAME"].startswith("__Host-")
         assert production[f"{name}_COOKIE_SECURE"] is True
