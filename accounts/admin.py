@@ -76,6 +76,11 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         is_fixed = obj is not None and (obj.pk == by.pk or not by.is_superuser)
         return (*self.readonly_fields, *rights.RIGHTS) if is_fixed else self.readonly_fields
 
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """Django's, with a word on what is changed with a button and not in the form."""
+        help_texts = {"is_active": _("Suspend and Restore, above, change it and ask why.")}
+        return super().get_form(request, obj, change=change, help_texts=help_texts, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save what changed, each part by its service, and note it in the audit log."""
         by = cast(Request, request).user

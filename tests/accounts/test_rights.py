@@ -148,6 +148,9 @@ def test_unticking_active_on_the_page_does_nothing(client, staff, alice):
     save(client, alice, is_active=None)
     assert alice.is_active
     assert AuditEvent.objects.count() == 0
+    page = client.get(page_of(alice)).content.decode()
+    assert "Suspend and Restore, above" in page
+    assert "Unselect this" not in page
 
 
 def test_who_may_not_suspend_does_not(client, staff, clerk, alice):
