@@ -55,12 +55,8 @@ class TopUpFilter(django_filters.FilterSet):  # type: ignore[misc]
 class GrantFilter(django_filters.FilterSet):  # type: ignore[misc]
     """By what is left."""
 
-    is_spent = django_filters.BooleanFilter(method="keep", help_text="Whether nothing is left.")
+    is_spent = django_filters.BooleanFilter(help_text="Whether nothing is left.")
 
     class Meta:
         model = Grant
         fields: tuple[str, ...] = ()
-
-    def keep(self, grants: QuerySet[Grant], _name: str, value: bool) -> QuerySet[Grant]:
-        """Spent ones, or those with something left."""
-        return grants.filter(remaining_microcredits=0) if value else grants.filter(remaining_microcredits__gt=0)

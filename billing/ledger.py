@@ -438,7 +438,7 @@ def _settle_under_lock(hold_id: UUID, completion_tokens: int) -> Hold:
     settled.charged_microcredits = settled.prompt_cost_microcredits + settled.completion_cost_microcredits
     settled.closed_at = timezone.now()
     settled.save(update_fields=["state", "completion_tokens", "charged_microcredits", "closed_at"])
-    settled.wallet.held_microcredits -= settled.amount_microcredits  # as the database just did
+    settled.wallet.held_microcredits -= settled.amount_microcredits  # as the database does with the entry
     move(
         settled.wallet,
         kind=EntryKind.USAGE,

@@ -17,7 +17,6 @@ WALLS = (
     "entry_balance_after",
     "entry_move",
     "entry_keep",
-    "check_entry_covered",
     "entry_covered",
     "grant_guard",
     "grant_keep",

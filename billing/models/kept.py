@@ -25,7 +25,7 @@ class Kept(models.Model):
 
     def _changes(self) -> list[str]:
         """The columns to write. One query, which no path of an answer takes: those name their fields."""
-        columns = [field.attname for field in self._meta.concrete_fields if not field.primary_key]
+        columns = [field.attname for field in self._meta.concrete_fields if not (field.primary_key or field.generated)]
         row = type(self)._base_manager.filter(pk=self.pk)  # noqa: SLF001  (which Django documents)
         stored = row.values(*columns).first() or {}
         return [name for name in columns if name in self.MAY_CHANGE or stored.get(name) != getattr(self, name)]

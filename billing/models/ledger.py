@@ -322,7 +322,7 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 
     def unspent(self) -> "GrantQuerySet":
         """Those with something left."""
-        return self.filter(remaining_microcredits__gt=0)
+        return self.filter(is_spent=False)
 
     def due(self) -> "GrantQuerySet":
         """Those with something left whose time is over."""
@@ -341,6 +341,12 @@ class Grant(Kept):
     entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="grant")
     amount_microcredits = models.BigIntegerField()
     remaining_microcredits = models.BigIntegerField()
+    # For the indexes: they do not change with every use of a grant, as they would if they named what remains.
+    is_spent = models.GeneratedField(
+        expression=Q(remaining_microcredits=0),  # type: ignore[arg-type]  # Django documents it, its stubs do not
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
 
     objects = GrantQuerySet.as_manager()
@@ -352,9 +358,9 @@ class Grant(Kept):
             models.Index(
                 name="billing_grant_unspent",
                 fields=["wallet", "expires_at"],
-                condition=Q(remaining_microcredits__gt=0),
+                condition=Q(is_spent=False),
             ),
-            models.Index(name="billing_grant_due", fields=["expires_at"], condition=Q(remaining_microcredits__gt=0)),
+            models.Index(name="billing_grant_due", fields=["expires_at"], condition=Q(is_spent=False)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -375,7 +381,8 @@ class GrantUse(Kept):
     """The part of an entry that one grant paid for (negative), or got back by a refund (positive)."""
 
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="uses")
-    entry = models.ForeignKey(LedgerEntry, on_delete=models.PROTECT, related_name="uses")
+    # Found by the constraint below.
+    entry = models.ForeignKey(LedgerEntry, on_delete=models.PROTECT, related_name="uses", db_index=False)
     amount_microcredits = models.BigIntegerField()
 
     class Meta:

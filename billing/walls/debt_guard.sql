@@ -8,7 +8,7 @@ BEGIN
             RAISE EXCEPTION 'a debt is born whole' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
     ELSIF NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2
-        OR NOT (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = TG_RELID)
+        OR NOT has_table_privilege(TG_RELID, 'TRUNCATE')
         OR (NEW.id, NEW.wallet_id, NEW.topup_id, NEW.amount_microcredits, NEW.idempotency_key)
         IS DISTINCT FROM (OLD.id, OLD.wallet_id, OLD.topup_id, OLD.amount_microcredits, OLD.idempotency_key)) THEN
         RAISE EXCEPTION 'a debt changes only through its payments' USING ERRCODE = 'integrity_constraint_violation';

@@ -1,15 +1,21 @@
--- An entry that is there moves the balance of its wallet, to what it says. A usage entry is the charge of its hold.
+-- An entry that is there moves the balance of its wallet, to what it says. A usage entry is the charge of its hold, and
+-- frees what that held.
 CREATE OR REPLACE FUNCTION billing_entry_move() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     balance bigint;
+    freed bigint := 0;
 BEGIN
-    IF NEW.kind = 'usage' AND NOT EXISTS (SELECT FROM billing_hold h WHERE h.id = NEW.hold_id
-            AND h.wallet_id = NEW.wallet_id AND h.charged_microcredits = -NEW.amount_microcredits) THEN
-        RAISE EXCEPTION 'a usage entry is the charge of a settled hold of the same wallet'
-            USING ERRCODE = 'integrity_constraint_violation';
+    IF NEW.kind = 'usage' THEN
+        SELECT h.amount_microcredits INTO freed FROM billing_hold h WHERE h.id = NEW.hold_id
+            AND h.wallet_id = NEW.wallet_id AND h.charged_microcredits = -NEW.amount_microcredits;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a usage entry is the charge of a settled hold of the same wallet'
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
     END IF;
-    UPDATE billing_wallet SET balance_microcredits = balance_microcredits + NEW.amount_microcredits
+    UPDATE billing_wallet SET balance_microcredits = balance_microcredits + NEW.amount_microcredits,
+            held_microcredits = held_microcredits - freed
         WHERE id = NEW.wallet_id RETURNING balance_microcredits INTO balance;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such wallet' USING ERRCODE = 'foreign_key_violation';

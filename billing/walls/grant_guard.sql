@@ -10,10 +10,10 @@ BEGIN
             RAISE EXCEPTION 'a grant is born whole, from an entry of its wallet with its amount'
                 USING ERRCODE = 'integrity_constraint_violation';
         END IF;
-    ELSIF NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2
-        OR NOT (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = TG_RELID)
+    ELSIF (NEW.remaining_microcredits <> OLD.remaining_microcredits
+            AND (pg_trigger_depth() < 2 OR NOT has_table_privilege(TG_RELID, 'TRUNCATE')))
         OR (NEW.id, NEW.wallet_id, NEW.entry_id, NEW.amount_microcredits, NEW.expires_at)
-        IS DISTINCT FROM (OLD.id, OLD.wallet_id, OLD.entry_id, OLD.amount_microcredits, OLD.expires_at)) THEN
+        IS DISTINCT FROM (OLD.id, OLD.wallet_id, OLD.entry_id, OLD.amount_microcredits, OLD.expires_at) THEN
         RAISE EXCEPTION 'a grant changes only through its uses' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;

@@ -1,11 +1,12 @@
--- A hold that is there adds its amount to what its wallet holds; once it is closed, it takes it off again.
+-- A hold that is there adds its amount to what its wallet holds. Closed without a charge it takes it off again; one with
+-- a charge leaves that to its usage entry, which changes the wallet once for both (entry_move).
 CREATE OR REPLACE FUNCTION billing_hold_move() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         UPDATE billing_wallet SET held_microcredits = held_microcredits + NEW.amount_microcredits
             WHERE id = NEW.wallet_id;
-    ELSIF OLD.state = 'active' AND NEW.state <> 'active' THEN
+    ELSIF OLD.state = 'active' AND NEW.state NOT IN ('active', 'settled') THEN
         UPDATE billing_wallet SET held_microcredits = held_microcredits - OLD.amount_microcredits
             WHERE id = OLD.wallet_id;
     END IF;

@@ -23,7 +23,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM billing_hold WHERE reference = p_reference)
         AND NOT EXISTS (SELECT FROM billing_debt WHERE wallet_id = wallet.id AND remaining_microcredits > 0)
         AND NOT EXISTS (SELECT FROM billing_grant
-                        WHERE wallet_id = wallet.id AND remaining_microcredits > 0 AND expires_at <= p_now) THEN
+                        WHERE wallet_id = wallet.id AND NOT is_spent AND expires_at <= p_now) THEN
         RETURN QUERY INSERT INTO billing_hold (id, wallet_id, reference, state, model_key,
             prompt_microcredits_per_token, completion_microcredits_per_token, is_from_cache, prompt_tokens,
             max_completion_tokens, amount_microcredits, api_key_id, created_at, expires_at)

@@ -35,7 +35,7 @@ BEGIN
     RETURNING id INTO usage_entry;
     FOR spendable IN  -- in the order of GrantQuerySet.in_spending_order
         SELECT g.id, g.remaining_microcredits FROM billing_grant g JOIN billing_ledgerentry e ON e.id = g.entry_id
-        WHERE g.wallet_id = of_wallet AND g.remaining_microcredits > 0
+        WHERE g.wallet_id = of_wallet AND NOT g.is_spent
         ORDER BY g.expires_at ASC NULLS LAST, e.kind = 'top_up', g.id
     LOOP
         part := LEAST(unpaid, spendable.remaining_microcredits);

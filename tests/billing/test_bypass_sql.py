@@ -100,6 +100,18 @@ def test_a_payment_that_is_ignored_pays_nothing(alice, unmoved):
         transaction.set_rollback(True)
 
 
+def test_a_hold_that_is_closed_as_charged_without_its_entry_frees_nothing(alice, faults):
+    hold = open_hold(alice)
+    before = money()
+    sql(
+        "UPDATE billing_hold SET state = 'settled', completion_tokens = 0, closed_at = now(),"
+        " charged_microcredits = prompt_tokens * prompt_microcredits_per_token WHERE id = %s",
+        hold.pk,
+    )
+    assert money() == before
+    assert any("its usage entries sum to 0" in fault for fault in faults())
+
+
 def test_a_conflict_that_updates_changes_no_amount(alice, unmoved):
     key = LedgerEntry.objects.first().idempotency_key
     conflict = "ON CONFLICT (idempotency_key) DO UPDATE SET amount_microcredits = 1"

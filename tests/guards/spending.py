@@ -218,8 +218,8 @@ SPENDING = [
     Guard(
         "silent expiry",
         "billing/walls/grant_guard.sql",
-        "NEW IS DISTINCT FROM OLD AND (pg_trigger_depth() < 2\n        OR ",
-        "NEW IS DISTINCT FROM OLD AND (",
+        "pg_trigger_depth() < 2 OR ",
+        "",
         ROLES,
         "the_owner_is_refused_too",
     ),

@@ -190,6 +190,30 @@ OF_WALLS = [
         "nothing_is_built_upon_a_balance",
     ),
     Guard(
+        "a charge that frees nothing",
+        "billing/walls/entry_move.sql",
+        "            held_microcredits = held_microcredits - freed\n",
+        "            held_microcredits = held_microcredits\n",
+        "tests/billing/test_ledger.py",
+        "charges_tokens_times_prices_and_frees_the_rest",
+    ),
+    Guard(
+        "freed without a charge",
+        "billing/walls/hold_move.sql",
+        "NEW.state NOT IN ('active', 'settled')",
+        "NEW.state NOT IN ('active')",
+        SQL,
+        "closed_as_charged_without_its_entry",
+    ),
+    Guard(
+        "added to a finished entry",
+        "billing/walls/grant_use_covered.sql",
+        "        + (SELECT SUM(amount_microcredits) FROM billing_grantuse WHERE entry_id = NEW.entry_id) THEN",
+        " AND FALSE THEN",
+        "tests/billing/test_bypass.py",
+        "added_to_a_finished_entry",
+    ),
+    Guard(
         "names looked for elsewhere",
         "billing/walls/entry_move.sql",
         "    SET search_path = pg_catalog, public, pg_temp AS $$",
@@ -208,7 +232,7 @@ OF_WALLS = [
     Guard(
         "a trigger of one's own",
         "billing/walls/wallet_guard.sql",
-        "\n             OR NOT (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = TG_RELID)) THEN",
+        "\n             OR NOT has_table_privilege(TG_RELID, 'TRUNCATE')) THEN",
         ") THEN",
         ROLES,
         "a_trigger_of_its_own_sets_no_balance",
@@ -231,7 +255,7 @@ OF_WALLS = [
     ),
     Guard(
         "a temporary table in front of ours",
-        "billing/walls/check_entry_covered.sql",
+        "billing/walls/grant_use_covered.sql",
         "    SET search_path = pg_catalog, public, pg_temp AS $$",
         "    AS $$",
         f"{WALLS} {ROLES}",
