@@ -78,7 +78,8 @@ class _Paced:
             new = list(islice(self._deltas, due))
             finish_reason = new[-1].finish_reason if new else None
             if new:
-                self._on_delta(replace(new[-1], text="".join(delta.text for delta in new)))
+                logprobs = tuple(entry for delta in new for entry in delta.logprobs)
+                self._on_delta(replace(new[-1], text="".join(delta.text for delta in new), logprobs=logprobs))
         except Exception as error:  # noqa: BLE001  it is raised where somebody waits for this answer
             self._deltas.close()
             self.end.set_exception(error)

@@ -9,6 +9,7 @@ PENALTY_TOKENS = 64  # how far back a repetition penalty looks
 MAX_REPETITION_PENALTY = 2.0  # well beyond what reads as language
 MAX_TOKEN_PENALTY = 2.0  # of a frequency or a presence, either way: the bound of OpenAI's API
 COUNTED_TOKENS = 256  # how many different tokens of an answer the frequency and presence penalties know
+MAX_TOP_LOGPROBS = 20  # tokens named beside each token of an answer: the bound of OpenAI's API
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -44,6 +45,8 @@ class EngineRequest:
 
     After `max_seconds` (None: never) it ends with EngineError, however the engine fares. With `trims_start`, blanks
     around the answer are left out: the prompt is a transcript, and the model writes one after a speaker's name.
+    With `top_logprobs` (0 to MAX_TOP_LOGPROBS; None: not asked for) the deltas have the log probability of each token,
+    and of so many of the likeliest in its place.
     """
 
     id: str
@@ -53,18 +56,49 @@ class EngineRequest:
     stop: tuple[str, ...] = ()
     max_seconds: float | None = None
     trims_start: bool = False
+    top_logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that could have come at some place: how it is written, and its log probability there.
+
+    `text` is the token's text. Where its bytes are no whole characters they are spelled, as `\\xf0\\x9f`; a control
+    token has its name, and `utf8`, the bytes, is None.
+    """
+
+    text: str
+    logprob: float
+    utf8: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of an answer, the likeliest tokens in its place (best first), and the character of the shown text where
+    its own text begins.
+
+    A log probability is natural, and of the model's own distribution: the log-softmax of its logits over the whole
+    vocabulary, before temperature, penalties, top-k, top-p and min-p.
+    """
+
+    at: int
+    chosen: Candidate
+    top: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """Text that was added, how many tokens the engine has produced so far, and why it ended if it did.
 
-    The last delta of a request, and no other, has a `finish_reason`. Text never holds half a character.
+    The last delta of a request, and no other, has a `finish_reason`. Text never holds half a character. `logprobs` are
+    of the tokens whose text begins to be shown with this delta: each token of which some text is shown stands in one
+    delta, also if a stop string or a blank that is left out cuts it. Those without shown text stand in none.
     """
 
     text: str
     completion_tokens: int
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):

@@ -15,11 +15,14 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
 from inference.engine.checkpoint import read_checkpoint
 from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
+from inference.engine.logprobs import make_room
 from inference.engine.precision import Precision
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 from inference.engine.scheduling import TOO_LARGE
+from inference.engine.shown_tokens import ShownTokens
 from inference.engine.teams import IdleWait
 from inference.engine.text import TextAssembler, load_tokenizer
+from inference.engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class BatchingEngine:
         """
         checkpoint = read_checkpoint(folder)
         self._tokenizer, self._vocabulary = load_tokenizer(checkpoint)
+        self._words = Vocabulary(self._tokenizer)
         self._stop_token_ids = frozenset(() if ignores_stop_tokens else checkpoint.stop_token_ids)
         if threads:
             torch.set_num_threads(threads)
@@ -67,7 +71,8 @@ class BatchingEngine:
         """See `Engine.write`. `on_delta` gets all but the last delta in the postman's thread."""
         if min(request.prompt_token_ids) < 0 or max(request.prompt_token_ids) >= self._vocabulary:
             raise EngineError("Its prompt has a token that this model does not know.")
-        text = TextAssembler(self._tokenizer, request.stop, trims=request.trims_start)
+        listed = None if request.top_logprobs is None else ShownTokens(self._words, request.top_logprobs)
+        text = TextAssembler(self._tokenizer, request.stop, trims=request.trims_start, listed=listed)
         answer = _Answer(text, self._stop_token_ids, on_delta)
         self._answers[request.id] = answer
         try:
@@ -77,7 +82,7 @@ class BatchingEngine:
                 max_new_tokens=request.max_tokens,
                 streaming=True,
                 eos_token_id=list(self._stop_token_ids),
-                draw=Draw(request.sampling),
+                draw=Draw(request.sampling, asks_logprobs=request.top_logprobs is not None),
             )
             if accepted is None or not self.is_alive():
                 answer.fail(EngineError(ENDED))
@@ -133,7 +138,7 @@ class _Answer:
         self._text = text
         self._stop_token_ids = stop_token_ids
         self._on_delta = on_delta
-        self._last: tuple[str, FinishReason] | None = None
+        self._last: Delta | None = None
         self._error: Exception | None = None
         self._adding = threading.Lock()
         self._has_ended = threading.Event()
@@ -170,28 +175,33 @@ class _Answer:
             raise error
         if not in_time:
             raise EngineError("It took too long.")
-        text, finish_reason = last or (self._text.flush(), "cancelled")
-        self._on_delta(Delta(text, self._text.completion_tokens, finish_reason))
-        return finish_reason
+        if last is None:
+            last = self._delta(self._text.flush(), "cancelled")
+        self._on_delta(last)
+        return last.finish_reason or "cancelled"
 
     def _add(self, output: Any) -> None:
         text, is_ended = "", False
-        for token_id in output.generated_tokens[self._text.completion_tokens :]:
+        for place in range(self._text.completion_tokens, len(output.generated_tokens)):
+            token_id = output.generated_tokens[place]
             if token_id == NO_TOKEN_ID:
                 raise EngineError("The model computed something that is not a number.")
             if is_ended := token_id in self._stop_token_ids:
                 self._text.skip()
                 break
-            text += self._text.push(token_id)
+            text += self._text.push(token_id, output.logprobs[place] if output.logprobs else None)
             if self._text.is_stopped:
-                self._last = (text, "stop")
+                self._last = self._delta(text, "stop")
                 return
         if output.error is not None:
             raise EngineError(_explain(output.error))
         if output.is_finished():
-            self._last = (text + self._text.flush(), "stop" if is_ended else "length")
+            self._last = self._delta(text + self._text.flush(), "stop" if is_ended else "length")
         else:
-            self._on_delta(Delta(text, self._text.completion_tokens))
+            self._on_delta(self._delta(text))
+
+    def _delta(self, text: str, finish_reason: FinishReason | None = None) -> Delta:
+        return Delta(text, self._text.completion_tokens, finish_reason, self._text.take_logprobs(len(text)))
 
 
 class _StepRouter(OutputRouter):  # type: ignore[misc]
@@ -223,6 +233,7 @@ def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any
     def make_processor_with_sampler() -> Any:
         processor = make_processor()
         processor.model_runner._sample = sampler.take  # noqa: SLF001  its own argmax takes a tenth of a step on a CPU
+        make_room(processor, lambda: sampler.asks_logprobs)
         return processor
 
     manager._create_batch_processor = make_processor_with_sampler  # noqa: SLF001

@@ -1,12 +1,14 @@
 """An engine without a model, for fast tests and fault injection. It keeps the contract of `base`."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
-from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
+from inference.engine.base import MAX_TOP_LOGPROBS, Candidate, Delta, EngineError, EngineRequest, FinishReason
+from inference.engine.shown_tokens import ShownTokens, StepLogprobs
 from inference.engine.text import Shown
 
 WORDS = ["The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "then", "rests."]
@@ -51,26 +53,34 @@ class FakeEngine:
         """The answer, a word a step. Raises EngineError."""
         cancelled = self._cancelled[request.id] = threading.Event()
         shown = Shown(request.stop, trims=request.trims_start)
+        listed = None if request.top_logprobs is None else ShownTokens(_FakeWords(), request.top_logprobs)
+
+        def delta(text: str, count: int, finish_reason: FinishReason | None = None) -> Delta:
+            return Delta(text, count, finish_reason, listed.take(shown.left_out, len(text)) if listed else ())
+
         started = time.monotonic()
         try:
             for count in range(1, request.max_tokens + 1):
                 if self.step_seconds:  # a sleep of 0 gives the interpreter away, and waits for its turn
                     time.sleep(self.step_seconds)
                 if cancelled.is_set():
-                    yield Delta(shown.flush(), count - 1, "cancelled")
+                    yield delta(shown.flush(), count - 1, "cancelled")
                     return
                 if self._is_closed or count == self.fails_at:
                     raise EngineError("the fake engine was told to fail")
                 if request.max_seconds is not None and time.monotonic() - started > request.max_seconds:
                     raise EngineError("It took too long.")
-                text = shown.push(WORDS[(count - 1) % len(WORDS)] + " ")
+                word = WORDS[(count - 1) % len(WORDS)] + " "
+                if listed is not None:
+                    listed.add(_logprobs(count - 1), len(word))
+                text = shown.push(word)
                 if shown.is_stopped or count == self.length:
-                    yield Delta(text + shown.flush(), count, "stop")
+                    yield delta(text + shown.flush(), count, "stop")
                     return
                 if count == request.max_tokens:
-                    yield Delta(text + shown.flush(), count, "length")
+                    yield delta(text + shown.flush(), count, "length")
                     return
-                yield Delta(text, count)
+                yield delta(text, count)
         finally:
             self._cancelled.pop(request.id, None)
 
@@ -86,3 +96,18 @@ class FakeEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._is_closed = True
+
+
+class _FakeWords:
+    """See `logprobs.Words`: a token is the number of a word."""
+
+    def candidate(self, token_id: int, logprob: float) -> Candidate:
+        word = WORDS[token_id] + " "
+        return Candidate(word, logprob, word.encode())
+
+
+def _logprobs(place: int) -> StepLogprobs:
+    """Of the word at this place, as likely as not; each that would come after it is half as likely as that before."""
+    best = [(place + step) % len(WORDS) for step in range(min(len(WORDS), MAX_TOP_LOGPROBS))]
+    logprobs = [(step + 1) * math.log(0.5) for step in range(len(best))]
+    return [best[0], *best], [logprobs[0], *logprobs]

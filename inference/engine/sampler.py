@@ -19,6 +19,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.engine.base import COUNTED_TOKENS, MAX_TOP_K, PENALTY_TOKENS, Sampling
 from inference.engine.kernels import Array
+from inference.engine.logprobs import pack
 
 # Says that a row's logits were not numbers. It is the id of no token, so whoever reads one has to expect it: see
 # `read_first_row_for_no_token` for the next step, which may begin before anybody has seen this one's tokens.
@@ -37,10 +38,12 @@ MOST_COUNTED = 2 ** (31 - ID_BITS) - 1
 class Draw:
     """One request's sampling and its own source of randomness: a seed draws alike whoever shares the batch.
 
-    `numbers` are the first columns of its row, which stay the same: all but the uniform draw.
+    `numbers` are the first columns of its row, which stay the same: all but the uniform draw. `asks_logprobs` says
+    whether its log probabilities are wanted.
     """
 
     sampling: Sampling
+    asks_logprobs: bool = False
     source: random.Random = field(init=False)
     numbers: Array = field(init=False)
     written: dict[int, int] = field(init=False, default_factory=dict)  # how often, by token; the latest come last
@@ -93,7 +96,9 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         self.tensors_required = ROWS
         self.do_processing = True
         self.supported_keys = {"draw": Draw}
+        self.asks_logprobs = False  # a request of the step that was prepared last
         self._drawn = torch.empty(0, dtype=torch.int64)
+        self._logprobs: torch.Tensor | None = None
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         """Rows that pad a batch take the best token: [rows, 1] of zeros, read as temperature 0."""
@@ -107,8 +112,10 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         states = [request.state for request in requests_in_batch if request.has_new_token]
         numbers = np.zeros((len(states), ROWS), np.int32)
         floats = numbers.view(np.float32)
+        self.asks_logprobs = False
         for row, state in enumerate(states):
             draw = state.logit_processor_kwargs.get("draw") or BEST_TOKEN
+            self.asks_logprobs = self.asks_logprobs or draw.asks_logprobs
             numbers[row, :RECENT] = draw.numbers
             floats[row, UNIFORM] = draw.source.random()
             if draw.penalises:
@@ -128,6 +135,7 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         temperature, top_p, uniform, min_p, penalty, frequency, presence = numbers.unbind()
         if self.vocabulary is not None and self.vocabulary < scores.size(1):
             scores[:, self.vocabulary :] = -torch.inf
+        logprobs = scores.log_softmax(-1) if self.asks_logprobs else None  # before the penalties change the scores
         recent = torch.cat((input_ids.to(torch.int64).view(-1, 1), args[RECENT:WRITTEN].T.to(torch.int64)), dim=1)
         _penalise(scores, recent.clamp(min=0), penalty)
         _take_off(scores, args[WRITTEN:].T, frequency, presence)
@@ -144,11 +152,17 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         chosen = torch.where(temperature <= 0, torch.zeros_like(chosen), chosen)
         is_number = best[:, :1].isfinite()
         self._drawn = torch.where(is_number, ids.gather(1, chosen), NO_TOKEN_ID).squeeze(-1)
+        self._logprobs = None if logprobs is None else pack(self._drawn, logprobs, *_find_best(logprobs))
         return scores
 
     def take(self, _scores: torch.Tensor, output_ids: torch.Tensor) -> None:
-        """Hand the drawn tokens to the batcher: its own step from scores to `output_ids` [1, columns]."""
+        """Hand the drawn tokens to the batcher: its own step from scores to `output_ids` [rows, columns].
+
+        The first row has the tokens; where a request asks, all rows are those of `logprobs.pack`.
+        """
         output_ids[0, : len(self._drawn)].copy_(self._drawn)
+        if self._logprobs is not None:
+            output_ids[:, : len(self._drawn)].copy_(self._logprobs)
 
 
 def read_first_row_for_no_token(embedding: torch.nn.Module) -> None:

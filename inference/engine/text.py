@@ -3,7 +3,9 @@
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from inference.engine.base import TokenLogprob
 from inference.engine.checkpoint import TOKENIZER, Checkpoint, CheckpointError
+from inference.engine.shown_tokens import ShownTokens, StepLogprobs
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, int]:
@@ -68,12 +70,17 @@ class Trimmer:
     """Passes text on without the blanks before its first character and after its last, which it holds back."""
 
     def __init__(self) -> None:
+        self.left_out = 0  # blanks before the first character
         self._has_begun = False
         self._held = ""
 
     def push(self, text: str) -> str:
         """Return what may be shown now. Blanks that no more text follows are never shown."""
-        text = self._held + (text if self._has_begun else text.lstrip())
+        if not self._has_begun:
+            blanks = len(text) - len(text.lstrip())
+            self.left_out += blanks
+            text = text[blanks:]
+        text = self._held + text
         shown = text.rstrip()
         self._has_begun = self._has_begun or bool(shown)
         self._held = text[len(shown) :]
@@ -92,6 +99,11 @@ class Shown:
         """Whether a stop string was met."""
         return self._cutter.is_stopped
 
+    @property
+    def left_out(self) -> int:
+        """How many characters before the first that is shown are not."""
+        return self._trimmer.left_out if self._trimmer else 0
+
     def push(self, text: str) -> str:
         """Return what may be shown now."""
         text = self._cutter.push(text)
@@ -104,12 +116,15 @@ class Shown:
 
 
 class TextAssembler:
-    """Decodes one answer token by token."""
+    """Decodes one answer token by token; `listed` gets their log probabilities, where they are asked for."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...], *, trims: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, stop: tuple[str, ...], *, trims: bool = False, listed: ShownTokens | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         self._shown = Shown(stop, trims=trims)
+        self._listed = listed
         self.completion_tokens = 0
 
     @property
@@ -117,10 +132,17 @@ class TextAssembler:
         """Whether a stop string was met."""
         return self._shown.is_stopped
 
-    def push(self, token_id: int) -> str:
-        """Count one token and return the text that it completes, often none."""
+    def push(self, token_id: int, logprobs: StepLogprobs | None = None) -> str:
+        """Count one token and return the text that may be shown then, often none."""
         self.completion_tokens += 1
-        return self._shown.push(self._stream.step(self._tokenizer, token_id) or "")
+        text = self._stream.step(self._tokenizer, token_id) or ""
+        if self._listed is not None and logprobs is not None:
+            self._listed.add(logprobs, len(text))
+        return self._shown.push(text)
+
+    def take_logprobs(self, characters: int) -> tuple[TokenLogprob, ...]:
+        """Those of the next `characters` that are shown."""
+        return () if self._listed is None else self._listed.take(self._shown.left_out, characters)
 
     def skip(self) -> None:
         """Count one token that is not shown: the one that ends an answer."""

@@ -7,6 +7,7 @@ import torch
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 
 from inference.engine.base import COUNTED_TOKENS, Sampling
+from inference.engine.logprobs import OUTPUT_ROWS, TOKENS, make_room
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 
 pytestmark = pytest.mark.slow
@@ -194,3 +195,93 @@ def test_a_request_still_reading_its_prompt_draws_nothing():
     sampler = OnePassSampler()
     storage = torch.full((sampler.tensors_required, 8), 7, dtype=torch.int32)
     assert sampler.prepare_tensor_args([waiting], storage).eq(7).all()
+
+
+def log_step(sampler, batch, logits):
+    """The rows of a step in which somebody asks, and the operations that it took."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    done = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+            done.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    args = sampler.prepare_tensor_args(batch, torch.zeros(sampler.tensors_required, 8, dtype=torch.int32))
+    with Record():
+        sampler(torch.full((len(batch),), 5), torch.tensor(logits), args[:, : len(batch)])
+    output = torch.full((OUTPUT_ROWS, 8), 7, dtype=torch.int32)
+    sampler.take(torch.empty(0), output)
+    return output[:, : len(batch)], done
+
+
+def asking(sampling, **tokens):
+    asks = request(sampling, **tokens)
+    asks.state.logit_processor_kwargs["draw"] = Draw(sampling, asks_logprobs=True)
+    return asks
+
+
+def test_log_probabilities_are_of_the_logits_before_the_penalties_and_ids_that_are_no_tokens():
+    sampler, logits = OnePassSampler(vocabulary=5), [*LOGITS[:5], *[90.0] * 95]
+    batch = [request(Sampling()), asking(Sampling(temperature=0.0, presence_penalty=2.0), generated=[1])]
+    rows, _done = log_step(sampler, batch, [logits] * 2)
+    assert rows[:3, 1].tolist() == [2, 1, 2]  # the drawn one, then the best
+    values = rows[TOKENS:, 1].contiguous().view(torch.float32)
+    assert values[:5].exp().tolist() == pytest.approx([0.3, 0.5, 0.3, 0.15, 0.05], abs=1e-4)
+    assert values[6:].eq(-torch.inf).all()  # there are no more tokens
+
+
+def test_a_step_in_which_nobody_asks_does_no_more_than_before():
+    sampler, batch = OnePassSampler(), [request(Sampling(temperature=0.0))]
+    rows, done = log_step(sampler, batch, [LOGITS])
+    assert rows[0].tolist() == [1]
+    assert rows[1:].eq(7).all()
+    assert not any("log_softmax" in each for each in done)
+    assert sum("topk" in each for each in done) == 1
+    assert any("log_softmax" in each for each in log_step(sampler, [asking(Sampling())], [LOGITS])[1])
+
+
+class Tensors:
+    """What the library keeps of a step under way, as far as it is read and written here."""
+
+    def __init__(self):
+        self.output_ids = torch.zeros((1, 9), dtype=torch.int32)
+        self.requests_in_batch = []
+
+    def prepare_batch_update(self):
+        return self.requests_in_batch, self.output_ids[0, : len(self.requests_in_batch)].tolist(), None
+
+    def _get_graph_key(self):
+        return (4,)
+
+
+def test_with_two_steps_under_way_each_has_its_own_and_graphs_are_told_apart():
+    """As in asynchronous batching: a step is read when the next one is under way already."""
+    pairs = [SimpleNamespace(host_io=Tensors(), device_io=Tensors()) for _ in range(2)]
+    sampler = OnePassSampler()
+    make_room(SimpleNamespace(inputs_and_outputs=SimpleNamespace(io_pairs=pairs)), lambda: sampler.asks_logprobs)
+    keys = []
+    reading = SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={}), has_new_token=False)
+    for pair, batch in zip(
+        pairs, ([reading, request(Sampling()), asking(Sampling())], [request(Sampling())]), strict=True
+    ):
+        args = sampler.prepare_tensor_args(batch, torch.zeros(sampler.tensors_required, 8, dtype=torch.int32))
+        drawing = [each for each in batch if each.has_new_token]
+        keys.append(pair.device_io._get_graph_key())
+        sampler(
+            torch.full((len(drawing),), 5),
+            torch.tensor([LOGITS[::-1], LOGITS][-len(drawing) :]),
+            args[:, : len(drawing)],
+        )
+        sampler.take(torch.empty(0), pair.device_io.output_ids)
+        pair.host_io.output_ids.copy_(pair.device_io.output_ids)
+        pair.host_io.requests_in_batch = batch
+    assert keys == [(4, 1), (4, 0)]
+    _requests, tokens, logprobs = pairs[0].host_io.prepare_batch_update()
+    assert logprobs[0] is None
+    ids, values = logprobs[1]
+    assert ids[0] == tokens[1]
+    assert ids[1:5] == [1, 2, 3, 4]
+    assert values[1:5] == pytest.approx(LOGITS[1:5], abs=1e-4)
+    assert pairs[1].host_io.prepare_batch_update()[2] is None
