@@ -22,12 +22,13 @@ BATCH_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One list of the file: whose rows, which columns of them, and what a row is written as."""
+    """One list of the file: whose rows, which columns of them, what a row is written as, how many are read at once."""
 
     name: str
     rows: Callable[[User], QuerySet[Any]]
     columns: tuple[str, ...]
     written: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    batch_rows: int = BATCH_ROWS
 
 
 SECTIONS: dict[str, Section] = {}
@@ -57,7 +58,7 @@ async def _stream_section(section: Section, user: User) -> AsyncIterator[bytes]:
             lines = ",\n".join(json.dumps(row, cls=DjangoJSONEncoder, ensure_ascii=False) for row in rows)
             yield f"{separator}{lines}".encode()
             separator, after = ",\n", rows[-1]["pk"]
-        if len(rows) < BATCH_ROWS:
+        if len(rows) < section.batch_rows:
             return
 
 
@@ -65,7 +66,7 @@ def _read_batch(section: Section, user: User, after: Any) -> list[dict[str, Any]
     rows = section.rows(user).order_by("pk")
     if after is not None:
         rows = rows.filter(pk__gt=after)
-    return [section.written(row) for row in rows.values("pk", *section.columns)[:BATCH_ROWS]]
+    return [section.written(row) for row in rows.values("pk", *section.columns)[: section.batch_rows]]
 
 
 def add_account_sections() -> None:

@@ -15,7 +15,7 @@ class InferenceConfig(AppConfig):
         from accounts.data_export import Section, add_section
         from billing.verification import register_check
         from inference import receivers  # noqa: F401
-        from inference.models import Generation
+        from inference.models import AnswerLogprobs, Generation
         from inference.verification import (
             cached_answers_repeat_what_was_generated,
             charges_are_for_answers,
@@ -29,3 +29,7 @@ class InferenceConfig(AppConfig):
         register_check(refunds_by_nobody_are_of_answers)
         columns = ("model_id", "state", "text", "prompt_tokens", "completion_tokens", "hold_id", "created_at")
         add_section(Section("generations", lambda user: Generation.objects.filter(user=user), columns))
+        kept = Section(
+            "logprobs", lambda user: AnswerLogprobs.objects.filter(generation__user=user), ("tokens",), batch_rows=10
+        )
+        add_section(kept)

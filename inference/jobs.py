@@ -3,9 +3,11 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from inference.engine.base import Delta, Engine, EngineError
+from inference.logprobs import packed
 
 
 class StoppedBeforeItBegan(Exception):
@@ -27,6 +29,7 @@ class Job:
     stopped: threading.Event = field(default_factory=threading.Event)
     abandoned_because: str = ""
     text: list[str] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)  # as `inference.logprobs` keeps them
     completion_tokens: int = 0
     is_handed_back: bool = False
     _engine: Engine | None = None
@@ -47,12 +50,18 @@ class Job:
         if self.stopped.is_set():
             raise StoppedBeforeItBegan
 
-    def add(self, delta: Delta) -> None:
-        """Keep what the engine wrote. Should a stop have come just before the engine knew the answer, stop it now."""
+    def add(self, delta: Delta) -> list[Any]:
+        """Keep what the engine wrote, and return its log probabilities as they are kept.
+
+        Should a stop have come just before the engine knew the answer, stop it now.
+        """
+        logprobs = packed(delta.logprobs)
+        self.logprobs += logprobs
         self.text.append(delta.text)
         self.completion_tokens = delta.completion_tokens
         if self.stopped.is_set() and not delta.finish_reason:
             self.stop()
+        return logprobs
 
     def stop(self) -> None:
         """End within a decode step; what came is charged."""

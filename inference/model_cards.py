@@ -24,6 +24,8 @@ SUPPORTED_PARAMETERS = (
     "presence_penalty",
     "seed",
     "stop",
+    "logprobs",
+    "top_logprobs",
 )
 
 

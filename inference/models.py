@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.api_limits import Usage
 from inference import silence
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 
 
 def queue_of(model_key: str) -> str:
@@ -199,6 +199,9 @@ class Generation(models.Model):
     frequency_penalty = models.FloatField(default=0.0, db_default=0.0)
     presence_penalty = models.FloatField(default=0.0, db_default=0.0)
     stop = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    top_logprobs = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=_("How many of the likeliest tokens are named; empty: no log probabilities.")
+    )
 
     # What identical deterministic requests have in common, empty for all others; and the answer that this one waits for
     # while it is queued, or repeated when it completed. No foreign key: its check would wait for the row of an answer
@@ -217,6 +220,7 @@ class Generation(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
+    logprobs: list[Any] | None = None  # of AnswerLogprobs, once they were read; not stored here
     is_repeated = False  # whether an earlier request with the same Idempotency-Key made it; not stored
     token_usage: Usage | None = None  # where its caller stood in this minute when it was asked for; not stored
 
@@ -289,6 +293,10 @@ class Generation(models.Model):
                 ),
             ),
             models.CheckConstraint(
+                name="inference_generation_top_logprobs_within_bounds",
+                condition=Q(top_logprobs__isnull=True) | Q(top_logprobs__lte=MAX_TOP_LOGPROBS),
+            ),
+            models.CheckConstraint(
                 name="inference_generation_ended_unless_live",
                 condition=Q(state__in=LIVE_STATES, ended_at__isnull=True)
                 | ~Q(state__in=LIVE_STATES) & Q(ended_at__isnull=False),
@@ -317,6 +325,25 @@ class Generation(models.Model):
     def is_from_cache(self) -> bool:
         """Whether it repeats an answer that was generated before, at the cache price."""
         return self.state == GenerationState.COMPLETED and self.follows is not None
+
+
+class AnswerLogprobs(models.Model):
+    """The log probabilities of an answer that was asked for with them (`inference.logprobs`).
+
+    A table of its own, since they are much larger than the answer, and few ask for them (docs/adr/0038). They are
+    text of the customer's: erased with it.
+    """
+
+    generation = models.OneToOneField(
+        Generation, on_delete=models.CASCADE, primary_key=True, related_name="kept_logprobs"
+    )
+    tokens = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "log probabilities of answers"
+
+    def __str__(self) -> str:
+        return f"log probabilities of generation {self.generation_id}"
 
 
 class WebProcess(models.Model):

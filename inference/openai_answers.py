@@ -22,6 +22,7 @@ from inference.completions import Question, begin_answer, give_up
 from inference.deliveries import LOST, deliverer, fail_delivery
 from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
 from inference.hot_path import read_answer
+from inference.logprobs import read_logprobs
 from inference.models import Generation
 from inference.openai_errors import OpenAIError, demand_answer, from_service
 from inference.openai_format import DONE, Shape, event
@@ -153,18 +154,20 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") ->
     try:
         for chunk in shape.opening(generation):
             yield event(chunk | more)
-        sent = ""
+        sent, told = "", 0
         async with aclosing(_texts(generation)) as texts:
-            async for text in texts:
+            async for text, logprobs in texts:
                 sent += text
+                told += len(logprobs)
                 visit.has_text = True
-                yield event(shape.piece(generation, text) | more)
-        ended, charge = await read_patiently(partial(read_answer, generation.pk))
+                yield event(shape.piece(generation, text, logprobs) | more)
+        ended, charge = await read_patiently(partial(_read_ended, generation.pk))
         demand_answer(ended)
         await _demand_ours(visit)
         last = [shape.closing(ended, charge, visit.question.wanted_tokens) | more]
-        if ended.text.startswith(sent) and ended.text != sent:  # the relay was away for a while
-            last.insert(0, shape.piece(generation, ended.text[len(sent) :]) | more)
+        rest, logprobs = ended.text[len(sent) :], (ended.logprobs or [])[told:]
+        if ended.text.startswith(sent) and (rest or logprobs):  # the relay was away for a while
+            last.insert(0, shape.piece(generation, rest, logprobs) | more)
         if visit.includes_usage:
             last.append(shape.usage(ended, charge))
         yield b"".join([*map(event, last), DONE])
@@ -200,15 +203,23 @@ async def _see_to_failure(visit: Visit, error: Exception) -> None:
         deliverer().leave_to_the_sweeper(generation_id)
 
 
-async def _texts(generation: Generation) -> AsyncGenerator[str]:
-    """The text as it grows; nothing for an answer that had ended before, which is read whole afterwards."""
+async def _texts(generation: Generation) -> AsyncGenerator[tuple[str, list[Any]]]:
+    """The text as it grows, with the log probabilities of its tokens; nothing for an answer that had ended before,
+    which is read whole afterwards."""
     if not generation.is_live:
         return
+    told = 0
+    logprobs: list[Any] = []
     async with aclosing(follow_to_end(generation.pk)) as batches:
         async for chunks in batches:
             text = "".join(chunk.text for chunk in chunks).replace("\x00", "")  # PostgreSQL keeps no NUL either
+            for chunk in chunks:
+                new = chunk.logprobs_after(told)
+                told += len(new)
+                logprobs += new
             if text:
-                yield text
+                yield text, logprobs
+                logprobs = []
 
 
 async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
@@ -216,7 +227,15 @@ async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
         async with aclosing(follow_to_end(generation.pk)) as batches:
             async for _chunks in batches:
                 pass
-    return await read_patiently(partial(read_answer, generation.pk))
+    return await read_patiently(partial(_read_ended, generation.pk))
+
+
+def _read_ended(generation_id: UUID) -> tuple[Generation, Charge]:
+    """The answer and what it cost, with its log probabilities if it was asked for with them."""
+    ended, charge = read_answer(generation_id)
+    if ended.top_logprobs is not None:
+        ended.logprobs = read_logprobs(generation_id)
+    return ended, charge
 
 
 def _canonical(body: dict[str, Any]) -> str:

@@ -6,11 +6,13 @@ balance, monthly_cap, key_cap, or context where the model's window or its own li
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from billing.charges import Charge
 from inference.models import Generation
+from inference.openai_logprobs import of_chat, of_text
 
 DONE = b"data: [DONE]\n\n"
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # json.dumps would make one for each call
@@ -25,11 +27,12 @@ class Shape:
     def whole(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
         """A plain answer; `wanted_tokens` is how long the request would have had it."""
         text, reason = generation.text, _finish_reason(generation)
+        logprobs = self._logprobs(generation.logprobs)
         if self.is_chat:
             message = {"role": "assistant", "content": text, "refusal": None}
-            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+            choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
         else:
-            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+            choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}
         head = self._head(generation, "chat.completion")
         ours = _ours(generation, charge, wanted_tokens)
         return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": ours}
@@ -40,9 +43,9 @@ class Shape:
             return []
         return [self._chunk(generation, {"role": "assistant", "content": "", "refusal": None})]
 
-    def piece(self, generation: Generation, text: str) -> dict[str, Any]:
-        """A chunk that adds text."""
-        return self._chunk(generation, {"content": text} if self.is_chat else text)
+    def piece(self, generation: Generation, text: str, logprobs: Sequence[Any]) -> dict[str, Any]:
+        """A chunk that adds text, and the log probabilities of its tokens, none where nobody asked for them."""
+        return self._chunk(generation, {"content": text} if self.is_chat else text, logprobs=logprobs or None)
 
     def closing(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
         """The chunk that says why it ended."""
@@ -54,10 +57,18 @@ class Shape:
         head = self._head(generation, "chat.completion.chunk")
         return head | {"choices": [], "usage": _usage(generation, charge)}
 
-    def _chunk(self, generation: Generation, added: Any, reason: str | None = None) -> dict[str, Any]:
+    def _chunk(
+        self, generation: Generation, added: Any, reason: str | None = None, logprobs: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
         name = "delta" if self.is_chat else "text"
-        choice = {"index": 0, name: added, "logprobs": None, "finish_reason": reason}
+        choice = {"index": 0, name: added, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
         return self._head(generation, "chat.completion.chunk") | {"choices": [choice]}
+
+    def _logprobs(self, tokens: Sequence[Any] | None) -> dict[str, Any] | None:
+        """None where there are none: nobody asked, or they are not kept any more."""
+        if tokens is None:
+            return None
+        return of_chat(tokens) if self.is_chat else of_text(tokens)
 
     def _head(self, generation: Generation, chat_object: str) -> dict[str, Any]:
         return {

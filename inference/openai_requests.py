@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from accounts.api_json import read_integer
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 from inference.hot_path import read_offered_model
 from inference.models import CatalogueModel
 from inference.openai_errors import OpenAIError
@@ -30,6 +30,7 @@ MAX_MESSAGES = 1000
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 4, 200
 MAX_USER_CHARACTERS = 200
 COMPLETION_MAX_TOKENS = 16  # what OpenAI's `completions` documents for a request that names none
+COMPLETION_MAX_LOGPROBS = 5  # its bound of `logprobs`
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -38,8 +39,6 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1, 1.0),
     "best_of": (1, 1.0),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "echo": (False,),
     "suffix": ("",),
     "logit_bias": ({},),
@@ -84,13 +83,15 @@ def read_chat(body: dict[str, Any]) -> Call:
             400, "invalid_value", _("Send max_completion_tokens or max_tokens, not both."), "max_completion_tokens"
         )
     asked = _most_tokens(body, "max_completion_tokens") or _most_tokens(body, "max_tokens")
-    return _read(body, prompt=read_messages(_required(body, "messages")), max_tokens=asked)
+    prompt = read_messages(_required(body, "messages"))
+    return _read(body, prompt=prompt, max_tokens=asked, top_logprobs=_chat_logprobs(body))
 
 
 def read_text_completion(body: dict[str, Any]) -> Call:
     """A request to `completions`. Raises OpenAIError. Queries the catalogue."""
     asked = _most_tokens(body, "max_tokens") or COMPLETION_MAX_TOKENS
-    return _read(body, prompt=_raw_prompt(_required(body, "prompt")), max_tokens=asked)
+    prompt = _raw_prompt(_required(body, "prompt"))
+    return _read(body, prompt=prompt, max_tokens=asked, top_logprobs=_text_logprobs(body))
 
 
 def find_model(key: object) -> CatalogueModel:
@@ -126,14 +127,14 @@ def read_messages(messages: object) -> Conversation:
         raise OpenAIError(400, "empty_prompt", str(error), "messages") from error
 
 
-def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Call:
+def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None, top_logprobs: int | None) -> Call:
     model = find_model(_required(body, "model"))
     _refuse_unsupported(body)
     is_streamed = _boolean(body, "stream")
     return Call(
         model=model,
         prompt=prompt,
-        parameters=_parameters(body, max_tokens),
+        parameters=_parameters(body, max_tokens, top_logprobs),
         end_user=_string(body, "user", MAX_USER_CHARACTERS),
         cache=_cache(body.get("cache")),
         is_streamed=is_streamed,
@@ -141,7 +142,28 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None) -> Ca
     )
 
 
-def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
+def _chat_logprobs(body: dict[str, Any]) -> int | None:
+    """How many of the likeliest tokens are named; None: no log probabilities."""
+    top = _integer(body, "top_logprobs", 0, MAX_TOP_LOGPROBS) or 0
+    if _boolean(body, "logprobs"):
+        return top
+    if top:
+        message = _("'top_logprobs' is only for requests with 'logprobs': true.")
+        raise OpenAIError(400, "invalid_value", message, "top_logprobs")
+    return None
+
+
+def _text_logprobs(body: dict[str, Any]) -> int | None:
+    """As `_chat_logprobs`; `completions` has one number for both."""
+    if body.get("top_logprobs"):
+        message = _("Here the number of 'logprobs' says how many tokens are named. Leave 'top_logprobs' out.")
+        raise OpenAIError(400, "unsupported_parameter", message, "top_logprobs")
+    if body.get("logprobs") is False:
+        return None
+    return _integer(body, "logprobs", 0, COMPLETION_MAX_LOGPROBS)
+
+
+def _parameters(body: dict[str, Any], max_tokens: int | None, top_logprobs: int | None) -> Parameters:
     top_p, top_k = _number(body, "top_p", 0, 1), _integer(body, "top_k", -1, MAX_TOP_K)
     if top_k in (-1, 0):  # what other servers call off: all that the sampler looks at
         top_k = MAX_TOP_K
@@ -161,6 +183,7 @@ def _parameters(body: dict[str, Any], max_tokens: int | None) -> Parameters:
         repetition_penalty=_number(body, "repetition_penalty", 1, MAX_REPETITION_PENALTY),
         frequency_penalty=_number(body, "frequency_penalty", -MAX_TOKEN_PENALTY, MAX_TOKEN_PENALTY) or 0.0,
         presence_penalty=_number(body, "presence_penalty", -MAX_TOKEN_PENALTY, MAX_TOKEN_PENALTY) or 0.0,
+        top_logprobs=top_logprobs,
     )
 
 

@@ -4,8 +4,9 @@ from copy import deepcopy
 from typing import Any
 
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 from inference.openai_requests import (
+    COMPLETION_MAX_LOGPROBS,
     INT32,
     INT64,
     MAX_MESSAGES,
@@ -37,7 +38,7 @@ def _integer(low: int, high: int, description: str = "") -> Schema:
 
 TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
-NOTHING: Schema = {"type": "object", "nullable": True, "description": "Always null."}
+LOGPROB: Schema = {"type": "number", "maximum": 0}
 REASON: Schema = {"type": "string", "enum": ["stop", "length"]}
 STOP_STRING: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
 
@@ -61,6 +62,39 @@ ASKING: dict[str, Schema] = {
     "stream": {"type": "boolean", "nullable": True},
     "stream_options": {"type": "object", "nullable": True, "properties": {"include_usage": {"type": "boolean"}}},
 }
+CANDIDATE: dict[str, Schema] = {
+    "token": TEXT,
+    "logprob": LOGPROB,
+    "bytes": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 255},
+        "nullable": True,
+        "description": "In UTF-8, maybe a part of a character; null for a control token.",
+    },
+}
+TOKENS_OF_CHAT = {
+    "type": "array",
+    "items": _object(
+        "token logprob bytes top_logprobs",
+        **CANDIDATE,
+        top_logprobs={
+            "type": "array",
+            "items": _object("token logprob bytes", **CANDIDATE),
+            "maxItems": MAX_TOP_LOGPROBS,
+            "description": "The likeliest tokens in its place, the best first.",
+        },
+    ),
+}
+REFUSAL = TEXT | {"nullable": True}
+UNLESS_ASKED = {"nullable": True, "description": "Null unless the request asks for it."}
+LOGPROBS_OF_CHAT = _object("content refusal", content=TOKENS_OF_CHAT, refusal=REFUSAL) | UNLESS_ASKED
+LOGPROBS_OF_TEXT = UNLESS_ASKED | _object(
+    "tokens token_logprobs top_logprobs text_offset",
+    tokens={"type": "array", "items": TEXT},
+    token_logprobs={"type": "array", "items": LOGPROB},
+    top_logprobs={"type": "array", "items": {"type": "object", "additionalProperties": LOGPROB}},
+    text_offset={"type": "array", "items": COUNT, "description": "Characters of `text` before each token."},
+)
 PART = _object("type text", type={"type": "string", "enum": ["text"]}, text=TEXT)
 MESSAGE = _object(
     "role",
@@ -110,9 +144,16 @@ SCHEMAS: dict[str, Schema] = {
         "model messages",
         messages={"type": "array", "items": _ref("OpenAIMessage"), "minItems": 1, "maxItems": MAX_MESSAGES},
         max_completion_tokens=ASKING["max_tokens"],
+        logprobs={"type": "boolean", "nullable": True, "description": "Whether the answer has log probabilities."},
+        top_logprobs=_integer(0, MAX_TOP_LOGPROBS, "With `logprobs`: how many of the likeliest tokens are named."),
         **ASKING,
     ),
-    "OpenAITextRequest": _object("model prompt", prompt={"type": "string", "minLength": 1}, **ASKING),
+    "OpenAITextRequest": _object(
+        "model prompt",
+        prompt={"type": "string", "minLength": 1},
+        logprobs=_integer(0, COMPLETION_MAX_LOGPROBS, "Log probabilities, and of so many of the likeliest tokens."),
+        **ASKING,
+    ),
     "OpenAIChatAnswer": _answer(
         "chat.completion",
         _object(
@@ -122,15 +163,21 @@ SCHEMAS: dict[str, Schema] = {
                 "role content refusal",
                 role={"type": "string", "enum": ["assistant"]},
                 content=TEXT,
-                refusal=TEXT | {"nullable": True},
+                refusal=REFUSAL,
             ),
-            logprobs=NOTHING,
+            logprobs=LOGPROBS_OF_CHAT,
             finish_reason=REASON,
         ),
     ),
     "OpenAITextAnswer": _answer(
         "text_completion",
-        _object("index text logprobs finish_reason", index=COUNT, text=TEXT, logprobs=NOTHING, finish_reason=REASON),
+        _object(
+            "index text logprobs finish_reason",
+            index=COUNT,
+            text=TEXT,
+            logprobs=LOGPROBS_OF_TEXT,
+            finish_reason=REASON,
+        ),
     ),
     "OpenAIModel": _object(
         "id object created owned_by name context_length max_completion_tokens pricing",

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey
 from inference.answer_cache import CacheUse
-from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, Sampling
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS, Sampling
 from inference.models import CatalogueModel
 from inference.prompts import InvalidPrompt, sampling_defaults
 
@@ -35,7 +35,10 @@ PAGE = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range."""
+    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range.
+
+    `top_logprobs` is how many of the likeliest tokens are named beside each; None: no log probabilities at all.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -47,6 +50,7 @@ class Parameters:
     repetition_penalty: float | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         rules = {
@@ -61,6 +65,9 @@ class Parameters:
             ),
             _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY): (
                 abs(self.frequency_penalty) <= MAX_TOKEN_PENALTY and abs(self.presence_penalty) <= MAX_TOKEN_PENALTY
+            ),
+            _("At most {most} log probabilities beside each token.").format(most=MAX_TOP_LOGPROBS): (
+                self.top_logprobs is None or 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS
             ),
             _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
             _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4

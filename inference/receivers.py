@@ -7,7 +7,7 @@ from django.dispatch import receiver
 from accounts.closing import account_closing
 from accounts.models import User
 from inference import single_flight
-from inference.models import Generation
+from inference.models import AnswerLogprobs, Generation
 from inference.services import generation_ended
 
 
@@ -20,4 +20,5 @@ def note_end(generation: Generation, **_kwargs: Any) -> None:
 @receiver(account_closing, dispatch_uid="inference.erase_texts")
 def erase_texts(user: User, **_kwargs: Any) -> None:
     """Empty the answers. The rows stay: each is the other half of a charge."""
+    AnswerLogprobs.objects.filter(generation__user=user).delete()
     Generation.objects.for_user(user).update(text="", end_user="")

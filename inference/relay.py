@@ -1,18 +1,22 @@
 """The token relay: text flows from a worker to whoever watches through one Redis Stream a generation.
 
-An entry holds `text` and `tokens` (the running count). The last entry holds `state`. Entry ids are the ids of the
+An entry holds `text` and `tokens` (the running count), and the log probabilities of the tokens of its text where the
+request asked for them. The last entry holds `state`. Entry ids are the ids of the
 server-sent events, so a reader that comes back names the last one it saw, misses nothing and repeats nothing. The
 relay carries no money: when Redis is away, the answer goes on and is saved whole.
 
 Writing is here; `relay_reader` reads.
 """
 
+import json
 import logging
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
@@ -37,7 +41,8 @@ class Chunk:
     """One entry: its id, the text it adds, the tokens so far, a notice to show while waiting, and the end state.
 
     `at` is how many characters of the answer came before `text`. Should Redis take an entry and its confirmation be
-    lost, the text is sent again: by its place readers know what they have.
+    lost, the text is sent again: by its place readers know what they have. So it is with `logprobs`, which are as
+    `inference.logprobs` keeps them, and the number `logprobs_at` of them that came before.
     """
 
     id: str
@@ -46,10 +51,16 @@ class Chunk:
     tokens: int
     notice: str
     state: str
+    logprobs: Sequence[Any] = ()
+    logprobs_at: int = 0
 
     def after(self, seen: int) -> "Chunk":
         """The chunk without what somebody who has the first `seen` characters has already."""
         return self if seen <= self.at else replace(self, text=self.text[seen - self.at :], at=seen)
+
+    def logprobs_after(self, seen: int) -> Sequence[Any]:
+        """Those that somebody who has the first `seen` of the answer does not have yet."""
+        return self.logprobs[max(0, seen - self.logprobs_at) :]
 
 
 @cache
@@ -76,16 +87,19 @@ class RelayWriter:
         self._text = ""
         self._at = 0
         self._tokens = 0
+        self._logprobs: list[Any] = []
+        self._logprobs_at = 0
         self._notice = ""
         self._state = ""
         _outbox.writers.add(self)
 
-    def write(self, text: str, tokens: int) -> None:
-        """Add text; it goes out with the next entry."""
+    def write(self, text: str, tokens: int, logprobs: Sequence[Any] = ()) -> None:
+        """Add text and the log probabilities of its tokens; it goes out with the next entry."""
         if text:
             with _outbox.changed:
                 self._text += text
                 self._tokens = tokens
+                self._logprobs += logprobs
                 _outbox.put(self)
 
     def notice(self, text: str) -> None:
@@ -107,12 +121,15 @@ class RelayWriter:
         entry: Entry = {}
         if self._text:
             entry |= {"text": self._text, "at": self._at, "tokens": self._tokens}
+        if self._logprobs:
+            entry |= {"logprobs": json.dumps(self._logprobs), "logprobs_at": self._logprobs_at}
         if self._notice:
             entry["notice"] = self._notice
         if self._state:
             entry["state"] = self._state
         self._at += len(self._text)
-        self._text = self._notice = ""
+        self._logprobs_at += len(self._logprobs)
+        self._text, self._logprobs, self._notice = "", [], ""
         return entry
 
     def give_back(self, entry: Entry) -> None:
@@ -120,6 +137,9 @@ class RelayWriter:
         text = str(entry.get("text", ""))
         self._text = text + self._text
         self._at -= len(text)
+        logprobs = json.loads(str(entry.get("logprobs", "[]")))
+        self._logprobs = logprobs + self._logprobs
+        self._logprobs_at -= len(logprobs)
         self._notice = self._notice or str(entry.get("notice", ""))
 
 
@@ -270,4 +290,6 @@ def read_chunk(entry_id: str, fields: dict[str, str]) -> Chunk:
         int(fields.get("tokens", 0)),
         fields.get("notice", ""),
         fields.get("state", ""),
+        json.loads(fields.get("logprobs", "[]")),
+        int(fields.get("logprobs_at", 0)),
     )

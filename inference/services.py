@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from inference import answer_cache, relay, silence
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import Sampling
 from inference.hot_path import end_generation, insert_generation
+from inference.logprobs import keep_logprobs
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 from inference.parameters import PAGE, Caller, Parameters
 from inference.prompts import (
@@ -117,7 +119,9 @@ def request_generation(
         parameters.stop,
         parameters.seed is not None,
     )
-    place = answer_cache.find_place(user, request, caller.cache)
+    # The answers that the cache has are without log probabilities.
+    use = caller.cache if parameters.top_logprobs is None else answer_cache.CacheUse.OFF
+    place = answer_cache.find_place(user, request, use)
     if caller is not PAGE:
         tokens = generation.prompt_tokens + generation.requested_completion_tokens
         generation.token_usage = count_tokens(user=user, key=caller.api_key, tokens=tokens)
@@ -142,6 +146,7 @@ def _draft(
         prompt_tokens=len(prompt_token_ids),
         requested_completion_tokens=completion_room(model, len(prompt_token_ids), parameters.max_tokens),
         stop=list(parameters.stop),
+        top_logprobs=parameters.top_logprobs,
         **asdict(sampling),
         end_user=caller.end_user,
         client_attempt=caller.attempt,
@@ -228,9 +233,15 @@ def call_worker(*, model_key: str) -> None:
 
 @transaction.atomic
 def settle_generation(
-    *, generation_id: UUID, text: str, completion_tokens: int, finish_reason: str
+    *,
+    generation_id: UUID,
+    text: str,
+    completion_tokens: int,
+    finish_reason: str,
+    logprobs: Sequence[Any] | None = None,
 ) -> Generation | None:
-    """End a running answer that completed or was stopped: charge it and save it. None when it was ended before."""
+    """End a running answer that completed or was stopped: charge it and save it, and its log probabilities if it was
+    asked for with them. None when it was ended before."""
     generation = _end(
         generation_id,
         GenerationState.RUNNING,
@@ -241,6 +252,8 @@ def settle_generation(
     )
     if generation is not None:
         ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)
+        if logprobs is not None:
+            keep_logprobs(generation_id=generation_id, logprobs=logprobs)
         _tell(generation)
     return generation
 

@@ -164,6 +164,7 @@ class Worker:
                 text="".join(job.text),
                 completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
+                logprobs=None if generation.top_logprobs is None else job.logprobs,
             )
             ended = try_again_while_the_database_is_away(settle)
             writer.end(ended.state if ended else GenerationState.FAILED)
@@ -286,8 +287,7 @@ class Worker:
         """Have the engine write. Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom, EngineError."""
 
         def take(delta: Delta) -> None:
-            job.add(delta)
-            writer.write(delta.text, delta.completion_tokens)
+            writer.write(delta.text, delta.completion_tokens, job.add(delta))
 
         request = EngineRequest(
             id=str(generation.pk),
@@ -305,6 +305,7 @@ class Worker:
             ),
             stop=(*generation.stop, *stop_strings(generation.prompt_format)),
             trims_start=generation.prompt_format == PromptFormat.TRANSCRIPT,
+            top_logprobs=generation.top_logprobs,
         )
         model = generation.model
         if not self.models.is_ready(model.key):

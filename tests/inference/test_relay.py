@@ -129,6 +129,23 @@ async def test_text_that_redis_did_not_confirm_is_sent_again_and_read_once(monke
     assert len(entries_of(generation_id)) == (3 if is_taken else 1)
 
 
+@pytest.mark.parametrize("is_taken", [True, False], ids=["confirmation lost", "not there"])
+async def test_log_probabilities_that_redis_did_not_confirm_are_sent_again_and_told_once(monkeypatch, is_taken):
+    generation_id = uuid4()
+    flaky, real = Flaky(relay.connection(), is_taken=is_taken), relay.connection
+    monkeypatch.setattr(relay, "connection", lambda: flaky)
+    writer = RelayWriter(generation_id)
+    writer.write("Over ", 1, [[0, ["Over ", -0.5]]])
+    await asyncio.to_thread(wait_for, lambda: not flaky.failures)
+    writer.write("lazy", 2, [[5, ["lazy", -0.25]]])
+    monkeypatch.setattr(relay, "connection", real)
+    await asyncio.to_thread(writer.end, "completed")
+    told = []
+    for chunk in await read_to_end(generation_id):
+        told += chunk.logprobs_after(len(told))
+    assert told == [[0, ["Over ", -0.5]], [5, ["lazy", -0.25]]]
+
+
 async def test_who_comes_back_is_not_given_again_what_was_written_twice():
     generation_id = uuid4()
     key = relay.stream_key(generation_id)
