@@ -21,6 +21,13 @@ from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, Ne
 from accounts.data_export import stream_export
 from accounts.models import ApiKey
 
+EXPORTED = {
+    "type": "object",
+    "required": ["exported_at"],
+    "properties": {"exported_at": {"type": "string", "format": "date-time"}},
+    "additionalProperties": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+}
+
 explain(api_keys.TooManyKeys, REFUSED)
 explain(api_keys.KeyEnded, REFUSED)
 
@@ -57,7 +64,7 @@ class DataExport(ApiView):
     @operation(
         tag="Account",
         summary="Download my data",
-        answer={"type": "object", "additionalProperties": True},
+        answer=EXPORTED,
         example=examples.EXPORT,
     )
     def get(self, request: Request) -> StreamingHttpResponse:

@@ -1,4 +1,4 @@
-"""Filters of time that every list shares: a UTC day, or a moment."""
+"""Filters of time that all lists share, and usage: a UTC day, or a moment."""
 
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -7,37 +7,66 @@ import django_filters
 from django import forms
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 DAY_CHARACTERS = len("2026-01-31")
 SCHEMA = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+INVALID = _("Write a UTC day as 2026-01-31, or a moment as 2026-01-31T12:00:00Z.")
+
+
+def read_moment(text: str, *, is_end: bool = False) -> datetime:
+    """The moment in UTC that a text says; of a day its first moment, or with `is_end` its last.
+
+    A plus that was not escaped in an address came as a blank. Raises ValueError for any other text, and for a moment
+    without its offset.
+    """
+    text = text.upper().replace(" ", "+")
+    if len(text) == DAY_CHARACTERS:
+        return datetime.combine(date.fromisoformat(text), time.max if is_end else time.min, UTC)
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} says no offset")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in the first or the last hours of the calendar
+        return moment.replace(tzinfo=UTC)
 
 
 class MomentField(forms.Field):
-    """A day, which is its first moment or with `is_end` its last, or a moment with its offset."""
+    """A day or a moment in the filter of a list."""
 
-    default_error_messages = {"invalid": _("Write a UTC day as 2026-01-31, or a moment as 2026-01-31T12:00:00Z.")}
+    default_error_messages = {"invalid": INVALID}
 
     def __init__(self, *, is_end: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.is_end = is_end
 
     def to_python(self, value: Any) -> datetime | None:
-        """In UTC. A plus that was not escaped in an address came as a blank."""
+        """In UTC."""
         if value in self.empty_values:
             return None
-        text = str(value).upper().replace(" ", "+")
         try:
-            if len(text) == DAY_CHARACTERS:
-                return datetime.combine(date.fromisoformat(text), time.max if self.is_end else time.min, UTC)
-            moment = datetime.fromisoformat(text)
+            return read_moment(str(value), is_end=self.is_end)
         except ValueError:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
-        if moment.tzinfo is None:
-            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+
+
+@extend_schema_field(SCHEMA)
+class Moment(serializers.Field[datetime, str, datetime, Any]):
+    """A day or a moment in a query string that is no list's."""
+
+    default_error_messages = {"invalid": INVALID}
+
+    def __init__(self, *, is_end: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_end = is_end
+
+    def to_internal_value(self, data: str) -> datetime:
+        """In UTC."""
         try:
-            return moment.astimezone(UTC)
-        except OverflowError:  # in the first or the last hours of the calendar
-            return moment.replace(tzinfo=UTC)
+            return read_moment(data, is_end=self.is_end)
+        except ValueError:
+            self.fail("invalid")
 
 
 @extend_schema_field(SCHEMA)

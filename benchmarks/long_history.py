@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
     UsageMark.objects.update(last_entry=last)  # as if the last were new; their sums are there twice, in the same time
 
     def of_days(days: int) -> None:
-        first, last = last_days(days)
-        summarise_usage(user, first=first, last=last)
+        since, until = last_days(days)
+        summarise_usage(user, since=since, until=until)
+
+    def between_moments() -> None:
+        since, until = last_days(90)
+        summarise_usage(user, since=since + timedelta(hours=6), until=until - timedelta(hours=30))
 
     def page(**query: str) -> None:
         entries = HistoryForm(query).narrow_latest(entries_of(user)).select_related("hold")
@@ -60,6 +65,7 @@ def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
     questions: dict[str, Callable[[], Any]] = {
         "usage_90_days": lambda: of_days(90),
         "usage_7_days": lambda: of_days(7),
+        "usage_between_moments": between_moments,
         "history": page,
         "history_of_adjustments": lambda: page(kind="adjustment"),
         "history_text_of_none": lambda: page(text="no movement has this"),

@@ -23,6 +23,7 @@ from billing import (
 from billing import api_examples as examples
 from billing.api_filters import EntryFilter, GrantFilter, HoldFilter, TopUpFilter
 from billing.api_serializers import (
+    EXPORTED_ENTRIES,
     AmountIn,
     CodeIn,
     EntryOut,
@@ -314,14 +315,14 @@ class UsageView(ApiView):
 
     @operation(tag=TAG, summary="Sum my usage", answer=UsageOut, example=examples.USAGE, parameters=[UsageQuery])
     def get(self, _request: Request) -> Response:
-        """Answers, tokens and charges by model, and charges by UTC day and model, over the last days or those between
-        two; all of it, or what was asked for with one key, or for one of your own users.
+        """Answers, tokens and charges by model, and charges by UTC day and model, over the last days or between two
+        days or moments; all of it, or what was asked for with one key, or for one of your own users.
         """
         asked = self.read_query(UsageQuery)
         used = summarise_usage(
             self.caller,
-            first=asked["first"],
-            last=asked["last"],
+            since=asked["since"],
+            until=asked["until"],
             key_id=asked.get("key"),
             end_user=asked.get("end_user", ""),
         )
@@ -352,8 +353,8 @@ class ExportJson(Export):
     @operation(
         tag=TAG,
         summary="Download my ledger entries as JSON",
-        answer={"type": "array", "items": {"type": "object"}},
-        example=[{"entry_id": 4711, "kind": "usage", "amount_microcredits": -81200, "amount_credits": "-0.081200"}],
+        answer=EXPORTED_ENTRIES,
+        example=[examples.EXPORTED_ENTRY],
     )
     def get(self, _request: Request) -> HttpResponseBase:  # type: ignore[override]  # a file, no page
         """The whole history that the filters ask for, streamed, however long it is."""

@@ -73,6 +73,19 @@ ENTRY = {
     "reason": "generation:5f0b8f3f-6c11-4b53-9c1d-3b1c0a9d7f52",
     "created_at": "2026-11-22T14:09:07.000000Z",
 }
+EXPORTED_ENTRY = {
+    "entry_id": 4711,
+    "created_at": "2026-11-22T14:09:07.000000Z",
+    "kind": "usage",
+    "amount_microcredits": -81_200,
+    "amount_credits": "-0.081200",
+    "balance_after_microcredits": 99_400_320,
+    "model": "gemma-3-1b",
+    "prompt_tokens": 128,
+    "completion_tokens": 342,
+    "hold_id": HOLD_ID,
+    "reason": "generation:5f0b8f3f-6c11-4b53-9c1d-3b1c0a9d7f52",
+}
 GRANT = {
     "id": 12,
     "kind": "bonus",

@@ -1,16 +1,17 @@
 """Bodies and answers of the customers' part of billing."""
 
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Integer, Text
+from accounts.api_filters import Moment
 from billing.api_fields import Money
+from billing.exports import COLUMNS
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
-from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse
+from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse, first_moment, last_days
 
 
 class WalletOut(serializers.Serializer[Any]):
@@ -112,6 +113,33 @@ class EntryOut(serializers.ModelSerializer[LedgerEntry]):
             "created_at",
         )
         read_only_fields = fields
+
+
+def _or_null(**schema: Any) -> dict[str, Any]:
+    return {"nullable": True, **schema}
+
+
+# An entry in a file of the history: no serializer writes it (`billing.exports`), so its documentation is written here.
+EXPORTED_ENTRIES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": list(COLUMNS),
+        "properties": {
+            "entry_id": {"type": "integer"},
+            "created_at": {"type": "string", "format": "date-time"},
+            "kind": {"type": "string", "enum": EntryKind.values},
+            "amount_microcredits": {"type": "integer"},
+            "amount_credits": {"type": "string"},
+            "balance_after_microcredits": {"type": "integer"},
+            "model": _or_null(type="string", description="Of the answer it pays for, or refunds."),
+            "prompt_tokens": _or_null(type="integer", description="Of usage alone."),
+            "completion_tokens": _or_null(type="integer", description="Of usage alone."),
+            "hold_id": _or_null(type="string", format="uuid"),
+            "reason": {"type": "string"},
+        },
+    },
+}
 
 
 class GrantOut(serializers.ModelSerializer[Grant]):
@@ -246,15 +274,19 @@ class CodeIn(ApiInput):
 
 
 class UsageQuery(serializers.Serializer[Any]):
-    """Which days, and whose use."""
+    """From when to when, and whose use."""
 
     days = serializers.IntegerField(
         default=DEFAULT_DAYS, min_value=1, max_value=MOST_DAYS, help_text="So many UTC days, `until` included."
     )
-    since = serializers.DateField(
-        required=False, help_text=f"The first UTC day, in the place of `days`; at most {MOST_DAYS} days before `until`."
+    since = Moment(
+        required=False,
+        help_text=f"From this UTC day, or this moment, on, in the place of `days`; at most {MOST_DAYS} days with those "
+        "of both ends.",
     )
-    until = serializers.DateField(required=False, help_text="The last UTC day; today unless you say.")
+    until = Moment(
+        required=False, is_end=True, help_text="Up to this UTC day, or this moment, included; today unless you say."
+    )
     key = serializers.IntegerField(
         required=False, min_value=0, max_value=2**63 - 1, help_text="Asked for with this API key; 0: without one."
     )
@@ -263,16 +295,16 @@ class UsageQuery(serializers.Serializer[Any]):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """With the first and the last day."""
-        last = attrs.get("until") or timezone.now().astimezone(UTC).date()
+        """With the first and the last moment as `since` and `until`."""
+        until = attrs.get("until") or last_days(1)[1]
         try:
-            first = attrs.get("since") or last - timedelta(days=attrs["days"] - 1)
+            since = attrs.get("since") or first_moment(until.date() - timedelta(days=attrs["days"] - 1))
         except OverflowError:
-            first = date.min
-        if not 0 <= (last - first).days < MOST_DAYS:
-            text = _("Between this day and the last one are at most {most} days.").format(most=MOST_DAYS)
+            since = first_moment(date.min)
+        if since > until or (until.date() - since.date()).days >= MOST_DAYS:
+            text = _("Between this and the end are at most {most} days.").format(most=MOST_DAYS)
             raise serializers.ValidationError({"since": [text]})
-        return attrs | {"first": first, "last": last}
+        return attrs | {"since": since, "until": until}
 
 
 class ModelUseOut(serializers.Serializer[ModelUse]):
@@ -287,7 +319,7 @@ class ModelUseOut(serializers.Serializer[ModelUse]):
 
 
 class DayUseOut(serializers.Serializer[Any]):
-    """One UTC day."""
+    """One UTC day, or the part of it that was asked for."""
 
     day = serializers.DateField()
     charged_microcredits = serializers.DictField(child=serializers.IntegerField(), help_text="By model.")

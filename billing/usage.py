@@ -2,7 +2,8 @@
 
 The entries of the ledger are summed once, into a row for each wallet, day, model and key (`sum_new_usage`, every few
 minutes). What a customer reads is these rows and the entries that came since, so it is never late, and reading it takes
-as long after a million answers as after a thousand.
+as long after a million answers as after a thousand. Where a period begins or ends within a day, the entries of that
+part of the day are read.
 """
 
 from collections import defaultdict
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Subquery, Sum
+from django.db.models import Count, Max, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -20,6 +21,7 @@ from billing.models import EntryKind, LedgerEntry, UsageDay, UsageMark
 from billing.proofs import last_settled_entry
 
 Sums = tuple[date, str, int, int, int, int]  # day, model, answers, tokens in, tokens out, microcredits
+COLUMNS = ("answers", "tokens_in", "tokens_out", "charged")
 
 RANGES_DAYS = (7, 30, 90)
 MOST_ENTRIES = 100_000  # summed at once: a second of work, and of waiting for whoever sums too
@@ -79,30 +81,41 @@ def parse_range(text: str | None) -> int:
     return next((days for days in RANGES_DAYS if str(days) == text), DEFAULT_DAYS)
 
 
-def last_days(days: int) -> tuple[date, date]:
-    """The first and the last of so many UTC days, today included."""
+def last_days(days: int) -> tuple[datetime, datetime]:
+    """The first and the last moment of so many UTC days, today included."""
     today = timezone.now().astimezone(UTC).date()
-    return today - timedelta(days=days - 1), today
+    return first_moment(today - timedelta(days=days - 1)), last_moment(today)
 
 
-def summarise_usage(user: User, *, first: date, last: date, key_id: int | None = None, end_user: str = "") -> Usage:
-    """Sum what a user was charged for from one UTC day to another, both included. Two queries.
+def first_moment(day: date) -> datetime:
+    """Midnight, at which a UTC day begins."""
+    return datetime.combine(day, time.min, UTC)
+
+
+def last_moment(day: date) -> datetime:
+    """The last microsecond of a UTC day."""
+    return datetime.combine(day, time.max, UTC)
+
+
+def summarise_usage(
+    user: User, *, since: datetime, until: datetime, key_id: int | None = None, end_user: str = ""
+) -> Usage:
+    """Sum what a user was charged for from one moment to another, both included and in UTC. Three queries at most.
 
     With `key_id`, what was asked for with that API key, or with 0 without one; with `end_user`, on behalf of that user
-    of theirs, for which all entries of the days are read.
+    of theirs, for which all entries of the period are read.
     """
     models: dict[str, ModelUse] = {}
     charges: dict[tuple[date, str], int] = defaultdict(int)
     total = ModelUse("")
-    for day, key, *sums in _sums(user, first, last, key_id, end_user):
+    for day, key, *sums in _sums(user, since, until, key_id, end_user):
         charges[day, key] += sums[-1]
         for use in (models.setdefault(key, ModelUse(key)), total):
             _add(use, *sums)
     keys = sorted(models)
-    every_day = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     return Usage(
         models=[models[key] for key in keys],
-        days=[DayUse(day, tuple(charges[day, key] for key in keys)) for day in every_day],
+        days=[DayUse(day, tuple(charges[day, key] for key in keys)) for day in _days(since, until)],
         total=total,
     )
 
@@ -137,43 +150,71 @@ def _lock_mark() -> UsageMark:
     return UsageMark.objects.select_for_update().get_or_create(pk=1)[0]
 
 
-def _sums(user: User, first: date, last: date, key_id: int | None, end_user: str) -> list[Sums]:
-    """A row for each day and model with any use: of the days' rows, and of the entries since.
+def _sums(user: User, since: datetime, until: datetime, key_id: int | None, end_user: str) -> list[Sums]:
+    """Rows of days and models that add up to the use of a period.
 
-    The rows say up to which entry they are summed, in one statement. So nothing is counted twice or left out while more
-    is summed; and where there are none, no entry of these days is summed.
+    Whole days are those of the summed rows, and of the entries since. Parts of a day are all read from the entries.
     """
-    mark = Subquery(UsageMark.objects.values("last_entry")[:1])
-    period = (datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC))
-    new = entries_of(user).filter(kind=EntryKind.USAGE, created_at__range=period)
-    summed = UsageDay.objects.filter(wallet=user.wallet, day__range=(first, last)).values("day", "model_key")
+    used = entries_of(user).filter(kind=EntryKind.USAGE)
     if key_id is not None:
-        summed, new = summed.filter(api_key_id=key_id), new.filter(hold__api_key=key_id or None)
+        used = used.filter(hold__api_key=key_id or None)
     if end_user:
-        summed, new = summed.none(), new.filter(hold__generation__end_user=end_user)
-    before = summed.annotate(
+        used = used.filter(hold__generation__end_user=end_user)
+    days = _whole_days(since, until)
+    if end_user or not days:
+        return _sum_entries(used.filter(created_at__range=(since, until)))
+    begin, end = first_moment(days[0]), last_moment(days[-1])
+    rows, last_entry = _read_days(user, days, key_id)
+    rows += _sum_entries(used.filter(created_at__range=(begin, end), pk__gt=last_entry))
+    if (since, until) != (begin, end):
+        before, after = Q(created_at__gte=since, created_at__lt=begin), Q(created_at__gt=end, created_at__lte=until)
+        rows += _sum_entries(used.filter(before | after))
+    return rows
+
+
+def _days(since: datetime, until: datetime) -> list[date]:
+    """The UTC days that a period touches, the earliest first."""
+    first = since.date()
+    return [first + timedelta(days=offset) for offset in range((until.date() - first).days + 1)]
+
+
+def _whole_days(since: datetime, until: datetime) -> list[date]:
+    """The UTC days that lie in a period from their first moment to their last."""
+    days = _days(since, until)
+    if since != first_moment(days[0]):
+        days = days[1:]
+    return days if not days or until == last_moment(days[-1]) else days[:-1]
+
+
+def _read_days(user: User, days: list[date], key_id: int | None) -> tuple[list[Sums], int]:
+    """The summed rows of these days, and up to which entry they are summed: 0 where there are none.
+
+    Both come from one statement. So nothing is counted twice or left out while more is summed.
+    """
+    summed = UsageDay.objects.filter(wallet=user.wallet, day__range=(days[0], days[-1])).values("day", "model_key")
+    if key_id is not None:
+        summed = summed.filter(api_key_id=key_id)
+    sums = summed.annotate(
         answers=Sum("answers_count"),
         tokens_in=Sum("prompt_tokens"),
         tokens_out=Sum("completion_tokens"),
         charged=Sum("charged_microcredits"),
-        last_entry=mark,
+        last_entry=Subquery(UsageMark.objects.values("last_entry")[:1]),
     )
-    columns = ("answers", "tokens_in", "tokens_out", "charged")
-    rows = list(before.values_list("day", "model_key", *columns, "last_entry"))
-    last_entry = rows[0][-1] if rows else 0
-    by_day = (
-        new.filter(pk__gt=last_entry)
-        .order_by()
-        .annotate(day=TruncDate("created_at", tzinfo=UTC))
-        .values("day", "hold__model_key")
-    )
-    since = by_day.annotate(
+    rows = list(sums.values_list("day", "model_key", *COLUMNS, "last_entry"))
+    return [row[:-1] for row in rows], rows[0][-1] if rows else 0
+
+
+def _sum_entries(entries: QuerySet[LedgerEntry]) -> list[Sums]:
+    """A row for each day and model of these entries. One query."""
+    by_day = entries.order_by().annotate(day=TruncDate("created_at", tzinfo=UTC)).values("day", "hold__model_key")
+    sums = by_day.annotate(
         answers=Count("pk"),
         tokens_in=Sum("hold__prompt_tokens"),
         tokens_out=Sum("hold__completion_tokens"),
         charged=-Sum("amount_microcredits"),
     )
-    return [row[:-1] for row in rows] + list(since.values_list("day", "hold__model_key", *columns))
+    return list(sums.values_list("day", "hold__model_key", *COLUMNS))
 
 
 def _add(use: ModelUse, answers: int, prompt_tokens: int, completion_tokens: int, charged_microcredits: int) -> None:

@@ -53,8 +53,8 @@ def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpRe
 def usage(request: Request) -> HttpResponse:
     """Charged credits by day and model, as a chart and as tables."""
     days = parse_range(request.GET.get("days"))
-    first, last = last_days(days)
-    used = summarise_usage(request.user, first=first, last=last)
+    since, until = last_days(days)
+    used = summarise_usage(request.user, since=since, until=until)
     context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
     return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
+from inference.models import PromptFormat
 from inference.openai_requests import (
     COMPLETION_MAX_LOGPROBS,
     INT32,
@@ -38,6 +39,7 @@ def _integer(low: int, high: int, description: str = "") -> Schema:
 
 TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number"}
 LOGPROB: Schema = {"type": "number", "maximum": 0}
 REASON: Schema = {"type": "string", "enum": ["stop", "length"]}
 STOP_STRING: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
@@ -123,6 +125,57 @@ USAGE = _object(
 )
 
 
+TEXTS: Schema = {"type": "array", "items": TEXT}
+MODEL = _object(
+    "id object created owned_by name description context_length context_window max_completion_tokens architecture "
+    "pricing top_provider supported_parameters default_parameters",
+    id=TEXT,
+    object={"type": "string", "enum": ["model"]},
+    created={"type": "integer", "description": "In seconds since 1970."},
+    owned_by=TEXT,
+    name=TEXT,
+    description=TEXT,
+    context_length=COUNT,
+    context_window=COUNT | {"description": "The same as `context_length`."},
+    max_completion_tokens=COUNT,
+    architecture=_object(
+        "modality input_modalities output_modalities prompt_format",
+        modality=TEXT,
+        input_modalities=TEXTS,
+        output_modalities=TEXTS,
+        prompt_format={"type": "string", "enum": [PromptFormat.CHAT_TEMPLATE.value, PromptFormat.TRANSCRIPT.value]},
+    ),
+    pricing=_object(
+        "currency prompt completion prompt_microcredits completion_microcredits cached_prompt_microcredits "
+        "cached_completion_microcredits",
+        currency=TEXT,
+        prompt=TEXT,
+        completion=TEXT,
+        prompt_microcredits=COUNT,
+        completion_microcredits=COUNT,
+        cached_prompt_microcredits=COUNT,
+        cached_completion_microcredits=COUNT,
+    )
+    | {"nullable": True, "description": "Per token, in money and in microcredits; null without a price."},
+    top_provider=_object(
+        "context_length max_completion_tokens is_moderated",
+        context_length=COUNT,
+        max_completion_tokens=COUNT,
+        is_moderated={"type": "boolean"},
+    ),
+    supported_parameters=TEXTS,
+    default_parameters=_object(
+        "temperature top_p top_k min_p repetition_penalty",
+        temperature=NUMBER,
+        top_p=NUMBER,
+        top_k=COUNT,
+        min_p=NUMBER,
+        repetition_penalty=NUMBER,
+    )
+    | {"nullable": True, "description": "How it draws unless a request says otherwise."},
+)
+
+
 def _answer(kind: str, choice: Schema) -> Schema:
     return _object(
         "id object created model choices usage tally",
@@ -179,17 +232,7 @@ SCHEMAS: dict[str, Schema] = {
             finish_reason=REASON,
         ),
     ),
-    "OpenAIModel": _object(
-        "id object created owned_by name context_length max_completion_tokens pricing",
-        id=TEXT,
-        object={"type": "string", "enum": ["model"]},
-        created={"type": "integer"},
-        owned_by=TEXT,
-        name=TEXT,
-        context_length=COUNT,
-        max_completion_tokens=COUNT,
-        pricing={"type": "object", "nullable": True, "description": "Per token, in money and in microcredits."},
-    ),
+    "OpenAIModel": MODEL,
     "OpenAIModels": _object(
         "object data",
         object={"type": "string", "enum": ["list"]},

@@ -4,24 +4,19 @@ import asyncio
 import csv
 import io
 import json
-from datetime import timedelta
-from unittest import mock
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.utils import timezone
 
 from billing import ledger
-from billing.models import EntryKind, Grant, Package, PromotionCode, TopUp, UsageDay
+from billing.models import EntryKind, Grant, Package, PromotionCode, TopUp
 from billing.payments import PaymentError
 from billing.sandbox import SandboxProvider, play
 from billing.services import seed_packages
 from billing.topups import offer_of_amount, start_topup
-from billing.usage import sum_new_usage
-from inference.models import Generation
 from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT, answered_talk, at_once, fund
+from tests.cast import CREDIT, at_once, fund
 
 KEY = {"HTTP_IDEMPOTENCY_KEY": "order-1"}
 
@@ -309,54 +304,6 @@ def test_guessing_codes_is_limited(login, alice, one_minute):
     answers = [redeem(client, str(uuid4())) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [422] * 10 + [429]
     assert int(answers[-1]["Retry-After"]) == answers[-1].json()["wait_seconds"] > 0
-
-
-def test_usage_sums_by_model_and_day(login, alice, django_assert_num_queries):
-    charged = sum(ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=n).charged_microcredits for n in (3, 4))
-    client = login(alice)
-    with django_assert_num_queries(4):
-        used = client.get("/api/v1/usage?days=7").json()
-    assert used["total"]["charged_microcredits"] == charged
-    assert [model["completion_tokens"] for model in used["models"]] == [7]
-    assert len(used["days"]) == 7
-    assert used["days"][-1]["charged_microcredits"] == {"gemma-3-270m": charged}
-    for wrong in ("0", "367", "x", "1.5", ""):
-        assert client.get(f"/api/v1/usage?days={wrong}").status_code == 400
-
-
-def test_usage_is_summed_between_days_by_key_and_by_end_user(login, alice, catalogue, with_key):
-    client, keyed = login(alice), with_key(alice)
-    key = alice.api_keys.get()
-    by_key = answered_talk(alice, catalogue, api_key=key).messages.last().generation
-    alone = answered_talk(alice, catalogue).messages.last().generation
-    Generation.objects.filter(pk=by_key.pk).update(end_user="customer 12")
-    charged = {each: each.hold.charged_microcredits for each in (by_key, alone)}
-
-    def total(query, caller=client):
-        return caller.get(f"/api/v1/usage?{query}").json()["total"]["charged_microcredits"]
-
-    for _summed_or_not in range(2):
-        assert total("") == sum(charged.values())
-        assert total(f"key={key.pk}", keyed) == total("end_user=customer+12") == charged[by_key]
-        assert total("key=0") == charged[alone]
-        assert total("end_user=customer+13") == total("key=999999") == 0
-        today = timezone.now().date()
-        assert total(f"since={today}&until={today}") == sum(charged.values())
-        assert total(f"until={today - timedelta(days=1)}&days=7") == 0
-        with mock.patch("billing.proofs.SETTLING", timedelta(0)):
-            assert sum_new_usage() or UsageDay.objects.exists()
-    listed = [each["id"] for each in client.get(f"/api/v1/generations?key={key.pk}").json()["results"]]
-    assert listed == [each["id"] for each in client.get("/api/v1/generations?end_user=customer 12").json()["results"]]
-    assert listed == [str(by_key.pk)]
-    assert client.get("/api/v1/generations?until=2020-01-01").json()["results"] == []
-
-
-@pytest.mark.parametrize(
-    "query", ["since=2020-01-01", "since=2099-01-01", "since=soon", "key=-1", "end_user=", "day=7", "until=9999-12-31"]
-)
-def test_days_that_make_no_sense_are_a_400(login, alice, query):
-    answer = login(alice).get(f"/api/v1/usage?{query}")
-    assert answer.status_code == (200 if query.startswith("until") else 400)
 
 
 @pytest.mark.django_db(transaction=True)

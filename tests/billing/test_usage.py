@@ -33,8 +33,14 @@ def use(user, at=None, model_key=SMALL, completion_tokens=10):
 
 def summarise(user, days=7, now=NOON, **whose):
     with mock.patch("django.utils.timezone.now", return_value=now):
-        first, last = last_days(days)
-        return summarise_usage(user, first=first, last=last, **whose)
+        since, until = last_days(days)
+        return summarise_usage(user, since=since, until=until, **whose)
+
+
+def between(user, since, until, **whose):
+    """How many answers of a period are summed, in all and of each day."""
+    used = summarise_usage(user, since=since, until=until, **whose)
+    return used.total.answers, [day.total_microcredits for day in used.days]
 
 
 def test_usage_is_summed_by_day_and_model(alice, django_assert_num_queries):
@@ -141,6 +147,49 @@ def test_days_begin_and_end_at_midnight_in_utc(alice):
     usage = summarise(alice)
     assert usage.total.answers == 2
     assert usage.days[0].total_microcredits == usage.days[-1].total_microcredits == 600
+
+
+MIDNIGHT = timedelta(hours=12)
+MOMENT = timedelta(microseconds=1)
+AT = [NOON - timedelta(days=2), NOON - timedelta(days=1), NOON, NOON + timedelta(hours=1)]
+BORDERS = (
+    (NOON, NOON, [2]),
+    (NOON - MOMENT, NOON - MOMENT, [None]),
+    (NOON + MOMENT, NOON + timedelta(hours=2), [3]),
+    (AT[0], NOON, [0, 1, 2]),
+    (AT[0] + MOMENT, NOON, [None, 1, 2]),
+    (AT[0] + MOMENT, NOON - MOMENT, [None, 1, None]),
+    (NOON - MIDNIGHT - timedelta(days=2), AT[1], [0, 1]),
+    (AT[1], NOON + MIDNIGHT - MOMENT, [1, 2, 3]),
+    (AT[1] + MOMENT, NOON + MIDNIGHT - MOMENT, [None, 2, 3]),
+)
+
+
+@pytest.mark.parametrize("is_summed", [False, True], ids=["new", "summed"])
+def test_a_period_may_begin_and_end_within_a_day(alice, nothing_under_way, django_assert_max_num_queries, is_summed):
+    """Each answer costs another amount, so that the sum says which they were."""
+    for number, at in enumerate(AT):
+        use(alice, at, completion_tokens=10**number // 10)
+    cost = [200 + 40 * (10**number // 10) for number in range(len(AT))]
+    if is_summed:
+        tasks.sum_usage()
+        assert UsageDay.objects.count() == 3
+    for since, until, numbers in BORDERS:
+        with django_assert_max_num_queries(3):
+            answers, days = between(alice, since, until)
+        found = [number for number in numbers if number is not None]
+        assert answers == len(found), (since, until)
+        assert sum(days) == sum(cost[number] for number in found), (since, until)
+        assert len(days) == (until.date() - since.date()).days + 1
+
+
+def test_whole_days_within_a_period_of_moments_are_read_from_their_sums(alice, nothing_under_way):
+    for at in AT:
+        use(alice, at)
+    tasks.sum_usage()
+    UsageDay.objects.update(answers_count=100)
+    assert between(alice, AT[0], AT[2])[0] == 1 + 100 + 1
+    assert between(alice, AT[0], AT[2], key_id=0)[0] == 1 + 100 + 1
 
 
 def test_what_cost_nothing_and_what_was_given_is_no_usage(alice):
