@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from accounts.addresses import find_client, place_of, read_networks
 from accounts.http import client_address, client_place
 
-BASE = settings.BASE_DIR / "config" / "settings" / "base.py"
+BASE, PRODUCTION = (settings.BASE_DIR / "config" / "settings" / f"{name}.py" for name in ("base", "production"))
 TRUSTED = read_networks(["10.0.0.0/8", "::1", "127.0.0.1"])
 
 
@@ -108,3 +108,17 @@ def test_a_wrong_proxy_is_refused_at_the_start(monkeypatch, wrong):
 def test_right_proxies_are_taken(monkeypatch):
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     assert [str(one) for one in runpy.run_path(str(BASE))["TRUSTED_PROXIES"]] == ["10.0.0.0/8", "::1/128"]
+
+
+def test_production_does_not_start_before_its_proxies_are_named(monkeypatch):
+    for name, value in {
+        "ALLOWED_HOSTS": "x.example",
+        "PUBLIC_URL": "https://x.example",
+        "EMAIL_URL": "smtp://x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TRUSTED_PROXIES", raising=False)
+    with pytest.raises(ImproperlyConfigured, match="TRUSTED_PROXIES"):
+        runpy.run_path(str(PRODUCTION))
+    monkeypatch.setenv("TRUSTED_PROXIES", "")
+    assert runpy.run_path(str(PRODUCTION))["TRUSTED_PROXIES"] == ()

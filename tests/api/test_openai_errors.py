@@ -56,6 +56,18 @@ def test_a_key_without_the_scope_is_refused(client_of, alice, key_of):
     nothing_was_made()
 
 
+def test_whoever_is_refused_counts_by_address(http, key_of, alice, settings, one_minute):
+    settings.API_ADDRESS_REQUESTS_PER_MINUTE = 3
+    scopeless, good = key_of(alice, "usage:read"), key_of(alice)
+
+    def status(text):
+        return http.get("/v1/models", headers={"Authorization": text}).status_code
+
+    refused = [status(f"Bearer {scopeless}"), status("Bearer tly_wrong"), status(""), status("Bearer tly_wrong")]
+    assert refused == [403, 401, 401, 429]
+    assert (status(f"Bearer {scopeless}"), status(f"Bearer {good}")) == (429, 200)
+
+
 @pytest.mark.parametrize("model", ["gpt-99", "", "x" * 5000, "nul\x00", "\ud83d"])
 def test_an_unknown_model_is_not_found(ai, http, model):
     if model.isprintable():
