@@ -10,10 +10,10 @@
 The first start installs into .venv beside this file and converts the demo model, which takes minutes; a later
 one takes seconds. Data, logs and runtime.json lie in .local beside this file.
 
-Environment: DATABASE_URL (with DATABASE_OWNER_URL, who migrates) and REDIS_URL name servers of your own,
-TALLY_LOCAL_DIR another place for .local; TALLY_PREFER_WHEELS=1 prefers the embedded servers to the system's;
-WEB_WORKERS and GPU_WORKER_THREADS size the web server and the GPU worker. All variables but the owner's are passed on
-to Tally.
+Environment: DATABASE_URL (with DATABASE_OWNER_URL, who migrates) names a PostgreSQL of your own; BROKER_REDIS_URL,
+RELAY_REDIS_URL and CACHE_REDIS_URL, or REDIS_URL for all three, a Redis; TALLY_LOCAL_DIR another place for .local;
+TALLY_PREFER_WHEELS=1 prefers the embedded servers to the system's; WEB_WORKERS and GPU_WORKER_THREADS size the web
+server and the GPU worker. All variables but the owner's are passed on to Tally.
 """
 
 import argparse

@@ -121,7 +121,7 @@ def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None
 @cache
 def _counters() -> redis.Redis:
     """One for the process: that of Django's cache is made anew for each request."""
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+    return redis.Redis.from_url(settings.CACHE_REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
 
 
 @dataclass(frozen=True, slots=True)

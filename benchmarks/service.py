@@ -123,7 +123,7 @@ class ServiceStack:
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self._local = folder / "local"
-        kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        kept = {name: value for name, value in os.environ.items() if not name.endswith(("DATABASE_URL", "REDIS_URL"))}
         self._environment = kept | variables | {"TALLY_LOCAL_DIR": str(self._local)}
 
     def start(self) -> None:

@@ -17,7 +17,9 @@ django.setup(set_prefix=False)
 from config.garbage import look_for_garbage_less_often  # noqa: E402  the next wants the settings
 from config.handlers import Dispatcher  # noqa: E402
 from config.postgresql.roles import refuse_to_start_with_might  # noqa: E402
+from config.redis_users import refuse_mighty_users  # noqa: E402
 
+refuse_mighty_users()
 refuse_to_start_with_might()
 application = Dispatcher()
 

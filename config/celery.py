@@ -22,12 +22,14 @@ app.autodiscover_tasks()
 @worker_init.connect
 @beat_init.connect
 def refuse_too_mighty_a_role(**_kwargs: object) -> None:
-    """A worker, and beat, run as a role that owns nothing, or not at all. Raises SystemExit."""
+    """A worker, and beat, log in as who may do no more than they must, or not at all. Raises SystemExit."""
     from django.core.exceptions import ImproperlyConfigured
 
     from config.postgresql.roles import refuse_to_start_with_might
+    from config.redis_users import refuse_mighty_users
 
     try:
+        refuse_mighty_users()
         refuse_to_start_with_might()
     except ImproperlyConfigured as error:  # which a signal would only log
         raise SystemExit(str(error)) from None

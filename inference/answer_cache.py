@@ -102,7 +102,7 @@ class Figures:
 def connection() -> "redis.Redis":
     """This process's connections; the time-outs are shorter than any answer is worth waiting for."""
     return redis.Redis.from_url(
-        settings.REDIS_URL, decode_responses=True, socket_timeout=0.5, socket_connect_timeout=0.5
+        settings.CACHE_REDIS_URL, decode_responses=True, socket_timeout=0.5, socket_connect_timeout=0.5
     )
 
 

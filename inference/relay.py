@@ -68,7 +68,7 @@ def connection() -> "redis.Redis":
     """This process's connections to Redis; short time-outs, since a person waits, and one retry: what is left unsent is
     sent later by who writes it."""
     return redis.Redis.from_url(
-        settings.REDIS_URL,
+        settings.RELAY_REDIS_URL,
         decode_responses=True,
         socket_timeout=5,
         socket_connect_timeout=2,

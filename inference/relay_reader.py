@@ -129,7 +129,7 @@ class _Reader:
         # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may
         # swallow a cancellation.
         client = redis.asyncio.Redis.from_url(
-            settings.REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
+            settings.RELAY_REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
         )
         async with client:
             while self._followers:

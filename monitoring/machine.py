@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import psutil
@@ -49,11 +50,21 @@ def database_answers() -> bool:
 
 
 def redis_answers() -> bool:
-    """Whether Redis takes what is written to it: one that is full answers, and every request for an answer fails."""
+    """Whether Redis lets all three users in and takes what is written to it: one that is full answers, and every
+    request for an answer fails.
+    """
     try:
+        broker_connection().llen("default")
+        answer_cache.connection().zcard(answer_cache.USED)
         return bool(relay.connection().set("readyz", "1", ex=60))
     except redis.RedisError:
         return False
+
+
+@cache
+def broker_connection() -> "redis.Redis":
+    """This process's connections to the broker, for looking at it."""
+    return redis.Redis.from_url(settings.BROKER_REDIS_URL, socket_timeout=5, socket_connect_timeout=2)
 
 
 def unserved_models() -> list[str]:
@@ -129,7 +140,7 @@ def read_queues() -> list[dict[str, Any]]:
     """How many tasks lie in each queue of the broker. Raises BrokerAway."""
     names = ["default", "mail", *(model.queue for model in CatalogueModel.objects.order_by("position", "key"))]
     try:
-        return [{"name": name, "tasks": int(relay.connection().llen(name))} for name in names]  # type: ignore[arg-type]
+        return [{"name": name, "tasks": int(broker_connection().llen(name))} for name in names]  # type: ignore[arg-type]
     except redis.RedisError as error:
         raise BrokerAway("The queues cannot be read: Redis does not answer.") from error
 

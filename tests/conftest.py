@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 from tests import emptying, owner
 from tests.cast import CREDIT, UserFactory, fund
+from tests.redis_admin import admin
 from tests.stack import Stack
 
 hypothesis_settings.register_profile("tally", deadline=None)  # a busy machine is no defect
@@ -110,7 +110,7 @@ def staff(catalogue: Any) -> Any:
 def _clean_redis() -> Iterator[None]:
     """Rate limits and streams of one test are nothing to the next."""
     yield
-    cache.clear()
+    admin().flushdb()
 
 
 def _asked_of(fixture_names: Iterable[str]) -> list[Any]:

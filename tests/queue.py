@@ -6,9 +6,9 @@ from typing import Any
 from celery import current_app
 
 from accounts.mail import QUEUE as MAIL
-from inference import relay
 from inference.models import CatalogueModel
 from inference.tickets import open_ticket
+from tests.redis_admin import admin
 
 QUEUES = ("default", MAIL)  # in the order in which `take_tasks` looks
 
@@ -22,7 +22,7 @@ def clear_queue() -> None:
 
 def forget_tickets(model: CatalogueModel) -> None:
     """As if no worker had been called for what waits for this model."""
-    relay.connection().delete(model.queue)
+    admin().delete(model.queue)
     open_ticket(model.key)
 
 

@@ -17,7 +17,7 @@ from deploy.local.runtime import RuntimeFile
 from deploy.local.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_OURS = ("DATABASE_URL", "DATABASE_OWNER_URL", "SECRET_KEY")
+NOT_OURS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_ADMIN_URL", "SECRET_KEY")
 
 
 class Stack:
@@ -116,7 +116,7 @@ class Stack:
         kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
         kept.pop("DJANGO_SETTINGS_MODULE", None)
         kept.pop("INFERENCE_ENGINE", None)
-        own = {"TALLY_LOCAL_DIR": str(self.local), "REDIS_URL": self.redis.url}
+        own = {"TALLY_LOCAL_DIR": str(self.local), **self.redis.user_urls()}
         return kept | own | {"MAILBOX_SECRET": "for tests only"}  # by it, `manage` knows the mailboxes of the processes
 
 

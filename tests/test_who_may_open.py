@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core.cache import cache
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 from django.utils import timezone
@@ -20,6 +19,7 @@ from accounts.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups import offer_of_amount, start_topup
 from tests.cast import UserFactory, answered_talk
+from tests.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
@@ -195,7 +195,7 @@ def test_head_opens_what_get_opens(clients, things):
         if "get" not in TABLE[name][0]:
             continue
         for who in ("anonymous", "customer"):
-            cache.clear()
+            admin().flushdb()
             got, headed = clients[who].get(path), clients[who].head(path)
             if got.status_code != headed.status_code:
                 wrong.append(f"{who}: {path} is {got.status_code} to GET and {headed.status_code} to HEAD")
@@ -211,7 +211,7 @@ def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
         methods, rule = TABLE[name]
         for method in methods:
             for who, client in clients.items():
-                cache.clear()
+                admin().flushdb()
                 answer = getattr(client, method)(path)
                 did, should = outcome(answer), expected(who, rule)
                 if did != should:

@@ -114,12 +114,19 @@ DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
 DATABASE_APP_ROLE = DATABASES["default"]["USER"] if DATABASE_OWNER_URL else ""  # `migrate` grants it what it needs
 DEMAND_RESTRICTED_ROLE = False  # whether to run as nothing else
 
-# Redis, always: broker, token relay and cache. Nothing that is money lives there.
-REDIS_URL = env.str("REDIS_URL")
+# Redis, always: broker, token relay and cache, each with a user of its own that may do nothing else
+# (docs/redis-users.md). Nothing that is money lives there.
+REDIS_URL = env.str("REDIS_URL", default="")  # one user for all three, on a development machine
+BROKER_REDIS_URL = env.str("BROKER_REDIS_URL", default="") or REDIS_URL
+RELAY_REDIS_URL = env.str("RELAY_REDIS_URL", default="") or REDIS_URL
+CACHE_REDIS_URL = env.str("CACHE_REDIS_URL", default="") or REDIS_URL
+if not (BROKER_REDIS_URL and RELAY_REDIS_URL and CACHE_REDIS_URL):
+    raise ImproperlyConfigured("Set BROKER_REDIS_URL, RELAY_REDIS_URL and CACHE_REDIS_URL (docs/redis-users.md).")
+DEMAND_RESTRICTED_REDIS_USERS = False  # whether to run with nothing else
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": CACHE_REDIS_URL,
         "KEY_PREFIX": "cache-json",  # a name of its own: what an earlier version pickled is never read
         "OPTIONS": {
             "IGNORE_EXCEPTIONS": True,
@@ -131,7 +138,7 @@ CACHES = {
     }
 }
 
-CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_URL = BROKER_REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_BACKEND_THREAD_SAFE = True  # there is none; each thread would look through all installed packages for it
 CELERY_TASK_DEFAULT_QUEUE = "default"

@@ -16,7 +16,9 @@ def _take_what_startup_wrote() -> None:
     if "DATABASE_URL" not in os.environ:  # the processes of a running Tally have one, and no business with the owner's
         os.environ["DATABASE_URL"] = runtime.get("database_url", "")
         os.environ.setdefault("DATABASE_OWNER_URL", runtime.get("database_owner_url", ""))
-    os.environ.setdefault("REDIS_URL", runtime.get("redis_url", ""))
+    if "REDIS_URL" not in os.environ:
+        for name, url in runtime.get("redis_urls", {}).items():
+            os.environ.setdefault(name, url)
     os.environ.setdefault("SECRET_KEY", secret_key)
 
 

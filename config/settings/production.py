@@ -4,6 +4,10 @@ from config.settings.base import *
 
 DEMO = False
 DEMAND_RESTRICTED_ROLE = True
+DEMAND_RESTRICTED_REDIS_USERS = True
+BROKER_REDIS_URL = env.str("BROKER_REDIS_URL")
+RELAY_REDIS_URL = env.str("RELAY_REDIS_URL")
+CACHE_REDIS_URL = env.str("CACHE_REDIS_URL")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
 PUBLIC_URL = env.str("PUBLIC_URL")
 env.str("TRUSTED_PROXIES")  # has to be said, if only that there are none: see .env.example

@@ -5,16 +5,26 @@ import os
 os.environ.setdefault("SECRET_KEY", "for tests only, and as long as a signature of SHA-256 wants it")
 os.environ.setdefault("DATABASE_URL", "postgres://127.0.0.1/tally")
 os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # a Redis database for each, as pytest-django has one of its own
-    os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{1 + int(worker.removeprefix('gw'))}"
 
-from config.settings.local import *
+
+def _use_own_redis_database(worker: str) -> None:
+    """Give each process of pytest-xdist a database of Redis, as pytest-django gives it one of PostgreSQL."""
+    for name in ("REDIS_URL", "BROKER_REDIS_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL", "REDIS_ADMIN_URL"):
+        if url := os.environ.get(name):
+            os.environ[name] = f"{url.rpartition('/')[0]}/{1 + int(worker.removeprefix('gw'))}"
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    _use_own_redis_database(os.environ["PYTEST_XDIST_WORKER"])
+
+from config.settings.local import *  # noqa: E402  after the environment is complete
 
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *PASSWORD_HASHERS]
 DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.fake.FakeEngine")
+REDIS_ADMIN_URL = os.environ.get("REDIS_ADMIN_URL") or REDIS_URL  # who may do what Tally itself may not
 # Tests open many threads and the test runner drops the database afterwards: no pool.
 del DATABASES["default"]["OPTIONS"]["pool"]
 LOGGING["root"]["level"] = "WARNING"

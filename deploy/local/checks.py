@@ -84,7 +84,8 @@ def _prepared() -> Iterator[dict[str, str]]:
             "DJANGO_SETTINGS_MODULE": "config.settings.test",
             "DATABASE_URL": postgres.url,
             "DATABASE_OWNER_URL": postgres.owner_url,
-            "REDIS_URL": redis.url,
+            **redis.user_urls(),
+            "REDIS_ADMIN_URL": redis.url,
             "TOKENIZERS_PARALLELISM": "false",
             "OMP_NUM_THREADS": "1",  # several models run at once: threads of torch that wait for each other spin
         }

@@ -13,11 +13,12 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.local import binaries, console, interrupts, processes
+from deploy.local import binaries, console, interrupts, processes, redis_users
 from deploy.local.binaries import Binary
 from deploy.local.errors import ServerError
 from deploy.local.processes import Record
@@ -38,11 +39,19 @@ class GivenServer:
     pid = None
     log = Path(os.devnull)
 
-    def __init__(self, name: str, url: str, owner_url: str = "") -> None:
-        """`owner_url` is the log-in of who owns the tables of a database; empty where `url` is that, too."""
+    def __init__(self, name: str, url: str, owner_url: str = "", users: Sequence[str] = ()) -> None:
+        """`owner_url` is the log-in of who owns the tables of a database; empty where `url` is that, too.
+
+        `users` are the URLs of Redis' users, in the order of redis_users.USERS.
+        """
         self.name = name
         self.url = url
         self.owner_url = owner_url
+        self._users = users
+
+    def user_urls(self) -> dict[str, str]:
+        """The URLs that Tally logs in to Redis with, by the settings that name them."""
+        return dict(zip(redis_users.SETTINGS.values(), self._users, strict=True))
 
     def start(self) -> None:
         """Nothing to do."""

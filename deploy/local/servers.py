@@ -18,7 +18,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from deploy.local import binaries, processes
+from deploy.local import binaries, processes, redis_users
 from deploy.local.binaries import Binary
 from deploy.local.embedded import EmbeddedServer, GivenServer
 from deploy.local.errors import ServerError
@@ -28,6 +28,7 @@ from deploy.local.runtime import write_private
 POSTGRES_PORT = 15432
 APP_ROLE = "tally_app"
 REDIS_PORT = 16379
+DATABASES = range(16)  # tests that run side by side have a database of Redis each
 
 
 class PostgresServer(EmbeddedServer):
@@ -176,7 +177,10 @@ class PostgresServer(EmbeddedServer):
 
 
 class RedisServer(EmbeddedServer):
-    """A private Redis or Valkey: append-only file synced every second, and no eviction."""
+    """A private Redis or Valkey: append-only file synced every second, and no eviction.
+
+    Its administrator is `tally`; Tally logs in as the users of redis_users.py, and nobody else may.
+    """
 
     name = "redis"
     role = "redis"
@@ -186,13 +190,21 @@ class RedisServer(EmbeddedServer):
 
     @property
     def owner_url(self) -> str:
-        """Redis has none."""
-        return ""
+        """The administrator's, as `url`."""
+        return self.url
 
     @property
     def url(self) -> str:
-        """redis://:password@127.0.0.1:port/0."""
-        return f"redis://:{self._state['password']}@127.0.0.1:{self.port}/0"
+        """redis://tally:password@127.0.0.1:port/0: the administrator's, for tests."""
+        return f"redis://tally:{self._state['password']}@127.0.0.1:{self.port}/0"
+
+    def user_urls(self) -> dict[str, str]:
+        """The URLs that Tally logs in with, by the settings that name them."""
+        passwords = self._state["user_passwords"]
+        return {
+            setting: f"redis://{user}:{passwords[user]}@127.0.0.1:{self.port}/0"
+            for user, setting in redis_users.SETTINGS.items()
+        }
 
     def _binaries(self) -> list[Binary]:
         return binaries.redis_binaries()
@@ -219,12 +231,14 @@ class RedisServer(EmbeddedServer):
         self._give(data)
 
     def _before_launch(self) -> None:
+        if not self._state.get("user_passwords"):
+            self._save_state(user_passwords={user: secrets.token_hex(16) for user in redis_users.USERS})
         quoted = str(self._data()).replace("\\", "\\\\").replace('"', '\\"')
         lines = [
             "bind 127.0.0.1",
             f"port {self.port}",
             f'dir "{quoted}"',
-            f"requirepass {self._state['password']}",
+            *self._users(),
             "appendonly yes",
             "appendfsync everysec",
             'save ""',
@@ -234,6 +248,18 @@ class RedisServer(EmbeddedServer):
         ]
         write_private(self._configuration(), "\n".join(lines) + "\n")
         self._give(self._configuration())
+
+    def _users(self) -> list[str]:
+        """The lines that say who may log in, and what they may do in each of the sixteen databases."""
+        passwords = self._state["user_passwords"]
+        return [
+            "user default off",
+            f"user tally on >{self._state['password']} ~* &* +@all",
+            *(
+                f"user {user} on >{passwords[user]} {redis_users.rules_of(user, DATABASES)}"
+                for user in redis_users.USERS
+            ),
+        ]
 
     def _command(self, program: Path) -> list[str]:
         return [str(program), str(self._configuration())]
@@ -245,7 +271,7 @@ class RedisServer(EmbeddedServer):
             socket.create_connection(("127.0.0.1", self.port), timeout=1) as client,
             client.makefile("rb") as answer,
         ):
-            client.sendall(f"AUTH {self._state['password']}\r\nPING\r\nQUIT\r\n".encode())
+            client.sendall(f"AUTH tally {self._state['password']}\r\nPING\r\nQUIT\r\n".encode())
             return b"+PONG" in answer.read()
         return False
 
@@ -261,12 +287,25 @@ def _exists(pid: int) -> bool:
 
 
 def servers_of(directory: Path) -> tuple[EmbeddedServer | GivenServer, EmbeddedServer | GivenServer]:
-    """PostgreSQL and Redis: those that DATABASE_URL (with DATABASE_OWNER_URL) and REDIS_URL name, else private ones."""
-    database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
-    owner_url = os.environ.get("DATABASE_OWNER_URL", "")
+    """PostgreSQL and Redis: those that the environment names, else private ones.
+
+    DATABASE_URL (with DATABASE_OWNER_URL) names the one; a URL for each user of Redis, or REDIS_URL for all, the other.
+    """
+    database_url, owner_url = os.environ.get("DATABASE_URL"), os.environ.get("DATABASE_OWNER_URL", "")
+    redis_urls = _given_redis()
     return (
         GivenServer("postgresql", database_url, owner_url)
         if database_url
         else PostgresServer(directory / "postgresql"),
-        GivenServer("redis", redis_url) if redis_url else RedisServer(directory / "redis"),
+        GivenServer("redis", redis_urls[0], users=redis_urls) if redis_urls else RedisServer(directory / "redis"),
     )
+
+
+def _given_redis() -> list[str]:
+    """The URLs of Redis that the environment gives, in the order of redis_users.USERS; empty where it gives none."""
+    shared = os.environ.get("REDIS_URL", "")
+    given = {setting: os.environ.get(setting) or shared for setting in redis_users.SETTINGS.values()}
+    missing = [setting for setting, url in given.items() if not url]
+    if missing and len(missing) < len(given):
+        raise ServerError(f"Some URLs of Redis are set, but not {', '.join(missing)} (docs/redis-users.md).")
+    return [] if missing else list(given.values())

@@ -28,6 +28,10 @@ _ONE_ROLE = """\
     There is a DATABASE_URL, but no DATABASE_OWNER_URL: Tally runs as the role that owns its tables. What its
     triggers refuse stays refused, but that role may take them down (docs/database-roles.md)."""
 
+_ONE_USER = """\
+    There is one URL for all uses of Redis: who can write the cache can also give work to the workers
+    (docs/redis-users.md)."""
+
 
 def run(*, detached: bool = False) -> int:
     """Bring everything up, look after it until a stop is asked for, and take it all down again."""
@@ -45,7 +49,8 @@ class Stack:
     """One run of Tally in a local directory whose lock we hold.
 
     runtime.json holds: state (starting, running, stopping), healthy, supervisor_pid, web_url, flower_url,
-    database_url, database_owner_url, redis_url, processes, and the demo log-ins customer, staff, operator.
+    database_url, database_owner_url, redis_urls (by setting), processes, and the demo log-ins customer, staff and
+    operator.
     """
 
     def __init__(self, directory: Path, *, detached: bool = False) -> None:
@@ -84,12 +89,14 @@ class Stack:
             "flower_url": f"http://127.0.0.1:{flower_port}",
             "database_url": postgres.url,
             "database_owner_url": postgres.owner_url,
-            "redis_url": redis.url,
         }
-        self._file.update(**urls)
+        redis_urls = redis.user_urls()
+        self._file.update(**urls, redis_urls=redis_urls)
         if not postgres.owner_url:
             say(_ONE_ROLE)
-        variables = self._variables(urls)
+        if len(set(redis_urls.values())) == 1:
+            say(_ONE_USER)
+        variables = self._variables(urls) | redis_urls
         people = self._set_up(variables)
         for app in self._apps(variables, web_port, flower_port, people["operator"]):
             self._supervisor.add(app)
@@ -151,7 +158,6 @@ class Stack:
                 "DJANGO_SETTINGS_MODULE": "config.settings.local",
                 "DATABASE_URL": urls["database_url"],
                 "DATABASE_OWNER_URL": "",
-                "REDIS_URL": urls["redis_url"],
                 "READY_DIR": str(self._ready),
                 "TALLY_LOCAL_DIR": str(self._directory),
             }

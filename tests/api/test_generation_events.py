@@ -11,6 +11,7 @@ from inference.catalogue import DEMO_KEY
 from inference.models import Generation
 from tests.api.openai_fixtures import price
 from tests.cast import at_once
+from tests.redis_admin import admin
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,7 +89,7 @@ def test_a_reader_who_comes_back_misses_nothing_and_repeats_nothing(http, engine
 def test_events_of_an_ended_answer_are_read_from_the_database(http, engine, last_event_id):
     asked = http.post(URL, json=BODY).json()
     wait_until(lambda: http.get(f"{URL}/{asked['id']}").json()["state"] == "completed", 5, "the end")
-    relay.connection().flushdb()
+    admin().flushdb()
     events = events_of(http.get(f"{URL}/{asked['id']}/events", headers={"Last-Event-ID": last_event_id}).text)
     assert [name for name, _id, _data in events] == ["text", "done"]
     assert events[0][2]["text"] == events[1][2]["text"]

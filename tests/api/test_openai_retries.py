@@ -11,13 +11,14 @@ import openai
 import pytest
 
 from billing.models import Hold
-from inference import completions, relay
+from inference import completions
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
 from inference.services import fail_generation, stop_generation
 from tests.api.dropping_proxy import losing
 from tests.api.openai_fixtures import price
 from tests.cast import at_once, fund
+from tests.redis_admin import admin
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +59,7 @@ def test_a_body_spelt_otherwise_is_the_same_request(http):
 def test_a_streamed_retry_is_replayed_from_what_was_stored(http, engine, paid, faults):
     engine.step_seconds = 0.02
     first = post(http, STREAM, "order-1").text
-    relay.connection().flushdb()  # hours later
+    admin().flushdb()  # hours later
     second = post(http, STREAM, "order-1").text
     assert text_of(first) == text_of(second)
     assert second.endswith("data: [DONE]\n\n")
@@ -261,7 +262,7 @@ def test_a_retry_after_a_refusal_begins_anew_though_the_same_was_asked_before(ht
 def test_strangers_leave_no_trace_in_redis(server):
     headers = {"x-stainless-retry-count": "0", "Authorization": "Bearer nobody"}
     assert httpx.post(f"{server.url}/v1/chat/completions", json=BODY, headers=headers).status_code == 401
-    assert relay.connection().keys("refused:*") == []
+    assert admin().keys("refused:*") == []
 
 
 def test_a_retry_takes_what_nobody_was_given_before_what_was_given(http, alice, engine):

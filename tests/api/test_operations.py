@@ -13,6 +13,7 @@ from inference.models import CatalogueModel, Generation
 from monitoring import machine
 from tests.billing.test_ledger import open_hold
 from tests.queue import forget_tickets
+from tests.redis_admin import admin
 
 
 def queue_generation(user, model):
@@ -73,8 +74,8 @@ def test_the_answer_cache_says_how_often_it_helped(login, staff, settings):
     nothing = dict.fromkeys(("entries", "hits", "misses", "joined", "stored", "evicted"), 0)
     limits = {"entries_limit": 7, "price_percent": 10}
     assert client.get("/api/v1/ops/answer-cache").json() == nothing | limits
-    relay.connection().hset(answer_cache.COUNTS, mapping={"hits": 3, "joined": 2})
-    relay.connection().zadd(answer_cache.USED, {"fresh": time.time(), "expired": 1})
+    admin().hset(answer_cache.COUNTS, mapping={"hits": 3, "joined": 2})
+    admin().zadd(answer_cache.USED, {"fresh": time.time(), "expired": 1})
     assert client.get("/api/v1/ops/answer-cache").json() == nothing | limits | {"entries": 1, "hits": 3, "joined": 2}
 
 
@@ -84,6 +85,7 @@ def test_without_redis_queues_workers_and_cache_are_a_503(login, staff, monkeypa
     dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
     for module in (relay, answer_cache):
         monkeypatch.setattr(module, "connection", lambda: dead)
+    monkeypatch.setattr(machine, "broker_connection", lambda: dead)
 
     def refuse(*_args, **_kwargs):
         raise redis.ConnectionError

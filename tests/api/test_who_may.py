@@ -6,7 +6,6 @@ from unittest import mock
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core.cache import cache
 from django.db import transaction
 from django.urls import URLPattern, get_resolver, reverse
 
@@ -18,6 +17,7 @@ from billing.sandbox import play
 from billing.topups import offer_of_amount, start_topup
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, UserFactory
+from tests.redis_admin import admin
 
 PUBLIC, ANY, LOGIN, NOTHING = "public", "any caller", "log-in", "nothing there"
 SEES_MONEY, MONEY, OPERATORS = {SUPPORT, FINANCE}, {FINANCE}, {OPERATOR}
@@ -239,7 +239,7 @@ def test_everybody_may_do_what_the_table_says_and_nothing_else(world):
         for method in methods_of(route):
             rule = TABLE[route.name, method]
             for who, client in clients.items():
-                cache.clear()
+                admin().flushdb()
                 with transaction.atomic():
                     body = bodies.get(route.name, {}) if method in ("post", "patch", "put") else None
                     answer = getattr(client, method)(path, body)

@@ -10,6 +10,7 @@ from django.urls import reverse
 from inference import relay, services
 from inference.models import Generation
 from tests.cast import begin
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -127,7 +128,7 @@ async def test_a_nonsense_event_id_begins_anew(async_client, alice, generation):
 async def test_a_reader_of_an_ended_answer_gets_it_at_once_even_without_a_relay(async_client, alice, generation):
     await async_client.aforce_login(alice)
     await sync_to_async(finish)(generation, "All of it")
-    await sync_to_async(relay.connection().flushdb)()
+    await sync_to_async(admin().flushdb)()
     events = await asyncio.wait_for(read(async_client, generation), timeout=10)
     assert "All of it" in events[-1][2]
 

@@ -21,7 +21,7 @@ print(json.dumps(conf(SimpleNamespace(app=app), with_defaults=True), default=str
 SECRETS = {
     "SECRET_KEY": "not-for-flower-" + "x" * 50,
     "DATABASE_URL": "postgres://somebody:not-for-flower@127.0.0.1:1/x",
-    "REDIS_URL": "redis://somebody:not-for-flower@127.0.0.1:1/0",
+    **{f"{use}_REDIS_URL": "redis://somebody:not-for-flower@127.0.0.1:1/0" for use in ("BROKER", "RELAY", "CACHE")},
     "STRIPE_SECRET_KEY": "sk_test_not-for-flower",
     "STRIPE_WEBHOOK_SECRET": "whsec_not-for-flower",
     "EMAIL_URL": "smtp://somebody:not-for-flower@127.0.0.1:1",
@@ -37,7 +37,7 @@ def test_what_a_worker_tells_about_itself_has_no_secret():
     assert configured["task_default_queue"] == "default"
     assert configured["beat_schedule"]
     assert "not-for-flower" not in told.stdout
-    assert not {"CACHES", "REDIS_URL", "DATABASES", "SECRET_KEY", "EMAIL_HOST_PASSWORD"} & configured.keys()
+    assert not {"CACHES", "CACHE_REDIS_URL", "DATABASES", "SECRET_KEY", "EMAIL_HOST_PASSWORD"} & configured.keys()
 
 
 def test_what_lies_in_the_cache_is_data_and_runs_nothing():

@@ -9,6 +9,7 @@ from inference.catalogue import DEMO_KEY
 from inference.models import GenerationState
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 from tests.inference.test_worker_models import REAL_ENGINE, work  # noqa: F401  a fixture
+from tests.redis_admin import admin
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -79,7 +80,7 @@ def test_all_who_wait_are_told_for_free_and_the_engine_is_built_anew(
     for generation in asked:
         generation.refresh_from_db()
         assert (generation.state, generation.error) == (GenerationState.FAILED, error)
-        [(_id, last)] = relay.connection().xrevrange(f"generation:{generation.pk}", count=1)
+        [(_id, last)] = admin().xrevrange(f"generation:{generation.pk}", count=1)
         assert last["state"] == "failed"  # the entry may bring the last text, too
     assert (charge(alice), charge(charlie)) == ((0, 0), (0, 0))
     after = ask(alice, catalogue, max_tokens=5)

@@ -43,7 +43,10 @@ class WorkerProcess:
                 env={
                     **os.environ,
                     "DATABASE_URL": url,
-                    "REDIS_URL": django_settings.REDIS_URL,
+                    **{
+                        name: getattr(django_settings, name)
+                        for name in ("BROKER_REDIS_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL")
+                    },
                     "READY_DIR": str(directory),
                     "INFERENCE_ENGINE": "tests.inference.engines.SlowEngine",
                     **environment,

@@ -4,11 +4,11 @@ import signal
 
 import pytest
 
-from inference import relay
 from inference.models import Generation, GenerationState
 from inference.services import sweep_generations
 from tests.faults.test_worker_stops import start, states, tokens_of, wait_for  # noqa: F401  `start` is a fixture
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
+from tests.redis_admin import admin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
@@ -48,6 +48,6 @@ def test_what_runs_is_free_and_what_waits_is_answered_by_the_next_worker(
     for user in (alice, charlie):
         paid = sum(one.prompt_tokens * PROMPT + 5 * COMPLETION for one in waiting if one.user_id == user.pk)
         assert charge(user) == (paid, 0)
-    told = [relay.connection().xrevrange(f"generation:{one.pk}", count=1)[0][1] for one in [*running, *waiting]]
+    told = [admin().xrevrange(f"generation:{one.pk}", count=1)[0][1] for one in [*running, *waiting]]
     assert [last["state"] for last in told] == ["failed"] * THREADS + ["completed"] * len(waiting)
     assert faults() == []

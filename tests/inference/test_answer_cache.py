@@ -10,7 +10,7 @@ from django.db import connection
 
 from accounts.closing import account_closing
 from billing import caps, ledger
-from inference import answer_cache, relay
+from inference import answer_cache
 from inference.answer_cache import CacheUse
 from inference.models import Generation
 from inference.revisions import revision_of
@@ -28,6 +28,7 @@ from tests.inference.caching import (  # noqa: F401  fixtures among them
 )
 from tests.inference.test_generation import charge
 from tests.queue import run_tasks
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,7 +145,7 @@ def test_what_was_not_used_for_longest_makes_room(alice, catalogue, worker, engi
     answered(worker, ask(alice, catalogue, text="Three."))
     figures = answer_cache.read_figures()
     assert (figures.entries, figures.stored, figures.evicted) == (2, 3, 1)
-    assert len(relay.connection().keys("answer:*")) == 2
+    assert len(admin().keys("answer:*")) == 2
     found = [ask(alice, catalogue, text=text).is_from_cache for text in ("One.", "Two.", "Three.")]
     assert found == [True, False, True]
 
@@ -184,7 +185,7 @@ def test_redis_that_goes_away_while_an_answer_is_written_loses_only_the_entry(
 def test_what_redis_names_is_not_believed_without_its_row(alice, catalogue, worker, engine, monkeypatch, named):
     monkeypatch.setattr(answer_cache, "JUST_ENDED_SECONDS", 0)
     first = answered(worker, ask(alice, catalogue))
-    relay.connection().set(f"answer:{first.cache_key}", named)
+    admin().set(f"answer:{first.cache_key}", named)
     assert not ask(alice, catalogue).is_from_cache
 
 
@@ -192,7 +193,7 @@ def test_another_answer_under_the_key_in_redis_is_not_given(alice, catalogue, wo
     monkeypatch.setattr(answer_cache, "JUST_ENDED_SECONDS", 0)
     first = answered(worker, ask(alice, catalogue))
     other = answered(worker, ask(alice, catalogue, text="Something else."))
-    relay.connection().set(f"answer:{first.cache_key}", str(other.pk))
+    admin().set(f"answer:{first.cache_key}", str(other.pk))
     assert not ask(alice, catalogue).is_from_cache
 
 

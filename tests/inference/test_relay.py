@@ -12,6 +12,7 @@ from inference import relay, relay_reader
 from inference.relay import BEGINNING, RelayWriter, read_text
 from inference.relay_reader import follow
 from tests.inference.test_generation import wait_for
+from tests.redis_admin import admin
 
 
 def entries_of(generation_id):
@@ -41,7 +42,7 @@ def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
     assert first == {"text": "The ", "at": "0", "tokens": "1"}
     assert middle == []
     assert last == {"text": "quick brown fox", "at": "4", "tokens": "4", "state": "completed"}
-    assert relay.connection().ttl(relay.stream_key(generation_id)) > 0
+    assert admin().ttl(relay.stream_key(generation_id)) > 0
     assert read_text(generation_id) == ("The quick brown fox", 4)
 
 
@@ -52,9 +53,9 @@ def test_a_stream_outlives_its_answer_by_minutes_only(settings, has_text):
     if has_text:
         writer.write("The ", 1)
         wait_for(lambda: entries_of(generation_id))
-        assert 300 < relay.connection().ttl(key) <= settings.RELAY_LIFETIME_SECONDS
+        assert 300 < admin().ttl(key) <= settings.RELAY_LIFETIME_SECONDS
     writer.end("completed")
-    assert 0 < relay.connection().ttl(key) <= settings.RELAY_AFTER_END_SECONDS == 300
+    assert 0 < admin().ttl(key) <= settings.RELAY_AFTER_END_SECONDS == 300
 
 
 def test_with_many_streams_each_has_entries_less_often_and_its_end_at_once(settings):
@@ -212,9 +213,9 @@ async def test_who_joins_while_the_others_are_silent_is_read_for_now(monkeypatch
             await asyncio.sleep(0.1)  # the next read is under way
             async with asyncio.timeout(3):
                 assert (await read_to_end(ended))[-1].state == "completed"
-    bells = list(relay.connection().scan_iter("relay-bell:*"))
+    bells = list(admin().scan_iter("relay-bell:*"))
     assert bells
-    assert all(0 < relay.connection().ttl(key) <= 60 and relay.connection().xlen(key) == 1 for key in bells)
+    assert all(0 < admin().ttl(key) <= 60 and admin().xlen(key) == 1 for key in bells)
 
 
 async def test_a_hundred_streams_at_once_arrive_whole_and_in_order():

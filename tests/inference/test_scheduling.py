@@ -24,6 +24,7 @@ from tests.cast import CREDIT, begin, fund
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import ask, charge, in_thread, wait_for
 from tests.queue import forget_tickets
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -178,7 +179,7 @@ def test_what_was_claimed_is_answered_though_the_next_claim_fails(
 
 
 def test_one_unopened_ticket_is_enough_for_all_rows_that_wait(alice, charlie, catalogue):
-    queue = relay.connection()
+    queue = admin()
     forget_tickets(catalogue)
     for user in (alice, charlie, alice):
         ask(user, catalogue)
@@ -197,7 +198,7 @@ def test_a_ticket_that_could_not_be_sent_stands_in_nobody_s_way(catalogue, monke
         with pytest.raises(BrokerError):
             send_ticket(catalogue.pk)
     send_ticket(catalogue.pk)
-    assert relay.connection().llen(catalogue.queue) == 1
+    assert admin().llen(catalogue.queue) == 1
     nowhere = redis.Redis(port=1, socket_connect_timeout=1)
     monkeypatch.setattr(relay, "connection", lambda: nowhere)
     open_ticket(catalogue.pk)  # a worker looks all the same
@@ -258,7 +259,7 @@ def test_a_stop_that_comes_before_the_row_is_a_job_stops_it_all_the_same(alice, 
 def test_a_row_whose_task_was_lost_is_found_by_a_worker_with_room(alice, charlie, catalogue, worker, settings):
     worker.places = 4
     lost, crowded = ask(alice, catalogue), ask(charlie, catalogue)
-    queue = relay.connection()
+    queue = admin()
     forget_tickets(catalogue)
     worker._look_for_work([catalogue.pk])
     assert queue.llen(catalogue.queue) == 0  # they may only just have been sent

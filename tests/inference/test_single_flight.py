@@ -29,6 +29,7 @@ from tests.inference.caching import (  # noqa: F401  fixtures among them
 )
 from tests.inference.test_generation import charge, in_thread, wait_for
 from tests.queue import clear_queue, forget_tickets, run_tasks
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +39,7 @@ def test_ten_at_once_are_generated_once_and_cost_one_and_nine_tenths(alice, cata
     [leader] = [generation for generation in generations if generation.follows is None]
     followers = [generation for generation in generations if generation.follows == leader.pk]
     assert len(followers) == 9
-    assert relay.connection().llen(catalogue.queue) == 1
+    assert admin().llen(catalogue.queue) == 1
     at_once(10, lambda n: worker.serve(generations[n].model_id))  # nobody can take a follower
     assert run_tasks() == ["inference.pass_on"]
     assert count_requests(engine, *map(read, followers)) == (1, [True] * 9)
@@ -107,7 +108,7 @@ def test_when_the_leader_is_cancelled_in_the_queue_the_next_one_is_queued(alice,
     forget_tickets(catalogue)
     stop_generation(generation=first)
     run_tasks()
-    assert relay.connection().llen(catalogue.queue) == 1
+    assert admin().llen(catalogue.queue) == 1
     assert not answered(worker, second).is_from_cache
     assert faults() == []
 
@@ -177,7 +178,7 @@ def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_work
     forget_tickets(catalogue)
     Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(minutes=1))
     worker._look_for_work([catalogue.pk])
-    assert relay.connection().llen(catalogue.queue) == 1
+    assert admin().llen(catalogue.queue) == 1
     assert read(second).follows is None
 
 
@@ -188,7 +189,7 @@ def test_a_follower_is_neither_sent_to_a_worker_nor_overdue_while_its_leader_run
     earlier = timezone.now() - timezone.timedelta(seconds=settings.QUEUE_WAIT_SECONDS + 1)
     Generation.objects.filter(pk=follower.pk).update(created_at=earlier, enqueued_at=earlier)
     assert sweep_generations() == single_flight.sweep_followers() == 0
-    assert relay.connection().llen(catalogue.queue) == 0
+    assert admin().llen(catalogue.queue) == 0
     assert not begin(follower)
     much_earlier = earlier - timezone.timedelta(seconds=settings.GENERATION_SECONDS)
     Generation.objects.filter(pk=follower.pk).update(created_at=much_earlier)

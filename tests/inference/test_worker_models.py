@@ -22,6 +22,7 @@ from tests.cast import at_once, begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 from tests.queue import forget_tickets
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REAL_ENGINE = "inference.engine.batching.BatchingEngine"
@@ -347,9 +348,9 @@ def test_handing_back_queues_it_again_and_only_for_who_claimed_it(alice, catalog
     assert not hand_back_generation(**take)  # nobody has claimed it
     assert begin(generation)
     assert not hand_back_generation(generation_id=generation.pk, state=GenerationState.QUEUED)  # somebody else has
-    assert relay.connection().llen(catalogue.queue) == 0
+    assert admin().llen(catalogue.queue) == 0
     assert at_once(2, lambda _n: hand_back_generation(**take)).count(True) == 1
-    assert relay.connection().llen(catalogue.queue) == 1
+    assert admin().llen(catalogue.queue) == 1
     generation.refresh_from_db()
     assert (generation.state, generation.started_at, generation.hold.state) == ("queued", None, "active")
     Generation.objects.filter(pk=generation.pk).update(state=GenerationState.RUNNING, stop_requested_at=timezone.now())

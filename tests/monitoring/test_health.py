@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from inference import relay
 from inference.manager_status import WorkerStatus, forget_worker, write_worker
+from tests.redis_admin import admin
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_model_that_nobody_can_ask_needs_no_worker(client, catalogue):
 
 
 def test_a_missing_redis_is_named(client, db, settings):
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.RELAY_REDIS_URL = "redis://127.0.0.1:1/0"
     relay.connection.cache_clear()
     try:
         answer = ready(client)
@@ -63,9 +64,9 @@ def test_a_missing_redis_is_named(client, db, settings):
 
 def test_a_redis_that_is_full_is_named(client, db):
     """It answers, and takes nothing: every request for an answer is a 503 then."""
-    before = relay.connection().config_get("maxmemory")["maxmemory"]
-    relay.connection().config_set("maxmemory", "1")
+    before = admin().config_get("maxmemory")["maxmemory"]
+    admin().config_set("maxmemory", "1")
     try:
         assert ready(client)[1]["missing"] == ["redis"]
     finally:
-        relay.connection().config_set("maxmemory", before)
+        admin().config_set("maxmemory", before)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from deploy.local import binaries, processes
+from deploy.local import binaries, processes, redis_users
 from deploy.local.embedded import EmbeddedServer, GivenServer
 from deploy.local.errors import ServerError
 from deploy.local.servers import PostgresServer, RedisServer, servers_of
@@ -266,6 +266,8 @@ def test_root_keeps_data_elsewhere_when_the_directory_is_closed(
 
 def test_given_urls_are_used_and_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://db.example/tally")
+    for setting in redis_users.SETTINGS.values():
+        monkeypatch.delenv(setting, raising=False)
     monkeypatch.setenv("REDIS_URL", "redis://cache.example/0")
     for server in servers_of(tmp_path):
         assert isinstance(server, GivenServer)

@@ -1,0 +1,61 @@
+"""The users of Redis: broker, relay and cache each log in as one that may do nothing else (docs/redis-users.md).
+
+Production runs with no others. What a user may do is found by trying what it must not; Redis notes the refusals in its
+ACL LOG. Nothing is changed by it: the keys that are named do not exist.
+"""
+
+import logging
+
+import redis
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+logger = logging.getLogger(__name__)
+
+KEYS = {  # one that nobody uses, of each
+    "BROKER_REDIS_URL": "generate.a-model-that-is-not-there",
+    "RELAY_REDIS_URL": "generation:one-that-is-not-there",
+    "CACHE_REDIS_URL": "answer:one-that-is-not-there",
+}
+
+
+def might_of(setting: str) -> list[str]:
+    """What the user of this URL may do that it must not; empty for a restricted one. Raises RedisError."""
+    tries = [
+        ("may change the server's settings", ("CONFIG", "GET", "maxmemory")),
+        ("may manage users", ("ACL", "USERS")),
+    ]
+    for other, key in KEYS.items():
+        if other != setting:
+            tries += [
+                (f"may read what is for {other}", ("GET", key)),
+                (f"may change what is for {other}", ("DEL", key)),
+            ]
+    with redis.Redis.from_url(getattr(settings, setting), socket_timeout=5, socket_connect_timeout=2) as client:
+        client.ping()
+        return [might for might, command in tries if _is_let(client, command)]
+
+
+def refuse_mighty_users() -> None:
+    """Raise ImproperlyConfigured where a user of Redis may do more than it must. While Redis is away this passes."""
+    if not settings.DEMAND_RESTRICTED_REDIS_USERS:
+        return
+    for setting in KEYS:
+        try:
+            might = might_of(setting)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            logger.warning("the user of %s is not looked at: %s", setting, error)
+            continue
+        if might:
+            raise ImproperlyConfigured(
+                f"The Redis user of {setting} {', '.join(might)}. Tally does not run with such a user. Name one there"
+                " that may do what docs/redis-users.md says, and no more."
+            )
+
+
+def _is_let(client: "redis.Redis", command: tuple[str, ...]) -> bool:
+    try:
+        client.execute_command(*command)
+    except redis.ResponseError:
+        return False
+    return True
