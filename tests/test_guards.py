@@ -36,9 +36,13 @@ def broken(copy: Path, guard: Guard) -> Iterator[Path]:
 
 
 def run_tests(folder: Path, guard: Guard) -> subprocess.CompletedProcess[str]:
-    """Run the guard's tests in a database of their own: all in one, or in a new one where the guard is a wall of it."""
+    """Run the guard's tests in a database of their own: all in one, or in a new one where the guard is a wall of it.
+
+    Each process of pytest-xdist has its two.
+    """
     is_a_wall = any(part in guard.file for part in ("/migrations/", "/walls/", "/privileges.py"))
     name, option = ("_walls", "--create-db") if is_a_wall else ("_guards", "--reuse-db")
+    name += os.environ.get("PYTEST_XDIST_WORKER", "")
     address = urlsplit(os.environ["DATABASE_URL"])
     variables = os.environ | {"DATABASE_URL": urlunsplit(address._replace(path=f"{address.path}{name}"))}
     variables.pop("PYTEST_CURRENT_TEST", None)
