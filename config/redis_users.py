@@ -55,7 +55,7 @@ def refuse_mighty_users() -> None:
 
 def _is_let(client: "redis.Redis", command: tuple[str, ...]) -> bool:
     try:
-        client.execute_command(*command)
+        client.execute_command(*command)  # type: ignore[no-untyped-call]
     except redis.ResponseError:
         return False
     return True

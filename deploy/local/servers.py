@@ -286,7 +286,7 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def servers_of(directory: Path) -> tuple[EmbeddedServer | GivenServer, EmbeddedServer | GivenServer]:
+def servers_of(directory: Path) -> tuple[PostgresServer | GivenServer, RedisServer | GivenServer]:
     """PostgreSQL and Redis: those that the environment names, else private ones.
 
     DATABASE_URL (with DATABASE_OWNER_URL) names the one; a URL for each user of Redis, or REDIS_URL for all, the other.
