@@ -313,7 +313,14 @@ class UsageView(ApiView):
 
     permission_classes = (requires_scope("usage:read"),)
 
-    @operation(tag=TAG, summary="Sum my usage", answer=UsageOut, example=examples.USAGE, parameters=[UsageQuery])
+    @operation(
+        tag=TAG,
+        summary="Sum my usage",
+        answer=UsageOut,
+        example=examples.USAGE,
+        parameters=[UsageQuery],
+        errors=(422,),
+    )
     def get(self, _request: Request) -> Response:
         """Answers, tokens and charges by model, and charges by UTC day and model, over the last days or between two
         days or moments; all of it, or what was asked for with one key, or for one of your own users.

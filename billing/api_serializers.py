@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.api_fields import ApiInput, Credits, Integer, Text
 from accounts.api_filters import Moment
+from accounts.api_problems import REFUSED, Problem
 from billing.api_fields import Money
 from billing.exports import COLUMNS
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
@@ -295,15 +296,15 @@ class UsageQuery(serializers.Serializer[Any]):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """With the first and the last moment as `since` and `until`."""
+        """With the first and the last moment as `since` and `until`. Raises Problem for a period that is none."""
         until = attrs.get("until") or last_days(1)[1]
         try:
             since = attrs.get("since") or first_moment(until.date() - timedelta(days=attrs["days"] - 1))
         except OverflowError:
             since = first_moment(date.min)
         if since > until or (until.date() - since.date()).days >= MOST_DAYS:
-            text = _("Between this and the end are at most {most} days.").format(most=MOST_DAYS)
-            raise serializers.ValidationError({"since": [text]})
+            text = _("A period ends after it begins, and has at most {most} days.").format(most=MOST_DAYS)
+            raise Problem(REFUSED, text)
         return attrs | {"since": since, "until": until}
 
 
