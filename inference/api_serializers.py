@@ -14,7 +14,8 @@ from inference.catalogue import NOT_OFFERED
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.model_cards import describe_sampling
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
-from inference.openai_requests import INT32, INT64, MAX_MESSAGES, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
+from inference.openai_messages import MAX_MESSAGES
+from inference.openai_requests import INT32, INT64, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from inference.parameters import Parameters
 from inference.prompting.showable import showable
 from inference.prompts import Prompt, RawText, conversation_of

@@ -6,15 +6,14 @@ from typing import Any
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 from inference.models import PromptFormat
+from inference.openai_messages import MAX_MESSAGES, ROLES
 from inference.openai_requests import (
     COMPLETION_MAX_LOGPROBS,
     INT32,
     INT64,
-    MAX_MESSAGES,
     MAX_STOP_CHARACTERS,
     MAX_STOP_STRINGS,
     MAX_USER_CHARACTERS,
-    ROLES,
 )
 
 Schema = dict[str, Any]
