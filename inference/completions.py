@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from billing.ledger import InsufficientCredits
 from billing.watch import call_after_refusal
-from inference.deliveries import deliverer
+from inference.deliveries import deliverer, fail_delivery
 from inference.models import PROGRAM_KEY, CatalogueModel, Delivery, Generation, GenerationState
 from inference.parameters import Caller, Parameters
 from inference.prompts import Prompt
@@ -31,6 +31,8 @@ from inference.services import AlreadyRequested, refuse_repeat, request_generati
 
 TAKE_OVER_WITHIN = timedelta(hours=1)  # longer than any client waits; OpenAI's own give up after 10 minutes
 MOST_TAKEN_OVER = 100  # identical requests of one customer that a retry may belong to: the latest
+LONGEST_BEGINNING = timedelta(seconds=30)  # from the arrival of a request to its row
+OVERTAKEN = "A later attempt of the same request was answered."
 UNPAID_STATES = (GenerationState.FAILED, GenerationState.CANCELLED)
 
 
@@ -96,12 +98,33 @@ def begin_answer(*, user: User, question: Question) -> Generation:
     return generation
 
 
-def give_up(*, generation_id: UUID, attempt: int | None) -> None:
-    """Stop the answer of a client that left, unless its retry has taken it over."""
+def give_up(*, generation_id: UUID, attempt: int | None, has_text: bool) -> None:
+    """Stop the answer of a client that left, unless its retry has taken it over.
+
+    `has_text` says that some of it was handed over. Where nothing was and a later attempt has an answer of its own,
+    since it came before this one was begun, that one alone is paid.
+    """
     left = Generation.objects.filter(pk=generation_id)
-    if attempt is None or left.filter(client_attempt=attempt).update(client_attempt=None):
+    if attempt is None:
         stop_generation(generation=left.get())
+    elif left.filter(client_attempt=attempt).update(client_attempt=None):
+        generation = left.select_related("hold").get()
+        if not has_text and _was_overtaken(generation, attempt):
+            fail_delivery(generation_id=generation_id, error=OVERTAKEN)
+        else:
+            stop_generation(generation=generation)
     deliverer().close(generation_id)
+
+
+def _was_overtaken(generation: Generation, attempt: int) -> bool:
+    """Whether an answer was begun for a later attempt of the same request, before this one or after it."""
+    later = Generation.objects.filter(
+        user_id=generation.user_id,
+        inputs_hash=generation.inputs_hash,
+        client_attempt__gt=attempt,
+        created_at__gte=generation.created_at - LONGEST_BEGINNING,
+    )
+    return later.filter(hold__api_key=generation.hold.api_key_id).exclude(state__in=UNPAID_STATES).exists()
 
 
 def _free_unpaid(user: User, key: str) -> None:

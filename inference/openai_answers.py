@@ -114,7 +114,9 @@ async def _see_to(begun: "asyncio.Future[Visit]") -> None:
         return
     if visit.attempt is not None and not visit.has_text:
         await asyncio.sleep(grace_seconds(visit.attempt))
-    await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))
+    await in_own_thread(
+        partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt, has_text=visit.has_text)
+    )
 
 
 async def _whole(shape: Shape, visit: Visit) -> JsonResponse:

@@ -4,12 +4,14 @@ import json
 import threading
 import time
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import openai
 import pytest
+from django.db import connection, transaction
 
+from billing import ledger
 from billing.models import Hold
 from inference import completions
 from inference.catalogue import DEMO_KEY
@@ -206,6 +208,30 @@ def test_an_official_client_that_leaves_a_plain_answer_for_good_is_waited_for_a_
     generation = Generation.objects.get()
     assert (generation.state, generation.client_attempt) == (GenerationState.STOPPED, None)
     assert paid() == (price(generation), 0)
+    assert faults() == []
+
+
+def waiting_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("length", [10, 60], ids=["ended before it is given up", "still written then"])
+def test_a_retry_that_came_before_the_first_attempt_was_begun_is_paid_alone(http, alice, engine, paid, faults, length):
+    engine.length, engine.step_seconds = length, 0.05
+    answers = []
+    retry = threading.Thread(target=lambda: answers.append(ask_as_attempt(http, 1, BODY | {"max_tokens": 100})))
+    with transaction.atomic():
+        ledger.lock_wallet(user=alice)
+        with pytest.raises(httpx.ReadTimeout):
+            ask_as_attempt(http, 0, BODY | {"max_tokens": 100}, timeout=0.4)
+        retry.start()
+        wait_until(lambda: waiting_for_a_lock() == 2, 5, "both attempts to wait for the wallet")
+    retry.join()
+    answered = Generation.objects.get(pk=UUID(answers[0].json()["id"].removeprefix("chatcmpl-")))
+    assert Generation.objects.count() == 2
+    wait_until(lambda: paid() == (price(answered), 0), 8, "the first attempt to cost nothing")
     assert faults() == []
 
 

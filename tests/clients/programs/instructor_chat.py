@@ -4,12 +4,17 @@ import instructor
 from openai import OpenAI
 from told import KEY, MODEL, PROMPT, URL, tell
 
-client = instructor.from_openai(OpenAI(base_url=URL, api_key=KEY), mode=instructor.Mode.MD_JSON)
+
+def make(**options):
+    return instructor.from_openai(OpenAI(base_url=URL, api_key=KEY, **options), mode=instructor.Mode.MD_JSON)
+
+
+client = make()
 messages = [{"role": "user", "content": PROMPT}]
 
 
-def plain(model=MODEL):
-    answer = client.chat.completions.create(model=model, messages=messages, response_model=None)
+def plain(model=MODEL, of=client):
+    answer = of.chat.completions.create(model=model, messages=messages, response_model=None)
     return answer.choices[0].message.content
 
 
@@ -18,4 +23,4 @@ def streamed():
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
-tell(plain, streamed, lambda: plain("gpt-99"))
+tell(plain, streamed, lambda: plain("gpt-99"), lambda: plain(of=make(timeout=0.8, max_retries=5)))

@@ -16,4 +16,4 @@ def streamed():
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
-tell(plain, streamed, lambda: plain("gpt-99"))
+tell(plain, streamed, lambda: plain("gpt-99"), lambda: plain(timeout=0.8, max_retries=5))

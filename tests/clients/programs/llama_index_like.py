@@ -15,4 +15,5 @@ tell(
     lambda: client().chat(messages).message.content,
     lambda: "".join(chunk.delta or "" for chunk in client().stream_chat(messages)),
     lambda: client("gpt-99", max_retries=0).chat(messages).message.content,
+    lambda: client(timeout=0.8, max_retries=5).chat(messages).message.content,
 )

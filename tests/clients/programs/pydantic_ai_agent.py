@@ -2,14 +2,16 @@
 
 import asyncio
 
+from openai import AsyncOpenAI
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from told import KEY, MODEL, PROMPT, URL, tell
 
 
-def agent(model=MODEL):
-    return Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=URL, api_key=KEY)))
+def agent(model=MODEL, **options):
+    client = AsyncOpenAI(base_url=URL, api_key=KEY, **options)
+    return Agent(OpenAIChatModel(model, provider=OpenAIProvider(openai_client=client)))
 
 
 async def stream():
@@ -21,4 +23,5 @@ tell(
     lambda: agent().run_sync(PROMPT).output,
     lambda: asyncio.run(stream()),
     lambda: agent("gpt-99").run_sync(PROMPT).output,
+    lambda: agent(timeout=0.8, max_retries=5).run_sync(PROMPT).output,
 )
