@@ -53,7 +53,11 @@ def _refuse(request: HttpRequest, what: str, is_counted: Condition) -> HttpRespo
     counts = count_in_minute([f"page:{what}:{request.user.pk}"], 1, now)
     if counts is None or counts[0] <= settings.PAGE_LIMITS[what]:
         return None
-    wait = 60 - now % 60
+    return answer_too_often(request, 60 - now % 60)
+
+
+def answer_too_often(request: HttpRequest, wait: int) -> HttpResponse:
+    """The 429 of the pages, which says to come back in `wait` seconds: a page, or a part beside the draft."""
     is_part = bool(cast(Request, request).htmx)
     answer = render(request, "_too_often.html" if is_part else "429.html", {"seconds": wait}, status=429)
     answer["Retry-After"] = str(wait)

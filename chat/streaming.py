@@ -5,7 +5,7 @@ Events: `start` (empties the answer when a reader begins anew), `status` (what a
 receipt). The id of an event is the id of the relay entry, so a browser that reconnects goes on where it was.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
@@ -33,7 +33,7 @@ class Progress:
 
 async def stream_answer(
     generation_id: UUID, last_event_id: str, render_done: Callable[[], str]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield the events after `last_event_id` until the answer has ended. Holds no database connection meanwhile.
 
     `render_done` renders the finished message; it runs in a thread and may query.

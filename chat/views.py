@@ -1,5 +1,6 @@
 """The chat pages. A view scopes by user, validates, makes one call, and renders the page or its fragment."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +15,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from accounts.http import Request
+from accounts.api_limits import RateLimited
+from accounts.http import Request, in_thread
+from accounts.page_limits import answer_too_often
 from billing.charges import refunded_of
 from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
 from billing.prices import current_price_tags
@@ -25,6 +28,7 @@ from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import CatalogueModel, Generation
+from inference.open_streams import Place, keep_place, take_place
 from inference.parameters import Parameters
 from inference.prompting.showable import showable
 from inference.prompts import InvalidPrompt
@@ -139,10 +143,14 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
     answer_id = await sync_to_async(_answer_id)(request, generation_id)
     if answer_id is None:
         return HttpResponse(status=404)
+    try:
+        place = await sync_to_async(_take_place)(request)
+    except RateLimited as refused:
+        return await in_thread(partial(answer_too_often, request, int(refused.wait)))
     # A browser names the last event when it connects again by itself; a page that was hidden names it in the address.
     last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
     response = StreamingHttpResponse(
-        stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id)),
+        keep_place(place, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
         content_type="text/event-stream",
     )
     response["Cache-Control"] = "no-store"
@@ -164,6 +172,11 @@ def _answer_id(request: Request, generation_id: UUID) -> int | None:
         return answers.order_by("pk").values_list("pk", flat=True).first()
     finally:
         connection.close()
+
+
+def _take_place(request: Request) -> Place | None:
+    """A place among the streams that this user watches; HEAD asks for none. Raises RateLimited."""
+    return take_place(request.user) if request.method == "GET" else None
 
 
 def _render_done(request: Request, answer_id: int) -> str:

@@ -39,6 +39,7 @@ from inference.api_serializers import (
 from inference.completions import Question, begin_answer
 from inference.estimates import estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.open_streams import keep_place, take_place
 from inference.openai_requests import INT64, MAX_USER_CHARACTERS
 from inference.parameters import Caller
 from inference.services import hash_inputs, stop_generation
@@ -230,12 +231,15 @@ class Events(ApiView):
     )
     def get(self, request: Request, generation_id: UUID) -> StreamingHttpResponse:
         """Server-sent events: `status` while it waits, `text` as it grows, `done` with the whole generation. Come
-        back with the last `id` in `Last-Event-ID` to go on where you were. Leaving changes nothing.
+        back with the last `id` in `Last-Event-ID` to go on where you were. Leaving changes nothing. A user may have a
+        number of streams open at the same time (`MAX_OPEN_STREAMS_OF_USER`, 12 by default): one more is a 429, and
+        the answer goes on.
         """
         generation = own_generation(self, generation_id)
+        place = take_place(self.caller) if request.method == "GET" else None  # HEAD is no stream
         connection.close()  # the stream may last minutes
         return StreamingHttpResponse(
-            stream_generation(generation.pk, request.headers.get("Last-Event-ID", "")),
+            keep_place(place, stream_generation(generation.pk, request.headers.get("Last-Event-ID", ""))),
             content_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on as it comes
         )

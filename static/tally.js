@@ -33,8 +33,10 @@
 
   // Streams: a hidden tab lets go of its connection, of which a browser has six for a host, and when it is shown again
   // goes on after the last event. Between a block and the tail that belongs to it there is no such place: it begins anew.
+  // A stream that is refused, as too many are open, is closed for good by the browser. It is asked for again after a pause.
+  const TRY_AGAIN_MILLISECONDS = 5000;  // as the server's Retry-After, which no script is told
   class Stream extends EventTarget {
-    #url; #source = null; #names = new Set(); #after = ""; #isClosed = false;
+    #url; #source = null; #names = new Set(); #after = ""; #isClosed = false; #nextTry = 0;
     #turn = () => { if (document.hidden) this.#pause(); else this.#open(); };
     #pass = (event) => {
       if (event.type === "block") this.#after = "";
@@ -48,6 +50,8 @@
       document.addEventListener("visibilitychange", this.#turn);
       this.#turn();
     }
+
+    get isRefused() { return this.#nextTry !== 0; }
 
     get readyState() { return this.#isClosed ? EventSource.CLOSED : this.#source?.readyState ?? EventSource.CONNECTING; }
 
@@ -64,7 +68,17 @@
       this.#pause();
     }
 
-    #pause() { this.#source?.close(); this.#source = null; }
+    #pause() {
+      clearTimeout(this.#nextTry);
+      this.#nextTry = 0;
+      this.#source?.close();
+      this.#source = null;
+    }
+
+    #tryLater() {
+      this.#pause();
+      this.#nextTry = setTimeout(this.#turn, TRY_AGAIN_MILLISECONDS);
+    }
 
     #open() {
       if (this.#source || this.#isClosed) return;
@@ -74,12 +88,17 @@
       source.addEventListener("login", () => { this.close(); keepDraft(); location.reload(); });
       source.onopen = (event) => this.onopen?.(event);
       source.onerror = (event) => {
-        if (source.readyState === EventSource.CLOSED) this.close();
+        if (source.readyState === EventSource.CLOSED) this.#tryLater();
         this.onerror?.(event);
       };
     }
   }
   if (window.htmx) htmx.createEventSource = (url) => new Stream(url);
+  const sayRefused = (event) => {
+    event.target.querySelector("[data-refused]").hidden = event.type === "htmx:sseOpen" || !event.detail.source.isRefused;
+  };
+  document.addEventListener("htmx:sseError", sayRefused);
+  document.addEventListener("htmx:sseOpen", sayRefused);
 
   // Keys: Enter sends, Shift+Enter breaks the line, Esc stops. An Enter that ends a word of an input method (229 is how
   // Safari says so) is none, and an Esc that closes something or empties a field stops nothing.

@@ -24,6 +24,8 @@ PAGE_LIMITS = {
     "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
     "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a tab that is shown again begins one
 }
+# Of one person at the same time, on the pages and through /api/v1 together (inference.open_streams).
+MAX_OPEN_STREAMS_OF_USER = env.int("MAX_OPEN_STREAMS_OF_USER", default=12)
 
 # Which pages of others may call the APIs from a browser: their origins, or "*" for all. A page has to send a key or a
 # token itself: cookies are never taken (no Access-Control-Allow-Credentials), and the pages of this site are no API.

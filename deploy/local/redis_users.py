@@ -29,11 +29,12 @@ _RELAY = (
     " +zadd +zrem +zrangebyscore +zremrangebyscore +multi +exec +discard +publish +subscribe +unsubscribe"
 )
 
-# Django's cache, the counters of rate limits, and which answer is known for a request. Django's counting is a script.
+# Django's cache, the counters of rate limits, open streams, and which answer is known for a request. Django's counting
+# and that of open streams are scripts.
 _CACHE = (
-    "~cache-json:* ~minute:* ~answer:* ~answers:*"
+    "~cache-json:* ~minute:* ~streams:* ~answer:* ~answers:*"
     " +get +set +del +exists +expire +ttl +pttl +incrby +eval"
-    " +zadd +zcard +zpopmin +zremrangebyscore +hincrby +hgetall"
+    " +zadd +zcard +zpopmin +zrem +zremrangebyscore +hincrby +hgetall +time"
 )
 
 

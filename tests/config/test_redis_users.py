@@ -11,7 +11,7 @@ from django.core.cache import cache
 from accounts.api_limits import count_in_minute
 from config.redis_users import KEYS, might_of
 from deploy.local import redis_users
-from inference import answer_cache
+from inference import answer_cache, open_streams
 from monitoring import machine
 from tests.config.test_database_roles import PRODUCTION, manage
 from tests.queue import clear_queue, take_tasks
@@ -97,8 +97,8 @@ def test_the_page_for_operators_says_what_the_tests_run_with():
     assert said == {user: redis_users.rules_of(user) for user in redis_users.USERS}
 
 
-def test_a_worker_is_called_and_seen_without_a_refusal(db):
-    """Broker, remote control, cache and counting by script; `ACL LOG` would name what was refused."""
+def test_a_worker_is_called_and_seen_without_a_refusal(alice):
+    """Broker, remote control, cache, counting by script, and open streams; `ACL LOG` would name what was refused."""
     admin().acl_log_reset()
     clear_queue()
     take_tasks()
@@ -106,6 +106,7 @@ def test_a_worker_is_called_and_seen_without_a_refusal(db):
     assert cache.incr("counted") == 2
     assert count_in_minute(["x"], 1, 60) == [1]
     answer_cache.read_figures()
+    open_streams._free(open_streams.take_place(alice))
     assert machine.redis_answers()
     assert machine.read_queues()
     machine.read_workers()

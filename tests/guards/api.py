@@ -11,6 +11,7 @@ RELAY = "tests/inference/test_relay.py"
 DELIVERIES = "tests/api/test_deliveries.py"
 SILENCE = "tests/inference/test_silence.py"
 BODIES = "tests/config/test_bodies.py"
+STREAMS = "tests/api/test_open_streams.py"
 
 API = [
     Guard(
@@ -301,6 +302,30 @@ API = [
         "    if False:",
         CONVERSATIONS,
         "a_branch_of_an_unfinished_answer",
+    ),
+    Guard(
+        "streams without number",
+        "inference/open_streams.py",
+        "if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then",
+        "if false then",
+        STREAMS,
+        "the_thirteenth_stream",
+    ),
+    Guard(
+        "place kept after the stream",
+        "inference/open_streams.py",
+        "        ended.set()",
+        "        pass",
+        STREAMS,
+        "the_thirteenth_stream or ends_by_itself",
+    ),
+    Guard(
+        "places of the killed",
+        "inference/open_streams.py",
+        "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)",
+        "local kept = now",
+        STREAMS,
+        "killed_frees_its_places",
     ),
     Guard(
         "comment inside an event",
