@@ -24,6 +24,8 @@ def might_of(setting: str) -> list[str]:
     tries = [
         ("may change the server's settings", ("CONFIG", "GET", "maxmemory")),
         ("may manage users", ("ACL", "USERS")),
+        ("may search the server", ("SCAN", "0", "COUNT", "1")),
+        ("may publish to every channel", ("PUBLISH", "a-channel-that-nobody-hears", "")),  # as workers are shut down by
     ]
     for other, key in KEYS.items():
         if other != setting:

@@ -83,6 +83,23 @@ def test_no_process_of_production_starts_with_one_mighty_user(process, tmp_path)
     assert "may change the server's settings" in begun.stderr
 
 
+@pytest.mark.parametrize(
+    ("rights", "might"),
+    [
+        ("&*", "may publish to every channel"),  # such as the one by which workers are shut down
+        ("+@all -@admin -@dangerous", "may search the server"),
+    ],
+)
+def test_a_user_with_one_right_too_many_is_found(settings, rights, might):
+    rules = redis_users.rules_of(redis_users.RELAY)
+    admin().execute_command("ACL", "SETUSER", "careless", "reset", "on", ">careless", *rules.split(), *rights.split())
+    try:
+        settings.RELAY_REDIS_URL = f"redis://careless:careless@{settings.RELAY_REDIS_URL.rpartition('@')[2]}"
+        assert might_of("RELAY_REDIS_URL") == [might]
+    finally:
+        admin().execute_command("ACL", "DELUSER", "careless")
+
+
 def test_production_is_content_with_the_three():
     look = "import django; django.setup(); from config.redis_users import refuse_mighty_users as look; look()"
     begun = manage(os.environ["DATABASE_URL"], "", "-c", look, **PRODUCTION)
