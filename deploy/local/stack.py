@@ -24,6 +24,19 @@ FLOWER_PORT = 5555
 HEALTHY_SECONDS = 180.0  # a slow disk loads torch for a minute
 GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the worker learns from the catalogue
 _CELERY = ("celery", "-A", "config")
+_SECRETS = (  # what Flower does not get; of Redis it has the broker's URL
+    "SECRET_KEY",
+    "MAILBOX_SECRET",
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "REDIS_URL",
+    "RELAY_REDIS_URL",
+    "CACHE_REDIS_URL",
+    "EMAIL_URL",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "HF_TOKEN",
+)
 _ONE_ROLE = """\
     There is a DATABASE_URL, but no DATABASE_OWNER_URL: Tally runs as the role that owns its tables. What its
     triggers refuse stays refused, but that role may take them down (docs/database-roles.md)."""
@@ -204,9 +217,8 @@ class Stack:
         web += ["--bind", web_address, "--graceful-timeout", "20", "--timeout", "60", "--no-control-socket"]
         beat = [*_CELERY, "beat", "--schedule", str(self._directory / "celerybeat-schedule"), "--pidfile="]
         flower = [*_CELERY, "flower", "--address=127.0.0.1", f"--port={flower_port}", "--persistent=False"]
-        # In the environment, since everybody can read the arguments of a process.
+        flower.append(f"--conf={ROOT / 'flowerconfig.py'}")
         threads = os.environ.get("GPU_WORKER_THREADS", "64")
-        login = {"FLOWER_BASIC_AUTH": f"{operator['email']}:{operator['password']}"}
         return [
             self._app(
                 "web",
@@ -234,7 +246,7 @@ class Stack:
             self._app(
                 "flower",
                 flower,
-                variables | login,
+                _flower_environment(variables, operator),
                 readiness.answers(flower_address, "/healthcheck"),
                 is_well=readiness.is_served(flower_address, "/healthcheck"),
             ),
@@ -274,3 +286,10 @@ class Stack:
             before_start=(lambda: sign.unlink(missing_ok=True)) if sign else (lambda: None),
             is_well=is_well,
         )
+
+
+def _flower_environment(variables: dict[str, str], operator: dict[str, str]) -> dict[str, str]:
+    """That of every process without its secrets, and the log-in: everybody can read the arguments of a process."""
+    kept = {name: value for name, value in variables.items() if name not in _SECRETS}
+    login = f"{operator['email']}:{operator['password']}"
+    return kept | {"DJANGO_SETTINGS_MODULE": "config.settings.flower", "FLOWER_BASIC_AUTH": login}
