@@ -10,12 +10,12 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from accounts.data_export import SECTIONS, _read_batch
 from billing.closing import close_account
-from inference import relay
 from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.models import Generation
 from inference.worker import current_worker
 from tests.inference.engines import give_engine
+from tests.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,13 +111,13 @@ def test_a_completion_has_the_legacy_shape_plain_and_streamed(http, engine):
 def test_whoever_reads_the_answer_again_has_the_same(http, engine):
     headers = {"Idempotency-Key": "order-1"}
     first = http.post("/v1/chat/completions", json=CHAT, headers=headers)
-    relay.connection().flushdb()  # hours later
+    admin().flushdb()  # hours later
     assert http.post("/v1/chat/completions", json=CHAT, headers=headers).content == first.content
     stream = CHAT | {"stream": True}
     headers = {"Idempotency-Key": "order-2"}
     engine.step_seconds = 0.05
     before = told(events_of(http.post("/v1/chat/completions", json=stream, headers=headers).text))
-    relay.connection().flushdb()
+    admin().flushdb()
     after = told(events_of(http.post("/v1/chat/completions", json=stream, headers=headers).text))
     assert ["".join(before[0])] == after[0]
     assert [entry for each in before[1] for entry in each] == after[1][0]
