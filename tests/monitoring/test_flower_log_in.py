@@ -90,17 +90,12 @@ def test_right_tries_and_those_without_a_password_are_not_counted(flower):
 
 def test_nobody_makes_up_an_address(flower):
     """127.0.0.2 is no proxy, and what it says of itself changes nothing, X-Real-Ip of `--xheaders` included."""
-    statuses = [
-        ask(
-            flower, WRONG, peer="127.0.0.2", X_Forwarded_For=f"192.0.2.{number}", X_Real_Ip=f"192.0.2.{number}"
-        ).status_code
-        for number in range(10, 25)
-    ]
-    assert statuses[-1] == 429
-    assert ask(flower, RIGHT, peer="127.0.0.2", X_Forwarded_For="192.0.2.9").status_code == 429
+    assert guess_until_shut(flower, peer="127.0.0.2")[-1].status_code == 429
+    for told in ("192.0.2.9", "127.0.0.1"):
+        answer = ask(flower, RIGHT, peer="127.0.0.2", X_Forwarded_For=told, X_Real_Ip=told)
+        assert answer.status_code == 429
 
 
 def test_what_cannot_be_read_counts_as_a_try(flower):
-    for _ in range(11):
-        answer = ask(flower, "", X_Forwarded_For="192.0.2.4", Authorization="Basic nothing-that-was-encoded")
-    assert answer.status_code == 429
+    headers = {"X_Forwarded_For": "192.0.2.4", "Authorization": "Basic nothing-that-was-encoded"}
+    assert 429 in [ask(flower, "", **headers).status_code for _ in range(11)]
