@@ -1,13 +1,13 @@
 """Fixtures of the whole suite. Databases, Redis and the tokenizer are the real ones."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
+from xdist.scheduler import LoadFileScheduling
 
 from tests import emptying, owner
 from tests.cast import CREDIT, UserFactory, fund
@@ -18,7 +18,6 @@ hypothesis_settings.register_profile("tally", deadline=None)  # a busy machine i
 hypothesis_settings.load_profile("tally")
 
 
-ROOT = Path(__file__).parent
 OF_THE_STACK = (
     "e2e",
     "faults",
@@ -27,22 +26,34 @@ OF_THE_STACK = (
 )  # folders whose tests start servers: the longest group
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests out unless they are asked for by name of their mark; keep what belongs together."""
+    """Leave the long tests out unless they are asked for by name of their mark; begin with the longest group."""
     for mark in ("thorough", "storm", "clients"):
         if mark not in config.getoption("-m"):
             long = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=long)
             items[:] = [item for item in items if item not in long]
-    for item in items:
-        group = "stack" if _is_of_the_stack(item) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_is_of_the_stack, reverse=True)  # the longest group begins first
+    items.sort(key=lambda item: _is_of_the_stack(item.nodeid), reverse=True)
 
 
-def _is_of_the_stack(item: pytest.Item) -> bool:
-    return item.path.relative_to(ROOT).parts[0] in OF_THE_STACK
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "_Together":
+    """Say which tests run in the same process."""
+    return _Together(config, log)
+
+
+class _Together(LoadFileScheduling):
+    """The tests of a file run in one process, and all that need the whole stack, which has ports of its own. Guards
+    need nothing of each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if _is_of_the_stack(nodeid):
+            return "stack"
+        return nodeid if "/test_guards.py::" in nodeid else str(super()._split_scope(nodeid))
+
+
+def _is_of_the_stack(nodeid: str) -> bool:
+    return nodeid.split("/")[1] in OF_THE_STACK
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from deploy.local.servers import PostgresServer, RedisServer
 from deploy.local.steps import Command
 
 DEMO_MODELS = ("gemma-3-270m", "smollm2-135m")
-IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadgroup"]  # each has databases of its own; see tests/conftest.py
+# Each has databases of its own; tests/conftest.py says which tests belong together.
+IN_TWO_PROCESSES = ["-n", "2", "--no-loadscope-reorder"]
 
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ruff check", ("-m", "ruff", "check", ".")),

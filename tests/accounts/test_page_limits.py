@@ -13,7 +13,7 @@ from tests.cast import answered_talk
 @pytest.fixture
 def one_minute(monkeypatch):
     """No minute ends in the middle of a test."""
-    now = time.time()
+    now = time.time() // 60 * 60 + 20
     monkeypatch.setattr("accounts.page_limits.time.time", lambda: now)
 
 

@@ -159,6 +159,14 @@ API = [
         "did_not_confirm or written_twice",
     ),
     Guard(
+        "first attempt charged beside its retry",
+        "inference/completions.py",
+        "if not has_text and _was_overtaken(generation, attempt):",
+        "if False:",
+        "tests/api/test_openai_retries.py",
+        "was_begun_is_paid_alone",
+    ),
+    Guard(
         "retry charged twice",
         "inference/completions.py",
         "key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()",
@@ -177,8 +185,8 @@ API = [
     Guard(
         "client that left",
         "inference/openai_answers.py",
-        "    await in_own_thread(partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt))",
-        "    pass",
+        "        partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt, has_text=visit.has_text)\n",
+        "        lambda: None\n",
         "tests/api/test_openai_disconnects.py",
         "drops_a_stream or gives_up_a_plain_request",
     ),
