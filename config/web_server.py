@@ -9,7 +9,10 @@ offer HTTP/2 with every request in plain text (`Upgrade: h2c`). We change to non
 """
 
 import asyncio
+import signal
+import sys
 from http import HTTPStatus
+from types import FrameType
 from typing import Any, ClassVar
 
 import httptools
@@ -142,3 +145,13 @@ class WebWorker(UvicornWorker):  # type: ignore[misc]
 
     # Who is believed about the client's address is TRUSTED_PROXIES (accounts/http.py), not what uvicorn assumes.
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol, "proxy_headers": False}
+
+    def init_signals(self) -> None:
+        """Once all is answered, uvicorn raises the signal that stopped it again. It ends the process as any other exit
+        does, so that what was handed over at the last moment is noted (inference/deliveries.py)."""
+        super().init_signals()
+        signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

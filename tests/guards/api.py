@@ -167,6 +167,14 @@ API = [
         "was_begun_is_paid_alone",
     ),
     Guard(
+        "a last answer that nobody notes",
+        "config/web_server.py",
+        "        signal.signal(signal.SIGTERM, _exit)\n",
+        "",
+        "tests/config/test_web_worker.py",
+        "told_to_stop and stop",
+    ),
+    Guard(
         "retry charged twice",
         "inference/completions.py",
         "key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()",
