@@ -20,7 +20,8 @@ atexit.register(lambda: (FOLDER / "noted").touch())
 
 
 async def app(scope, receive, send):
-    raise NotImplementedError
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
 """
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.checkpoint import CheckpointError, read_checkpoint
+from tests.inference.engine_asking import GREEDY, ask, make_engine, tokens_of
 from tests.inference.engines import begin, write
-from tests.inference.test_engine_contract import GREEDY, ask, make_engine, tokens_of
 
 pytestmark = pytest.mark.slow
 

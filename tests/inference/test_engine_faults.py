@@ -10,8 +10,8 @@ from itertools import count
 import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
+from tests.inference.engine_asking import ask_at_once, text_of, wait_until
 from tests.inference.engines import ReaderLeft, begin, write
-from tests.inference.test_engine_contract import ask_at_once, text_of, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from inference.engine.base import EngineRequest, Sampling
-from inference.engine.fake import FakeEngine
+from tests.inference.engine_asking import GREEDY, ask, ask_at_once, make_engine, make_engine_of, text_of, tokens_of
 from tests.inference.engines import write
-from tests.inference.test_engine_contract import GREEDY, ask, ask_at_once, make_engine, text_of, tokens_of
 from tests.inference.test_engine_faults import PAGE, count_set_backs, make_small_engine
 from tests.inference.test_engine_faults import request as small_request
 
@@ -29,14 +28,7 @@ WILD = Sampling(temperature=1.5, seed=5, repetition_penalty=1.4, frequency_penal
     ids=str,
 )
 def engine(request, tiny_models):
-    if request.param == "fake":
-        engine = FakeEngine(step_seconds=0.002)
-    elif request.param == "paced":
-        from benchmarks.engines import ThirtyTokensASecond  # imports torch
-
-        engine = ThirtyTokensASecond()
-    else:
-        engine = make_engine(tiny_models, *request.param)
+    engine = make_engine_of(request.param, tiny_models)
     yield engine
     engine.close()
 

@@ -15,8 +15,8 @@ from inference.engine.checkpoint import CheckpointError
 from inference.engine.int8 import HEAD_ROWS, LARGEST, Int8Head, Int8Linear, largest_activation
 from inference.engine.int8_layers import Int8Layer
 from inference.engine.precision import can_int8, choose_precision
+from tests.inference.engine_asking import tokens_of
 from tests.inference.engines import begin
-from tests.inference.test_engine_contract import tokens_of
 from tests.inference.tiny_models import FURTHER, OTHERS, make_tiny_model
 
 pytestmark = pytest.mark.slow
