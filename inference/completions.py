@@ -5,6 +5,7 @@ What becomes of an answer whose client left before it had all of it:
 - With an `Idempotency-Key` it is finished and kept: the retry with that key joins it, and it is charged once.
 - An official OpenAI client that was given nothing retries the same request by itself, without a key but counting its
   attempts: the answer waits a moment for that retry, which takes it over. So it does when all was sent and lost.
+- If that retry came before this attempt was begun, and so began an answer of its own, this one costs nothing.
 - Otherwise it is stopped: the prompt and what was produced until then are charged.
 
 If this process dies instead, an answer with a key goes on and a retry finds it; any other costs nothing, unless the
@@ -98,26 +99,29 @@ def begin_answer(*, user: User, question: Question) -> Generation:
     return generation
 
 
-def give_up(*, generation_id: UUID, attempt: int | None, has_text: bool) -> None:
-    """Stop the answer of a client that left, unless its retry has taken it over.
-
-    `has_text` says that some of it was handed over. Where nothing was and a later attempt has an answer of its own,
-    since it came before this one was begun, that one alone is paid.
-    """
+def give_up(*, generation_id: UUID, attempt: int | None) -> None:
+    """Stop the answer of a client that left, unless its retry has taken it over."""
     left = Generation.objects.filter(pk=generation_id)
-    if attempt is None:
+    if attempt is None or left.filter(client_attempt=attempt).update(client_attempt=None):
         stop_generation(generation=left.get())
-    elif left.filter(client_attempt=attempt).update(client_attempt=None):
-        generation = left.select_related("hold").get()
-        if not has_text and _was_overtaken(generation, attempt):
-            fail_delivery(generation_id=generation_id, error=OVERTAKEN)
-        else:
-            stop_generation(generation=generation)
     deliverer().close(generation_id)
 
 
-def _was_overtaken(generation: Generation, attempt: int) -> bool:
-    """Whether an answer was begun for a later attempt of the same request, before this one or after it."""
+def fail_overtaken(*, generation_id: UUID, attempt: int) -> bool:
+    """End an answer at no cost that was begun after its client had left, if a later attempt has one of its own.
+
+    That one alone is paid. False where there is none: a retry may still come.
+    """
+    generation = Generation.objects.select_related("hold").get(pk=generation_id)
+    if not _has_later_attempt(generation, attempt):
+        return False
+    if Generation.objects.filter(pk=generation_id, client_attempt=attempt).update(client_attempt=None):
+        fail_delivery(generation_id=generation_id, error=OVERTAKEN)
+    deliverer().close(generation_id)
+    return True
+
+
+def _has_later_attempt(generation: Generation, attempt: int) -> bool:
     later = Generation.objects.filter(
         user_id=generation.user_id,
         inputs_hash=generation.inputs_hash,

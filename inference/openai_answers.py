@@ -18,7 +18,7 @@ from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from accounts.idempotency import mark_replay, read_idempotency_key
 from billing.charges import Charge
 from inference.api_access import admit
-from inference.completions import Question, begin_answer, give_up
+from inference.completions import Question, begin_answer, fail_overtaken, give_up
 from inference.deliveries import LOST, deliverer, fail_delivery
 from inference.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
 from inference.hot_path import read_answer
@@ -101,10 +101,11 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
 
 def _leave(begun: "asyncio.Future[Visit]") -> None:
     """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
-    do_afterwards(_see_to(begun))
+    do_afterwards(_see_to(begun, left_before=not begun.done()))
 
 
-async def _see_to(begun: "asyncio.Future[Visit]") -> None:
+async def _see_to(begun: "asyncio.Future[Visit]", *, left_before: bool) -> None:
+    """`left_before`: the client was gone before its answer was begun, and its retry may have overtaken it."""
     try:
         visit = await begun
     except Exception as error:  # noqa: BLE001  nobody is left to be told
@@ -112,11 +113,15 @@ async def _see_to(begun: "asyncio.Future[Visit]") -> None:
         return
     if visit.question.idempotency_key:
         return
-    if visit.attempt is not None and not visit.has_text:
-        await asyncio.sleep(grace_seconds(visit.attempt))
-    await in_own_thread(
-        partial(give_up, generation_id=visit.generation.pk, attempt=visit.attempt, has_text=visit.has_text)
-    )
+    generation_id, attempt = visit.generation.pk, visit.attempt
+    if attempt is not None and not visit.has_text:
+        overtaken = partial(fail_overtaken, generation_id=generation_id, attempt=attempt)
+        if left_before and await in_own_thread(overtaken):
+            return
+        await asyncio.sleep(grace_seconds(attempt))
+        if left_before and await in_own_thread(overtaken):
+            return
+    await in_own_thread(partial(give_up, generation_id=generation_id, attempt=attempt))
 
 
 async def _whole(shape: Shape, visit: Visit) -> JsonResponse:

@@ -235,6 +235,19 @@ def test_a_retry_that_came_before_the_first_attempt_was_begun_is_paid_alone(http
     assert faults() == []
 
 
+def test_who_leaves_a_begun_answer_pays_also_beside_a_later_attempt(http, alice, engine, paid, faults):
+    body = BODY | {"max_tokens": 400}
+    later = ask_as_attempt(http, 9, body).json()
+    engine.length, engine.step_seconds = 1000, 0.05
+    with pytest.raises(httpx.ReadTimeout):
+        ask_as_attempt(http, 0, body, timeout=0.6)
+    wait_until(lambda: not Generation.objects.live().exists(), 8, "it to be given up")
+    left = Generation.objects.exclude(pk=UUID(later["id"].removeprefix("chatcmpl-"))).get()
+    assert left.state == GenerationState.STOPPED
+    assert paid() == (sum(map(price, Generation.objects.all())), 0)
+    assert faults() == []
+
+
 @pytest.mark.parametrize("when", ["whole", "head"])
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("step_seconds", [0.0, 0.2])
