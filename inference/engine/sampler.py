@@ -27,7 +27,7 @@ NO_TOKEN_ID = -1
 GROUP = 64  # logits a group when looking for the best
 
 # Rows of the numbers each request carries beside the batch's inputs, int32; those before TOP_K hold float32 bits.
-TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, FREQUENCY, PRESENCE, TOP_K, RECENT = range(9)
+TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, FREQUENCY, PRESENCE, TOP_K, UNCOUNTED, RECENT = range(10)
 WRITTEN = RECENT + PENALTY_TOKENS  # tokens of the answer, each with how often it is there
 ROWS = WRITTEN + COUNTED_TOKENS
 ID_BITS = 20  # of a token and its count in one number: a million tokens, and more than 2,000 times one of them
@@ -123,6 +123,7 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
             if draw.counts:
                 written = draw.count(state.generated_tokens)
                 numbers[row, WRITTEN : WRITTEN + len(written)] = written
+                numbers[row, UNCOUNTED] = _has_token_under_way(state)
         arg_storage[:, : len(states)] = torch.from_numpy(numbers.T)
         return arg_storage
 
@@ -137,8 +138,9 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
             scores[:, self.vocabulary :] = -torch.inf
         logprobs = scores.log_softmax(-1) if self.asks_logprobs else None  # before the penalties change the scores
         recent = torch.cat((input_ids.to(torch.int64).view(-1, 1), args[RECENT:WRITTEN].T.to(torch.int64)), dim=1)
-        _penalise(scores, recent.clamp(min=0), penalty)
-        _take_off(scores, args[WRITTEN:].T, frequency, presence)
+        recent = recent.clamp(min=0)
+        _penalise(scores, recent, penalty)
+        _take_off(scores, args[WRITTEN:].T, recent[:, :1], args[UNCOUNTED].unsqueeze(-1), frequency, presence)
         best, ids = _find_best(scores)  # [requests, 64], best first
         rank = torch.arange(best.size(1), device=best.device)
         weights = (best / temperature.clamp(min=1e-5)).softmax(-1)
@@ -183,14 +185,29 @@ def _penalise(scores: torch.Tensor, recent: torch.Tensor, penalty: torch.Tensor)
     scores.scatter_(1, recent, torch.where(found > 0, found / penalty, found * penalty))
 
 
-def _take_off(scores: torch.Tensor, written: torch.Tensor, frequency: torch.Tensor, presence: torch.Tensor) -> None:
+def _has_token_under_way(state: Any) -> bool:
+    """Whether its last token is not known yet: steps that are prepared ahead have it on the device alone."""
+    return bool(state.position_offset > len(state.initial_tokens) + len(state.generated_tokens))
+
+
+def _take_off(
+    scores: torch.Tensor,
+    written: torch.Tensor,
+    last: torch.Tensor,
+    is_uncounted: torch.Tensor,
+    frequency: torch.Tensor,
+    presence: torch.Tensor,
+) -> None:
     """Take the penalties [requests, 1] for what each row has `written` [requests, tokens] off its scores, in place.
 
-    The tokens of a row differ; where it has fewer, zeros count token 0 no times.
+    The tokens of a row differ; where it has fewer, zeros count token 0 no times. `last` [requests, 1] is the token that
+    a row goes on from; where `is_uncounted` it is one more of the answer's.
     """
     times = written >> ID_BITS
     ids = (written & (2**ID_BITS - 1)).to(torch.int64)
     scores.scatter_add_(1, ids, -(frequency * times + presence * (times > 0)))
+    is_new = ~((ids == last) & (times > 0)).any(1, keepdim=True)
+    scores.scatter_add_(1, last, -is_uncounted * (frequency + presence * is_new))
 
 
 def _find_best(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

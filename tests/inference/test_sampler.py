@@ -13,9 +13,12 @@ from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_fir
 pytestmark = pytest.mark.slow
 
 
-def request(sampling, prompt=(5,), generated=()):
+def request(sampling, prompt=(5,), generated=(), under_way=0):
     state = SimpleNamespace(
-        logit_processor_kwargs={"draw": Draw(sampling)}, initial_tokens=list(prompt), generated_tokens=list(generated)
+        logit_processor_kwargs={"draw": Draw(sampling)},
+        initial_tokens=list(prompt),
+        generated_tokens=list(generated),
+        position_offset=len(prompt) + len(generated) + under_way,
     )
     return SimpleNamespace(state=state, has_new_token=True)
 
@@ -129,6 +132,21 @@ def test_the_penalties_know_the_latest_different_tokens_and_follow_an_answer_ste
     assert step(sampler, [one], [logits]) == [1]  # 256 others came since
     one.state.generated_tokens[:] = [1]  # begun anew, with what was written in the prompt
     assert step(sampler, [one], [logits]) == [2]
+
+
+def test_a_token_that_only_the_device_knows_yet_is_counted_too():
+    """A step that is prepared while the one before it is under way, as on a GPU."""
+    logits = flat(t1=3.0, t2=2.0)
+    for generated in ([], [1], [1, 7]):
+        for sampling in (
+            Sampling(temperature=0.0, frequency_penalty=0.6),
+            Sampling(temperature=0.0, frequency_penalty=0.1, presence_penalty=0.85),
+        ):
+            known = OnePassSampler(), [request(sampling, generated=[*generated, 1])]
+            ahead = OnePassSampler(), [request(sampling, generated=generated, under_way=1)]
+            assert step(*known, [logits], last=1) == step(*ahead, [logits], last=1), (generated, sampling)
+    once = request(Sampling(temperature=0.0, presence_penalty=1.1), under_way=1)
+    assert step(OnePassSampler(), [once], [logits], last=1) == [2]
 
 
 def test_the_penalties_of_one_request_leave_the_others_alone():
