@@ -45,6 +45,8 @@ def refuse_mighty_users() -> None:
     for setting in KEYS:
         try:
             might = might_of(setting)
+        except redis.AuthenticationError as error:  # which the library counts among lost connections
+            raise ImproperlyConfigured(f"Redis does not let the user of {setting} in: {error}") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             logger.warning("the user of %s is not looked at: %s", setting, error)
             continue

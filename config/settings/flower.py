@@ -8,10 +8,19 @@ import os
 import secrets
 
 NOTHING = "127.0.0.1:1"  # nobody listens there
+UNUSED = (
+    "DATABASE_OWNER_URL",
+    "REDIS_URL",
+    "MAILBOX_SECRET",
+    "EMAIL_URL",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "HF_TOKEN",
+)
 os.environ.update(
     SECRET_KEY=secrets.token_urlsafe(50),
     DATABASE_URL=f"postgres://nobody@{NOTHING}/nothing",
-    DATABASE_OWNER_URL="",
+    **dict.fromkeys(UNUSED, ""),
     RELAY_REDIS_URL=f"redis://nobody@{NOTHING}/0",
     CACHE_REDIS_URL=f"redis://nobody@{NOTHING}/0",
 )

