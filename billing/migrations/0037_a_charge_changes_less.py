@@ -35,6 +35,8 @@ class Migration(migrations.Migration):
 
     dependencies = [("billing", "0036_latest_entries")]
     operations = [
+        # Who moves money locks a wallet first, and then reads grants: whoever waits here holds none of them.
+        migrations.RunSQL("LOCK TABLE billing_wallet IN ACCESS EXCLUSIVE MODE", migrations.RunSQL.noop),
         migrations.RemoveIndex("grant", "billing_grant_unspent"),
         migrations.RemoveIndex("grant", "billing_grant_due"),
         migrations.AddField(

@@ -1,6 +1,6 @@
 -- A wallet is born empty. Afterwards its amounts are written by the functions of the walls alone: they run with the
--- rights of the owner of the table, inside a trigger. A trigger of somebody else's runs with that person's rights, and nobody but the owner may empty the table: that
--- is asked, since it takes no look into the catalogue.
+-- rights of the owner of the table, inside a trigger. A trigger of somebody else's runs with that person's rights. Who
+-- may empty the table is its owner: asking that takes no look into the catalogue.
 CREATE OR REPLACE FUNCTION billing_wallet_guard() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
