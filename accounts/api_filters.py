@@ -1,6 +1,6 @@
 """Filters of time that all lists share, and usage: a UTC day, or a moment."""
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Any
 
 import django_filters
@@ -8,6 +8,8 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from accounts.days import first_moment, last_moment
 
 DAY_CHARACTERS = len("2026-01-31")
 SCHEMA = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
@@ -22,7 +24,8 @@ def read_moment(text: str, *, is_end: bool = False) -> datetime:
     """
     text = text.upper().replace(" ", "+")
     if len(text) == DAY_CHARACTERS:
-        return datetime.combine(date.fromisoformat(text), time.max if is_end else time.min, UTC)
+        day = date.fromisoformat(text)
+        return last_moment(day) if is_end else first_moment(day)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text} says no offset")

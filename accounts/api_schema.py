@@ -26,7 +26,7 @@ from accounts.idempotency import MOST_CHARACTERS
 INT32 = 2**31 - 1
 ERRORS = "x-tally-errors"
 WITH_BODY = ("POST", "PUT", "PATCH")
-KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": "^[!-~]+$"}
+KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": "^[ -~]+$"}
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     KEY_SCHEMA,

@@ -7,9 +7,11 @@ that opens it; a password that was reset by mail opens it, too.
 
 import secrets
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core import signing
 from django.core.cache import cache
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -89,11 +91,13 @@ def _known_device(request: HttpRequest, email: str) -> str:
     device = find_device(request)
     if device is None:
         return ""
-    users = User.objects.filter(pk__in=device.user_ids)
-    # Anybody may add an address to their account; it is theirs once it is verified.
-    verified = users.filter(emailaddress__email=_plain(email), emailaddress__verified=True)
-    is_theirs = users.filter(email=_plain(email)).exists() or verified.exists()
-    return device.name if is_theirs else ""
+    return device.name if _users_of(email).filter(pk__in=device.user_ids).exists() else ""
+
+
+def _users_of(email: str) -> QuerySet[User]:
+    """Who logs in with this address. Anybody may add one to their account; it is theirs once it is verified."""
+    verified = EmailAddress.objects.filter(email=_plain(email), verified=True)
+    return User.objects.filter(Q(email=_plain(email)) | Q(pk__in=verified.values("user")))
 
 
 def _tell_if_shut(request: HttpRequest, email: str) -> None:
@@ -101,7 +105,7 @@ def _tell_if_shut(request: HttpRequest, email: str) -> None:
     try:
         demand_open(request, ACCOUNT_LOCK, counter)
     except RateLimited:
-        user = User.objects.filter(email=_plain(email), is_active=True).first()
+        user = _users_of(email).filter(is_active=True).first()
         if user is not None and cache.add(f"login-shut-mailed:{counter}", True, MAILED_AGAIN_SECONDS):
             token = signing.dumps({"user": user.pk, "email": _plain(email), "counter": counter}, salt=SALT)
             path = reverse("account_open_login", args=[token])

@@ -22,7 +22,7 @@ View = Callable[..., Any]
 Condition = Callable[[HttpRequest], bool]
 
 
-def limited(what: str, is_counted: Condition = lambda _request: True) -> Callable[[View], View]:
+def limited(what: str, is_counted: Condition) -> Callable[[View], View]:
     """Answer 429 beyond PAGE_LIMITS[what] requests a minute of one person. Put it around a view in urls.py."""
 
     def decorate(view: View) -> View:
@@ -30,7 +30,6 @@ def limited(what: str, is_counted: Condition = lambda _request: True) -> Callabl
 
             @wraps(view)
             async def handle_async(request: HttpRequest, *args: Any, **path: Any) -> HttpResponseBase:
-                await request.auser()  # kept on the request: the view asks for it again
                 refused = await in_thread(lambda: _refuse(request, what, is_counted))
                 return refused or cast(HttpResponseBase, await view(request, *args, **path))
 

@@ -1,6 +1,5 @@
 """Pages that somebody's session went into are kept by no browser and no proxy: after a log-out, Back shows nothing."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
@@ -8,7 +7,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
-Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+from accounts.api_middleware import Handler
 
 
 @sync_and_async_middleware

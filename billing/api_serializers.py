@@ -9,10 +9,11 @@ from rest_framework import serializers
 from accounts.api_fields import ApiInput, Credits, Integer, Text
 from accounts.api_filters import Moment
 from accounts.api_problems import REFUSED, Problem
+from accounts.days import first_moment
 from billing.api_fields import Money
 from billing.exports import COLUMNS
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
-from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse, first_moment, last_days
+from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse, last_days
 
 
 class WalletOut(serializers.Serializer[Any]):

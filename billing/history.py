@@ -1,7 +1,6 @@
 """The history of credits: which movements a customer asks to see."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -12,6 +11,7 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from accounts.days import first_moment, last_moment
 from accounts.models import User
 from billing.models import EntryKind, LedgerEntry, Price
 
@@ -99,9 +99,9 @@ def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any,
     if kind:
         entries = entries.filter(kind=kind)
     if since:
-        entries = entries.filter(created_at__gte=datetime.combine(since, time.min, UTC))
+        entries = entries.filter(created_at__gte=first_moment(since))
     if until:
-        entries = entries.filter(created_at__lte=datetime.combine(until, time.max, UTC))
+        entries = entries.filter(created_at__lte=last_moment(until))
     if text:
         of_models = Price.objects.filter(model_key__icontains=text).values_list("model_key", flat=True)
         model_keys = list(of_models.order_by("model_key").distinct())

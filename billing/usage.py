@@ -8,13 +8,14 @@ part of the day are read.
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Count, Max, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from accounts.days import first_moment, last_moment
 from accounts.models import User
 from billing.history import entries_of
 from billing.models import EntryKind, LedgerEntry, UsageDay, UsageMark
@@ -85,16 +86,6 @@ def last_days(days: int) -> tuple[datetime, datetime]:
     """The first and the last moment of so many UTC days, today included."""
     today = timezone.now().astimezone(UTC).date()
     return first_moment(today - timedelta(days=days - 1)), last_moment(today)
-
-
-def first_moment(day: date) -> datetime:
-    """Midnight, at which a UTC day begins."""
-    return datetime.combine(day, time.min, UTC)
-
-
-def last_moment(day: date) -> datetime:
-    """The last microsecond of a UTC day."""
-    return datetime.combine(day, time.max, UTC)
 
 
 def summarise_usage(

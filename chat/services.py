@@ -64,8 +64,8 @@ def send_message(
 
 
 def _plain(parameters: Parameters) -> str:
-    """What was asked for, in the words of before there were these penalties: a retry from then is the same request."""
-    return str(parameters).replace(", frequency_penalty=0.0, presence_penalty=0.0", "")
+    """What was asked for, in the words of before there was what pages never ask for: a retry from then is the same."""
+    return str(parameters).replace(", frequency_penalty=0.0, presence_penalty=0.0, top_logprobs=None", "")
 
 
 def estimate_message(

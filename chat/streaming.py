@@ -52,7 +52,8 @@ async def stream_answer(
             progress = await in_thread(lambda: try_again_while_the_database_is_away(lambda: _progress(generation_id)))
             if not progress.is_live:
                 break
-            yield (progress.status and events.status(progress.status)) or b": still there\n\n"
+            if progress.status:
+                yield events.status(progress.status)
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 

@@ -34,7 +34,8 @@ async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGen
                     yield _event("text", {"text": text, "completion_tokens": chunks[-1].tokens}, chunks[-1].id)
                     continue
                 before, waiting = waiting, await read_patiently(partial(_look, generation_id))
-                yield _event("status", waiting) if waiting and waiting != before else b": still there\n\n"
+                if waiting and waiting != before:
+                    yield _event("status", waiting)
     ended = await read_patiently(partial(_describe, generation_id))
     whole = str(ended["text"])
     if after == relay.BEGINNING and whole.startswith(sent) and whole != sent:  # the relay was away, or has expired

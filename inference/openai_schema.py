@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+from accounts.api_schema import KEY_SCHEMA
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 from inference.models import PromptFormat
@@ -285,7 +286,7 @@ def _operation(method: str, name: str, summary: str, description: str, answer: s
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "schema": KEY_SCHEMA,
                 "description": "With one, a retry gets the answer that the first request made, and pays nothing more.",
             }
         ]

@@ -1,7 +1,6 @@
 """Settings that hold everywhere. What differs is in local, production and test."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import read_networks
 from billing.currencies import UnknownCurrency, known_currency
+from config.browsers import is_origin
 from config.settings.api import *
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
@@ -292,7 +292,7 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # empty: Stripe's own
 # Where its payment page stands: another address with Stripe's custom domains for Checkout.
 STRIPE_CHECKOUT_ORIGINS: list[str] = env.list("STRIPE_CHECKOUT_ORIGINS", default=["https://checkout.stripe.com"])
 for _origin in STRIPE_CHECKOUT_ORIGINS:
-    if not re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?", _origin):
+    if not (is_origin(_origin) and _origin.startswith("https://")):
         raise ImproperlyConfigured(f"STRIPE_CHECKOUT_ORIGINS: write {_origin!r} as https://host, without a path.")
 if STRIPE_SECRET_KEY:
     if not STRIPE_WEBHOOK_SECRET:

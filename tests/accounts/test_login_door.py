@@ -94,6 +94,14 @@ def test_a_forged_link_opens_nothing(api, client, alice, token):
     assert api.post("/api/v1/auth/token", ALICE).status_code == 429
 
 
+@pytest.mark.parametrize("verified", [True, False])
+def test_guesses_at_a_further_address_are_told_to_its_owner_too(api, alice, verified):
+    EmailAddress.objects.create(user=alice, email="alice@elsewhere.example", verified=verified)
+    for _ in range(6):
+        api.post("/api/v1/auth/token", {"email": "alice@elsewhere.example", "password": "wrong"})
+    assert len(mailed_links()) == verified
+
+
 def test_nobody_is_mailed_about_an_account_that_is_not_there(api, db):
     for _ in range(6):
         api.post("/api/v1/auth/token", {"email": "nobody@example.com", "password": "wrong"})
