@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 
 def _take_what_startup_wrote() -> None:
     """Let a plain `manage.py` command find the servers of a running Tally; the environment wins."""
@@ -12,7 +14,12 @@ def _take_what_startup_wrote() -> None:
         runtime = json.loads((local / "runtime.json").read_text())
         secret_key = (local / "secret_key").read_text().strip()
     except (OSError, ValueError):
-        return
+        if "SECRET_KEY" in os.environ:
+            return
+        raise ImproperlyConfigured(
+            "Tally is not running here. Start it with `python3 startup.py`, or name the folder of a running one in"
+            " TALLY_LOCAL_DIR. Where it runs otherwise, set what .env.example names."
+        ) from None
     if "DATABASE_URL" not in os.environ:  # the processes of a running Tally have one, and no business with the owner's
         os.environ["DATABASE_URL"] = runtime.get("database_url", "")
         os.environ.setdefault("DATABASE_OWNER_URL", runtime.get("database_owner_url", ""))
