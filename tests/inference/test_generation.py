@@ -409,13 +409,17 @@ def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, f
 
 
 def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue, worker, engine, faults):
-    engine.step_seconds = 0.02
-    generation = ask(alice, catalogue, max_tokens=50)
+    engine.step_seconds = 0.05
+    generation = ask(alice, catalogue, max_tokens=100)
     thread = in_thread(worker.serve, generation.model_id)
     wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
-    Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
-    watch_database_for_long()
-    assert sweep_generations() == 1
+
+    def is_swept():  # the worker, which is alive here, may say so in between
+        Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+        watch_database_for_long()
+        return sweep_generations() == 1
+
+    wait_for(is_swept)
     thread.join(timeout=10)
     generation.refresh_from_db()
     assert generation.state == GenerationState.FAILED
