@@ -4,11 +4,14 @@ Each function is one transaction that first locks the one wallet row. If the pro
 PostgreSQL rolls all of it back; if it dies after the commit, a retry finds what was written and returns it.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
+from typing import ParamSpec
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Sum
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -42,6 +45,8 @@ from billing.models import (
 )
 from billing.prices import PriceTag, current_price_tags
 from billing.watch import call_if_low
+
+P = ParamSpec("P")
 
 # From `entries` and `caps`, for those who call us.
 __all__ = ["IdempotencyConflict", "InsufficientCredits", "KeyCapReached", "LedgerError", "MonthlyCapReached"]
@@ -197,6 +202,23 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
     )
 
 
+def _undone_alone(change: Callable[P, Hold]) -> Callable[P, Hold]:
+    """The same change, which inside a caller's transaction gets a savepoint: an error undoes the change and no more.
+
+    Outside one it is a transaction of its own as it stands, and usually a single statement. That is committed by the
+    database itself, so nobody who waits for the wallet waits for our COMMIT (docs/adr/0042).
+    """
+
+    @wraps(change)
+    def changed(*args: P.args, **kwargs: P.kwargs) -> Hold:
+        if not connection.in_atomic_block:
+            return change(*args, **kwargs)
+        with transaction.atomic():
+            return change(*args, **kwargs)
+
+    return changed
+
+
 def hold_within(
     *,
     user: User,
@@ -209,7 +231,8 @@ def hold_within(
 ) -> Hold:
     """Set the worst case of an answer aside at the current prices, once for each reference.
 
-    Within the caller's transaction, which must not go on after an error; `hold` has one of its own.
+    Where the caller has a transaction it is part of that, which must not go on after an error; `hold` may be tried
+    there and fail.
 
     When the wallet affords the prompt but not all of `max_completion_tokens`, the hold covers the tokens it does
     afford: read `max_completion_tokens` of the result, and `limited_by`. So it does under a monthly cap, the customer's
@@ -236,27 +259,29 @@ def hold_within(
         placed = hot_path.place_hold(user.pk, draft)
         if placed is not None:
             return placed
-    return _hold_under_lock(user, draft)
+    with transaction.atomic(savepoint=False):
+        return _hold_under_lock(user, draft)
 
 
-hold = transaction.atomic(hold_within)
+hold = _undone_alone(hold_within)
 
 
 def settle_within(*, hold_id: UUID, completion_tokens: int) -> Hold:
     """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold.
 
     Settling again with the same count changes nothing. Raises ValueError for a count outside the hold and
-    HoldClosed when the hold was closed in any other way. Within the caller's transaction, which must not go on after an
-    error; `settle` has one of its own.
+    HoldClosed when the hold was closed in any other way. Where the caller has a transaction it is part of that, which
+    must not go on after an error; `settle` may be tried there and fail.
     """
     settled = hot_path.settle_hold(hold_id, completion_tokens, timezone.now())
     if settled is None:
-        settled = _settle_under_lock(hold_id, completion_tokens)
+        with transaction.atomic(savepoint=False):
+            settled = _settle_under_lock(hold_id, completion_tokens)
     call_if_low(settled.wallet)
     return settled
 
 
-settle = transaction.atomic(settle_within)
+settle = _undone_alone(settle_within)
 
 
 @transaction.atomic

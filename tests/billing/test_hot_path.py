@@ -56,6 +56,14 @@ def live(user):
     return rows_of(user)
 
 
+class Died(Exception):
+    """A process that dies in the middle."""
+
+
+def dying(self, **arguments):
+    raise Died
+
+
 def owe(user):
     Debt.objects.create(
         wallet=user.wallet, topup=order(user), amount_microcredits=5, remaining_microcredits=5, idempotency_key="owed"
@@ -80,6 +88,39 @@ def test_each_is_one_statement(alice, django_assert_num_queries):
         hold = open_hold(alice, 10, 100)
     with django_assert_num_queries(1 + 2):
         ledger.settle(hold_id=hold.pk, completion_tokens=50)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_each_is_one_round_trip(alice, django_assert_num_queries):
+    """Without BEGIN and COMMIT, which Django counts: the wallet is locked while the database works, and no longer."""
+    with django_assert_num_queries(1):
+        hold = open_hold(alice, 10, 100)
+    with django_assert_num_queries(1):
+        ledger.settle(hold_id=hold.pk, completion_tokens=50)
+    alice.wallet.refresh_from_db()
+    assert alice.wallet.held_microcredits == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_an_uncommon_one_is_all_or_nothing(alice, bob, monkeypatch, faults):
+    give(bob, 10**6)
+    give(bob, 1000, expires_in=-DAY)  # due to expire: taken back by whoever holds next
+    monkeypatch.setattr(Hold, "save", dying)
+    with pytest.raises(Died):
+        open_hold(bob, 10, 1)
+    assert list(LedgerEntry.objects.filter(wallet=bob.wallet, kind=EntryKind.EXPIRY)) == []
+    assert faults() == []
+
+
+def test_what_fails_in_a_callers_transaction_undoes_itself_alone(alice, bob):
+    with pytest.raises(ledger.InsufficientCredits):
+        open_hold(bob, 10**6, 100)
+    kept = open_hold(alice, 10, 100)
+    with pytest.raises(ledger.IdempotencyConflict):
+        ledger.hold(user=alice, model_key=MODEL, prompt_tokens=1, max_completion_tokens=1, reference=kept.reference)
+    with pytest.raises(ValueError, match="the hold covers"):
+        ledger.settle(hold_id=kept.pk, completion_tokens=101)
+    assert ledger.settle(hold_id=kept.pk, completion_tokens=100).charged_microcredits
 
 
 def test_a_cap_costs_the_lock_and_the_count(alice, django_assert_num_queries):
