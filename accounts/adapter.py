@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from accounts import devices, security_notices
-from accounts.http import client_address
 from accounts.login_door import count_wrong_password, demand_open_for
 from accounts.models import User, clean_address
+from core.client_addresses import client_address
 
 
 class PublicSite:

@@ -21,10 +21,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import audit, rights, suspension
-from accounts.admin_base import AuditedAdmin, ReadOnlyAdmin, ServiceAdmin
-from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
+from accounts.admin_audited import AuditedAdmin
 from accounts.http import Request
 from accounts.models import AuditEvent, User
+from core.admin.base import ReadOnlyAdmin, ServiceAdmin
+from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 PERSONAL = ("email", "first_name", "last_name")
 

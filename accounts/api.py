@@ -14,12 +14,12 @@ from accounts import api_examples as examples
 from accounts import api_keys, registration, services
 from accounts.api_auth import LoggedIn, LoggedInToChange
 from accounts.api_base import ApiList, ApiView
-from accounts.api_limits import EXPORT, count_try
-from accounts.api_problems import REFUSED, Problem, explain
-from accounts.api_schema import operation
 from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, PasswordIn, RotateIn
 from accounts.data_export import stream_export
 from accounts.models import ApiKey
+from core.api.problems import REFUSED, Problem, explain
+from core.api.schema import operation
+from core.api.throttles import EXPORT, count_try
 
 EXPORTED = {
     "type": "object",

@@ -9,27 +9,17 @@ from typing import Any, cast
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
-from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from accounts.api_keys import MARK, find_key, note_use
 from accounts.api_sessions import InvalidToken, find_session
 from accounts.models import ApiKey, ApiSession, Scope, User
+from core.api.permissions import TallyPermission
 
 CHALLENGE = 'Bearer realm="tally"'
 Credential = ApiKey | ApiSession
-
-
-def authenticate_request(request: HttpRequest) -> tuple[User, ApiKey | None]:
-    """The caller of any request, and their key if they sent one; None with an access token.
-
-    Two queries at most. Raises NotAuthenticated without a header, AuthenticationFailed for a wrong one.
-    """
-    found = read_credential(request)
-    if found is None:
-        raise NotAuthenticated
-    return found.user, found if isinstance(found, ApiKey) else None
 
 
 def read_credential(request: HttpRequest) -> Credential | None:
@@ -69,17 +59,6 @@ class BearerAuthentication(BaseAuthentication):
 def has_scope(credential: Any, scope: str) -> bool:
     """Whether a key has the scope; a log-in has all of them."""
     return not isinstance(credential, ApiKey) or scope in credential.scopes
-
-
-class TallyPermission(BasePermission):
-    """What the documentation says about who may call; `described` goes into the operation's text."""
-
-    described = ""
-
-    @classmethod
-    def takes_keys(cls, _method: str) -> bool:
-        """Whether a key may do for this method, given the scope."""
-        return True
 
 
 class AnyCaller(TallyPermission):

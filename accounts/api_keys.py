@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
-from accounts import audit, sql
+from accounts import audit
 from accounts.models import ApiKey, User
 from accounts.security_notices import KeyNews, tell_of_key
+from core import sql
 
 MARK = "tly_"
 PREFIX_LENGTH = 10

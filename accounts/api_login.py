@@ -13,7 +13,6 @@ from accounts import api_examples as examples
 from accounts import api_sessions, registration
 from accounts.api_auth import LoggedIn
 from accounts.api_base import ApiList, ApiView
-from accounts.api_limits import RESET, SIGNUP, count_try
 from accounts.api_login_serializers import (
     EmailIn,
     LoginIn,
@@ -28,10 +27,11 @@ from accounts.api_login_serializers import (
     VerifyEmailIn,
     VerifyTokenIn,
 )
-from accounts.api_problems import REFUSED, Kind, explain
-from accounts.api_schema import operation
 from accounts.login_door import count_wrong_password, demand_open_for
 from accounts.models import ApiSession
+from core.api.problems import REFUSED, Kind, explain
+from core.api.schema import operation
+from core.api.throttles import RESET, SIGNUP, count_try
 
 TAG = "Authentication"
 NOT_VERIFIED = Kind(

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Email, Flag, Secret, Text
 from accounts.models import ApiSession
+from core.api.fields import ApiInput, Email, Flag, Secret, Text
 
 
 class LoginIn(ApiInput):

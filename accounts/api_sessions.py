@@ -15,9 +15,9 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
 from accounts.devices import is_known_program
-from accounts.http import client_address
 from accounts.models import ApiSession, User
 from accounts.security_notices import tell_of_log_in
+from core.client_addresses import client_address
 
 SESSION_CLAIM = "session"
 REFRESH_AGAIN_SECONDS = 10  # in which tabs that exchange one token together all get its successor
@@ -109,11 +109,6 @@ def _successor(refresh: RefreshToken, session: ApiSession) -> TokenPair:
 def find_session(text: str) -> ApiSession:
     """The live session of an access token, with its user. One query. Raises InvalidToken."""
     return _live_session(_decode(text, AccessToken))
-
-
-def find_session_to_end(text: str) -> ApiSession:
-    """The live session of a refresh token. Raises InvalidToken."""
-    return _live_session(_decode(text, RefreshToken))
 
 
 def revoke_session(*, session: ApiSession) -> None:

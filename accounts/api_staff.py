@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from accounts import suspension
 from accounts.api_auth import requires_permission
 from accounts.api_base import ApiList, ApiView
-from accounts.api_problems import REFUSED, explain
-from accounts.api_schema import operation
 from accounts.api_staff_serializers import AuditFilter, AuditOut, ReasonIn, UserFilter, UserOut
 from accounts.models import AuditEvent, User
+from core.api.problems import REFUSED, explain
+from core.api.schema import operation
 
 TAG = "Staff: users"
 USER = {

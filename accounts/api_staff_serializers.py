@@ -6,8 +6,8 @@ from django.db.models import Q, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Text
 from accounts.models import AuditEvent, User
+from core.api.fields import ApiInput, Text
 
 MOST_ID = 2**63 - 1
 

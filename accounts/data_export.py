@@ -14,8 +14,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts.http import in_thread
 from accounts.models import ApiKey, ApiSession, AuditEvent, OutgoingMail, User
+from core.async_queries import in_thread
 
 BATCH_ROWS = 500
 

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponseBase
 
-from accounts.addresses import place_of
 from accounts.models import ApiSession, User
+from core.addresses import place_of
 
 COOKIE_SECONDS = 400 * 86_400  # browsers keep none for longer
 MOST_USERS = 10  # of one device, the latest

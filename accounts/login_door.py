@@ -15,10 +15,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.api_limits import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
 from accounts.devices import find_device
 from accounts.models import User
 from accounts.security_notices import tell_of_guesses
+from core.api.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
 
 SALT = "accounts.login_door"
 LINK_SECONDS = 2 * 3600

@@ -15,8 +15,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django_htmx.http import reswap, retarget
 
-from accounts.api_limits import count_in_minute
-from accounts.http import Request, in_thread
+from accounts.http import Request
+from core.api.throttles import count_in_minute
+from core.async_queries import in_thread
 
 View = Callable[..., Any]
 Condition = Callable[[HttpRequest], bool]

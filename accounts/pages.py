@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts.api_middleware import PATHS as API_PATHS
 from accounts.http import Request
+from core.api.middleware import PATHS as API_PATHS
 
 DOORS = ("account_login", "account_reauthenticate")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew

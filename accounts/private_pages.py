@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
-from accounts.api_middleware import Handler
+from core.api.middleware import Handler
 
 
 @sync_and_async_middleware

@@ -128,7 +128,7 @@ def _serve(database: str, ports: Any) -> None:
     from django.urls import path
 
     from config import urls
-    from config.handlers import Dispatcher
+    from core.serving.handlers import Dispatcher
 
     def bare(_request: HttpRequest) -> JsonResponse:
         return JsonResponse({"balance_microcredits": 0})

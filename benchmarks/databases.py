@@ -35,7 +35,7 @@ def run_sql(statement: str, parameters: dict[str, Any] | None = None) -> None:
     import psycopg
     from django.db import connection
 
-    from config.postgresql.roles import as_owner
+    from core.postgresql.roles import as_owner
 
     with as_owner(connection):
         connection.ensure_connection()

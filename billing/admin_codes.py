@@ -21,14 +21,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_stubs_ext import StrOrPromise
 
-from accounts.admin_base import ServiceAdmin
-from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
 from accounts.models import User
 from billing import approvals, promotions
 from billing.exports import FORMULA_STARTS
 from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
 from billing.templatetags.money import format_credits
+from core.admin.base import ServiceAdmin
+from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 MOST_CREDITS_A_CODE = 1_000_000
 WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")

@@ -17,11 +17,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.admin_base import ReadOnlyAdmin
-from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
 from billing import approvals, currencies, refund_payouts, refunds
 from billing.models import Hold, Refund, RefundState, TopUp
+from core.admin.base import ReadOnlyAdmin
+from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 DECIMALS_OF_CREDITS = 6
 

@@ -18,12 +18,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.admin_base import ReadOnlyAdmin
-from accounts.admin_steps import StepRefused, TwoStepForm, answer_in_two_steps
 from accounts.http import Request
 from billing import adjustments, approvals, ledger
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
 from billing.templatetags.money import format_credits
+from core.admin.base import ReadOnlyAdmin
+from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 MOST_CREDITS = 10_000_000
 

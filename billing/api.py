@@ -13,7 +13,6 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_scope
 from accounts.api_base import ApiList, ApiView
-from accounts.api_schema import IDEMPOTENCY_KEY, either, operation
 from accounts.models import User
 from billing import (
     api_errors,  # noqa: F401  names what services refuse
@@ -43,6 +42,7 @@ from billing.history import entries_of
 from billing.limits import count_code_try
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState, Wallet
 from billing.usage import Usage, summarise_usage
+from core.api.schema import IDEMPOTENCY_KEY, either, operation
 
 TAG = "Credits"
 BUYING = "Buying credits"

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 
 from accounts.api_auth import LoggedIn
 from accounts.api_base import ApiView
-from accounts.api_fields import ApiInput, Credits, Microcredits, Secret
-from accounts.api_schema import operation
 from accounts.registration import confirm_password
 from billing.closing import close_account, plan_closing
+from core.api.fields import ApiInput, Credits, Microcredits, Secret
+from core.api.schema import operation
 
 KEPT = (
     "Ledger, payments and the audit log are kept as bookkeeping, under a number, without name or address. "

@@ -1,9 +1,9 @@
 """What the refusals of billing are called in the API."""
 
-from accounts.api_problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
 from billing import adjustments, approvals, closing, ledger, limits, promotions, refunds, services, topups
 from billing.key_caps import KeyCapReached
 from billing.payments import PaymentError
+from core.api.problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
 
 INSUFFICIENT = BY_STATUS[402]
 OWED = Kind(402, "credits_owed", "Credits are owed", "Buy credits: what is owed is paid from them first.")

@@ -4,9 +4,9 @@ import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 
-from accounts.api_filters import Since, Until
 from billing.history import MOST_SEARCHED, SEARCH_CHARACTERS, latest, narrow
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, TopUp, TopUpState
+from core.api.filters import Since, Until
 
 
 class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]

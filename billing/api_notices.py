@@ -11,8 +11,6 @@ from rest_framework.response import Response
 
 from accounts.api_auth import LoggedInToChange, requires_scope
 from accounts.api_base import ApiList, ApiView
-from accounts.api_fields import ApiInput, Credits, Microcredits
-from accounts.api_schema import operation
 from accounts.models import User
 from billing import ledger
 from billing.alerts import set_alert
@@ -21,6 +19,8 @@ from billing.caps import set_cap
 from billing.models import Notice
 from billing.notices import read_notices, url_of, words_of
 from billing.watch import alert_threshold
+from core.api.fields import ApiInput, Credits, Microcredits
+from core.api.schema import operation
 
 TAG = "Notifications and preferences"
 READ_OR_WRITE = requires_scope("billing:read", write="billing:write")

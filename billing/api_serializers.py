@@ -6,14 +6,14 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Credits, Integer, Text
-from accounts.api_filters import Moment
-from accounts.api_problems import REFUSED, Problem
-from accounts.days import first_moment
 from billing.api_fields import Money
 from billing.exports import COLUMNS
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
 from billing.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse, last_days
+from core.api.fields import ApiInput, Credits, Integer, Text
+from core.api.filters import Moment
+from core.api.problems import REFUSED, Problem
+from core.days import first_moment
 
 
 class WalletOut(serializers.Serializer[Any]):

@@ -15,7 +15,6 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_permission
 from accounts.api_base import ApiList, ApiView
-from accounts.api_schema import IDEMPOTENCY_KEY, either, operation
 from accounts.models import User
 from billing import api_examples as examples
 from billing import promotions, refunds, services
@@ -39,6 +38,7 @@ from billing.api_staff_serializers import (
 from billing.history import entries_of
 from billing.models import Hold, LedgerEntry, Price, PromotionCode, Refund, TopUp
 from billing.promotions import CodeTerms
+from core.api.schema import IDEMPOTENCY_KEY, either, operation
 
 MONEY = "Staff: money"
 REFUNDS = "Staff: refunds"

@@ -11,14 +11,14 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_permission
 from accounts.api_base import ApiList, ApiView
-from accounts.api_problems import REFUSED, Problem
-from accounts.api_schema import IDEMPOTENCY_KEY, operation
 from accounts.models import User
 from billing import adjustments
 from billing import api_examples as examples
 from billing.api_staff import MONEY
 from billing.api_staff_serializers import AdjustmentFilter, AdjustmentIn, AdjustmentOut
 from billing.models import Adjustment
+from core.api.problems import REFUSED, Problem
+from core.api.schema import IDEMPOTENCY_KEY, operation
 
 
 class CustomerAdjustments(ApiView):

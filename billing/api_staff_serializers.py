@@ -7,9 +7,9 @@ from django.core.validators import validate_slug
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
 from billing.models import Adjustment, AdjustmentState, Price, PromotionCode, Refund, RefundState
 from billing.services import MOST_PRICE
+from core.api.fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
 
 MOST_ADJUSTED = 10**13  # ten million credits: as the admin has it
 

@@ -20,8 +20,8 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-from accounts.http import in_thread
 from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry
+from core.async_queries import in_thread
 
 BATCH_ENTRIES = 1000
 BATCHES_AT_ONCE = 2  # in a process: however many download, the pages keep their processor and their connections

@@ -11,9 +11,9 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from accounts.days import first_moment, last_moment
 from accounts.models import User
 from billing.models import EntryKind, LedgerEntry, Price
+from core.days import first_moment, last_moment
 
 SEARCH_CHARACTERS = 100
 MOST_PAGED = 10_000  # entries that can be leafed through

@@ -7,8 +7,8 @@ all else they change nothing, and `ledger`, which alone uses this, goes on by wa
 from datetime import datetime
 from uuid import UUID
 
-from accounts import sql
 from billing.models import Hold, Wallet
+from core import sql
 
 PLACE_HOLD = "SELECT {hold} FROM billing_place_hold(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) h"
 SETTLE_HOLD = "SELECT {hold}, {wallet} FROM billing_settle_hold(%s, %s, %s) s"

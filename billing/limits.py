@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
-from accounts.http import client_place
+from core.client_addresses import client_place
 
 
 class TooManyTries(Exception):

@@ -15,11 +15,11 @@ from django.db.models import Count, Max, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from accounts.days import first_moment, last_moment
 from accounts.models import User
 from billing.history import entries_of
 from billing.models import EntryKind, LedgerEntry, UsageDay, UsageMark
 from billing.proofs import last_settled_entry
+from core.days import first_moment, last_moment
 
 Sums = tuple[date, str, int, int, int, int]  # day, model, answers, tokens in, tokens out, microcredits
 COLUMNS = ("answers", "tokens_in", "tokens_out", "charged")

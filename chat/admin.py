@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from accounts.admin_base import ReadOnlyAdmin
 from chat.models import Conversation
+from core.admin.base import ReadOnlyAdmin
 
 
 @admin.register(Conversation)

@@ -11,9 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api_base import ApiList, ApiView
-from accounts.api_problems import CONFLICT, explain
-from accounts.api_schema import operation
-from accounts.idempotency import read_idempotency_key, shorten
 from chat import api_examples as examples
 from chat import keeping, services
 from chat.api_serializers import (
@@ -26,6 +23,9 @@ from chat.api_serializers import (
     TitleIn,
 )
 from chat.models import MOST_SEARCHED, Conversation, Message
+from core.api.idempotency import read_idempotency_key, shorten
+from core.api.problems import CONFLICT, explain
+from core.api.schema import operation
 from inference.api import CHAT, OPTIONAL_KEY, find_model, key_of
 from inference.api_serializers import parameters_of
 from inference.models import Generation

@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Integer, Text
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
+from core.api.fields import ApiInput, Integer, Text
 from inference.api_serializers import GenerationOut, SamplingIn, Words
 
 

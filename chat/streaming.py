@@ -12,11 +12,11 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
-from accounts.http import in_thread
 from chat.markdown import StreamingMarkdown
+from core.async_queries import in_thread
+from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference import relay
 from inference.models import Generation, GenerationState
-from inference.patience import try_again_while_the_database_is_away
 from inference.queueing import find_place
 from inference.relay_reader import follow
 

@@ -15,8 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from accounts.api_limits import RateLimited
-from accounts.http import Request, in_thread
+from accounts.http import Request
 from accounts.page_limits import answer_too_often
 from billing.charges import refunded_of
 from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
@@ -26,6 +25,8 @@ from chat import services
 from chat.forms import MessageForm, RetryForm
 from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.streaming import stream_answer
+from core.api.throttles import RateLimited
+from core.async_queries import in_thread
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import CatalogueModel, Generation
 from inference.open_streams import Place, keep_place, take_place

@@ -2,14 +2,14 @@
 
 from django.urls import include, path, re_path
 
-from accounts import api_docs
 from accounts.api_base import UnknownPath
+from core.api import docs
 
 app_name = "api"
 urlpatterns = [
-    path("schema/", api_docs.schema, name="schema"),
-    path("docs/", api_docs.swagger, name="docs"),
-    path("redoc/", api_docs.redoc, name="redoc"),
+    path("schema/", docs.schema, name="schema"),
+    path("docs/", docs.swagger, name="docs"),
+    path("redoc/", docs.redoc, name="redoc"),
     path("", include("accounts.api_urls")),
     path("", include("billing.api_urls")),
     path("", include("inference.api_urls")),

@@ -14,10 +14,10 @@ warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronou
 
 django.setup(set_prefix=False)
 
-from config.garbage import look_for_garbage_less_often  # noqa: E402  the next wants the settings
-from config.handlers import Dispatcher  # noqa: E402
-from config.postgresql.roles import refuse_to_start_with_might  # noqa: E402
-from config.redis_users import refuse_mighty_users  # noqa: E402
+from core.garbage import look_for_garbage_less_often  # noqa: E402  the next wants the settings
+from core.postgresql.roles import refuse_to_start_with_might  # noqa: E402
+from core.redis_users import refuse_mighty_users  # noqa: E402
+from core.serving.handlers import Dispatcher  # noqa: E402
 
 refuse_mighty_users()
 refuse_to_start_with_might()

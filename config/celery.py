@@ -25,8 +25,8 @@ def refuse_too_mighty_a_role(**_kwargs: object) -> None:
     """A worker, and beat, log in as who may do no more than they must, or not at all. Raises SystemExit."""
     from django.core.exceptions import ImproperlyConfigured
 
-    from config.postgresql.roles import refuse_to_start_with_might
-    from config.redis_users import refuse_mighty_users
+    from core.postgresql.roles import refuse_to_start_with_might
+    from core.redis_users import refuse_mighty_users
 
     try:
         refuse_mighty_users()

@@ -6,8 +6,8 @@ from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from accounts.admin_base import ReadOnlyAdmin, StrictLookups
 from accounts.models import User
+from core.admin.base import ReadOnlyAdmin, StrictLookups
 from inference.admin_forms import AddModelForm, ChangeModelForm
 from inference.models import CatalogueModel, Generation
 from inference.new_models import add_model, change_model

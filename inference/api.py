@@ -14,12 +14,12 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_scope
 from accounts.api_base import ApiList, ApiView
-from accounts.api_filters import Since, Until
-from accounts.api_schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
-from accounts.idempotency import read_idempotency_key
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
 from billing.prices import current_price_tags
+from core.api.filters import Since, Until
+from core.api.idempotency import read_idempotency_key
+from core.api.schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
 from inference import api_errors  # noqa: F401  names what services refuse
 from inference import api_examples as examples
 from inference.answer_cache import CacheUse

@@ -4,8 +4,8 @@ from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
 from accounts.api_auth import has_scope, read_credential
-from accounts.api_limits import count_request
 from accounts.models import ApiKey, Scope, User
+from core.api.throttles import count_request
 
 
 class ScopeMissing(Exception):

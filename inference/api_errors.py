@@ -1,7 +1,7 @@
 """What the refusals of generations are called in the API."""
 
-from accounts.api_problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
-from accounts.idempotency import HEADER, InvalidIdempotencyKey
+from core.api.idempotency import HEADER, InvalidIdempotencyKey
+from core.api.problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
 from inference import prompts, services
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 

@@ -7,8 +7,8 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.api_fields import ApiInput, Choice, Credits, Integer, Text
 from billing.prices import PriceTag
+from core.api.fields import ApiInput, Choice, Credits, Integer, Text
 from inference.answer_cache import CacheUse
 from inference.catalogue import NOT_OFFERED
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K

@@ -19,8 +19,8 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection, transaction
 
-from accounts import sql
 from billing import ledger
+from core import sql
 from inference import relay, silence
 from inference.loops import Loop
 from inference.models import Delivery, Generation, WebProcess

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference import relay
 from inference.models import Generation
-from inference.patience import try_again_while_the_database_is_away
 from inference.relay_reader import follow
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from accounts import sql
 from billing.charges import Charge, charge_of
+from core import sql
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 
 TOLD_BY_THE_DATABASE = ("created_at", "enqueued_at")  # by them it is told who waits for too long

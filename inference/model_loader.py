@@ -67,7 +67,7 @@ class CatalogueLoader:
 
     def reclaim(self) -> None:
         """See `Loader.reclaim`. A model is full of cycles, the C library keeps what is freed, torch a GPU's memory."""
-        gc.unfreeze()  # it may have been loaded when the process began, and frozen with the rest (config.garbage)
+        gc.unfreeze()  # it may have been loaded when the process began, and frozen with the rest (core.garbage)
         gc.collect()
         _trim_heap()
         if self.device.kind == "cuda":

@@ -19,8 +19,8 @@ import redis
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from accounts.api_limits import RateLimited
 from accounts.models import User
+from core.api.throttles import RateLimited
 from inference.answer_cache import connection
 from inference.following import do_afterwards, in_own_thread
 

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
-from accounts.idempotency import mark_replay, read_idempotency_key
 from billing.charges import Charge
+from core.api.idempotency import mark_replay, read_idempotency_key
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, fail_overtaken, give_up
 from inference.deliveries import LOST, deliverer, fail_delivery
@@ -95,7 +95,7 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
     generation = begin_answer(user=user, question=question)
     if generation.is_repeated:
         mark_replay(request)
-    request.token_usage = generation.token_usage  # type: ignore[attr-defined]  # for the headers: accounts.api_middleware
+    request.token_usage = generation.token_usage  # type: ignore[attr-defined]  # for the headers: core.api.middleware
     return Visit(question, generation, call.is_streamed, call.includes_usage, attempt)
 
 

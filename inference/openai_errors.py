@@ -13,8 +13,6 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
 from accounts.api_auth import CHALLENGE
-from accounts.api_limits import RateLimited
-from accounts.idempotency import InvalidIdempotencyKey
 from billing.ledger import (
     CreditsOwed,
     InsufficientCredits,
@@ -24,6 +22,8 @@ from billing.ledger import (
     NoPrice,
 )
 from billing.templatetags.money import format_credits
+from core.api.idempotency import InvalidIdempotencyKey
+from core.api.throttles import RateLimited
 from inference.api_access import ScopeMissing
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.models import Generation, GenerationState

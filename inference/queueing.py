@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import sql
+from core import sql
 from inference.models import Generation, GenerationState
 
 # Everybody's first row comes before anybody's second. The ages of what runs say how soon a place becomes free: what is

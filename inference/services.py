@@ -16,9 +16,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
-from accounts.api_limits import count_tokens
 from accounts.models import ApiKey, User
 from billing import ledger
+from core.api.throttles import count_tokens
 from inference import answer_cache, relay, silence
 from inference.catalogue import ModelUnavailable
 from inference.engine.base import Sampling

@@ -27,7 +27,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from config.garbage import look_for_garbage_less_often
+from core.garbage import look_for_garbage_less_often
+from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference import manager_status, relay
 from inference.availability import mark_available, mark_unavailable
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason, Sampling
@@ -37,7 +38,6 @@ from inference.loops import Loop
 from inference.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
 from inference.model_loader import CatalogueLoader, import_engine
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
-from inference.patience import try_again_while_the_database_is_away
 from inference.prompting.transcript import stop_strings
 from inference.services import call_worker, cancel_generation, fail_generation, hand_back_generation, settle_generation
 from inference.tickets import open_ticket

@@ -5,8 +5,8 @@ from rest_framework.response import Response
 
 from accounts.api_auth import requires_permission
 from accounts.api_base import ApiView
-from accounts.api_problems import BY_STATUS, explain
-from accounts.api_schema import operation
+from core.api.problems import BY_STATUS, explain
+from core.api.schema import operation
 from monitoring import machine
 from monitoring.api_serializers import AnswerCacheOut, HealthOut, ModelsOut, QueuesOut, SystemOut, WorkersOut
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from config.handlers import Dispatcher
-from config.web_server import PatientProtocol
+from core.serving.handlers import Dispatcher
+from core.serving.web_server import PatientProtocol
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import psycopg
 from django.db import connection
 from django.test import TransactionTestCase
 
-from config.postgresql.roles import as_owner
+from core.postgresql.roles import as_owner
 from tests import owner
 
 # What `migrate` writes and no test of this kind changes; if one does, Django does its whole work.

@@ -13,8 +13,8 @@ import uvicorn
 from celery.contrib.testing.worker import start_worker
 
 from config.celery import app
-from config.handlers import Dispatcher
-from config.web_server import PatientProtocol
+from core.serving.handlers import Dispatcher
+from core.serving.web_server import PatientProtocol
 from inference.catalogue import DEMO_KEY
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.browsers import is_origin
+from core.origins import is_origin
 
 env = environ.Env()
 
@@ -56,10 +56,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.LoggedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["accounts.api_json.StrictJson"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api_json.AlwaysJson",
-    "DEFAULT_SCHEMA_CLASS": "accounts.api_schema.TallySchema",
-    "EXCEPTION_HANDLER": "accounts.api_problems.handle_exception",
+    "DEFAULT_PARSER_CLASSES": ["core.api.json.StrictJson"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.json.AlwaysJson",
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.TallySchema",
+    "EXCEPTION_HANDLER": "core.api.problems.handle_exception",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SIMPLE_JWT = {
@@ -96,7 +96,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.openai_schema.add_openai_paths",
-        "accounts.api_schema.say_int64",
+        "core.api.schema.say_int64",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -11,10 +11,10 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import read_networks
 from billing.currencies import UnknownCurrency, known_currency
-from config.browsers import is_origin
 from config.settings.api import *
+from core.addresses import read_networks
+from core.origins import is_origin
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
 
@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "accounts.api_middleware.api_middleware",
+    "core.api.middleware.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "accounts.private_pages.private_pages_middleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -99,7 +99,7 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         **env.db_url("DATABASE_URL"),
-        "ENGINE": "config.postgresql",  # after a restart of PostgreSQL its pool gives no dead connection out
+        "ENGINE": "core.postgresql",  # after a restart of PostgreSQL its pool gives no dead connection out
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10},

@@ -32,4 +32,4 @@ CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken"
 DEVICE_COOKIE_NAME = "__Host-tally_device"
-MESSAGE_STORAGE = "config.cookies.MessageStorage"
+MESSAGE_STORAGE = "core.cookies.MessageStorage"

@@ -212,7 +212,7 @@ class Stack:
 
     def _apps(self, variables: dict[str, str], web_port: int, flower_port: int, operator: dict[str, str]) -> list[App]:
         web_address, flower_address = f"127.0.0.1:{web_port}", f"127.0.0.1:{flower_port}"
-        web = ["gunicorn", "config.asgi:application", "-k", "config.web_server.WebWorker"]
+        web = ["gunicorn", "config.asgi:application", "-k", "core.serving.web_server.WebWorker"]
         web += ["--workers", os.environ.get("WEB_WORKERS", "1")]
         web += ["--bind", web_address, "--graceful-timeout", "20", "--timeout", "60", "--no-control-socket"]
         beat = [*_CELERY, "beat", "--schedule", str(self._directory / "celerybeat-schedule"), "--pidfile="]

@@ -6,8 +6,8 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from accounts.addresses import find_client, place_of, read_networks
-from accounts.http import client_address, client_place
+from core.addresses import find_client, place_of, read_networks
+from core.client_addresses import client_address, client_place
 
 BASE, PRODUCTION = (settings.BASE_DIR / "config" / "settings" / f"{name}.py" for name in ("base", "production"))
 TRUSTED = read_networks(["10.0.0.0/8", "::1", "127.0.0.1"])
@@ -93,7 +93,7 @@ def test_customers_behind_a_trusted_proxy_have_their_own_counters(api, db, setti
 
 
 def test_the_web_server_rewrites_no_address_itself():
-    from config.web_server import WebWorker
+    from core.serving.web_server import WebWorker
 
     assert WebWorker.CONFIG_KWARGS["proxy_headers"] is False
 

@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.urls import reverse
 
-from accounts.http import in_thread
+from core.async_queries import in_thread
 from tests.cast import answered_talk
 
 

@@ -10,11 +10,12 @@ from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
 from accounts import rights
-from accounts.admin_base import AuditedAdmin, ReadOnlyAdmin, ServiceAdmin
+from accounts.admin_audited import AuditedAdmin
 from accounts.models import AuditEvent, User
 from accounts.rights import RightsRefused
 from accounts.roles import FINANCE, SUPPORT
 from billing.closing import close_account
+from core.admin.base import ReadOnlyAdmin, ServiceAdmin
 from inference.models import CatalogueModel
 from tests.cast import CREDIT, UserFactory
 

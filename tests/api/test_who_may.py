@@ -158,7 +158,7 @@ def test_every_path_is_in_the_table_and_nothing_else():
 def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypatch):
     """Clients by who they are, and the identifiers of alice's things."""
     for module in (
-        "accounts.http",
+        "core.async_queries",
         "billing.exports",
         "inference.api",
     ):  # a stream gives its connection back; not in this transaction

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.models import Debt, Grant, GrantUse, Hold, LedgerEntry, Price, Wallet
-from config.postgresql.roles import might_of
+from core.postgresql.roles import might_of
 from tests import owner
 from tests.billing.test_bypass import refused, sql
 from tests.billing.test_hot_path import owe

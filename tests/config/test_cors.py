@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from playwright.sync_api import Error, sync_playwright
 
 from accounts import api_keys
-from config.browsers import is_origin
+from core.origins import is_origin
 from tests.asgi import serve
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from django.db import connection
 
 from billing import privileges
 from billing.models import Wallet
-from config.postgresql import roles
+from core.postgresql import roles
 from tests import owner
 
 PLAIN = "tally_plain"  # an owner as a production has one: no superuser

@@ -11,7 +11,7 @@ PROGRAM = """
 import gc, weakref
 import django
 django.setup()
-from config.garbage import OBJECTS_BETWEEN_LOOKS, look_for_garbage_less_often
+from core.garbage import OBJECTS_BETWEEN_LOOKS, look_for_garbage_less_often
 
 class Node:
     pass

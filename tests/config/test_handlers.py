@@ -94,7 +94,7 @@ def test_the_middleware_of_a_page_goes_to_one_thread_once(url, path, monkeypatch
 
 
 def test_plain_http_is_redirected_where_the_site_wants_tls(url, monkeypatch):
-    from config import handlers
+    from core.serving import handlers
 
     monkeypatch.setattr(handlers._security, "redirect", True)
     answer = httpx.get(f"{url}/v1/models")

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from config import keep_alive
-from config.keep_alive import COMMENT, KeepAlive
+from core.serving import keep_alive
+from core.serving.keep_alive import COMMENT, KeepAlive
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from psycopg_pool import ConnectionPool
 
-from config.postgresql.base import DatabaseWrapper, is_alive
+from core.postgresql.base import DatabaseWrapper, is_alive
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 
-from accounts.api_limits import count_in_minute
-from config.redis_users import KEYS, might_of, refuse_mighty_users
+from core.api.throttles import count_in_minute
+from core.redis_users import KEYS, might_of, refuse_mighty_users
 from deploy.local import redis_users
 from inference import answer_cache, open_streams
 from monitoring import machine
@@ -109,7 +109,7 @@ def test_a_wrong_password_is_not_taken_for_a_server_that_is_away(settings):
 
 
 def test_production_is_content_with_the_three():
-    look = "import django; django.setup(); from config.redis_users import refuse_mighty_users as look; look()"
+    look = "import django; django.setup(); from core.redis_users import refuse_mighty_users as look; look()"
     begun = manage(os.environ["DATABASE_URL"], "", "-c", look, **PRODUCTION)
     assert begun.returncode == 0, begun.stderr
 

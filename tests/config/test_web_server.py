@@ -7,9 +7,9 @@ import time
 import pytest
 import uvicorn
 
-from config import bodies, handlers, web_server
-from config.handlers import Dispatcher
-from config.web_server import PatientProtocol
+from core.serving import bodies, handlers, web_server
+from core.serving.handlers import Dispatcher
+from core.serving.web_server import PatientProtocol
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -29,7 +29,16 @@ async def app(scope, receive, send):
 def test_a_worker_that_is_told_to_stop_still_does_what_is_left_for_its_end(tmp_path, to):
     (tmp_path / "served.py").write_text(APP)
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
-    command = [sys.executable, "-m", "gunicorn", "served:app", "-k", "config.web_server.WebWorker", "-b", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "served:app",
+        "-k",
+        "core.serving.web_server.WebWorker",
+        "-b",
+        "127.0.0.1:0",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}) as server:
         try:
             wait_until((tmp_path / "began").exists, 20, "the worker to begin")

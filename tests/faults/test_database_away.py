@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import pytest
 from django.db import OperationalError, connection
 
+from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference import relay
 from inference.engine.fake import FakeEngine
 from inference.following import follow_to_end
 from inference.models import GenerationState
-from inference.patience import try_again_while_the_database_is_away
 from inference.worker import Worker
 from tests import owner
 from tests.cast import begin

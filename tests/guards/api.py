@@ -64,7 +64,7 @@ API = [
     ),
     Guard(
         "unlimited tokens",
-        "accounts/api_limits.py",
+        "core/api/throttles.py",
         "        if count - tokens >= limit:",
         "        if False:",
         "tests/api/test_generations.py",
@@ -112,7 +112,7 @@ API = [
     ),
     Guard(
         "a dead connection given out",
-        "config/postgresql/base.py",
+        "core/postgresql/base.py",
         "while not is_alive(connection):",
         "while False:",
         "tests/config/test_pool.py",
@@ -176,7 +176,7 @@ API = [
     ),
     Guard(
         "a last answer that nobody notes",
-        "config/web_server.py",
+        "core/serving/web_server.py",
         "        signal.signal(signal.SIGTERM, _exit)\n",
         "",
         "tests/config/test_web_worker.py",
@@ -353,7 +353,7 @@ API = [
     ),
     Guard(
         "comment inside an event",
-        "config/keep_alive.py",
+        "core/serving/keep_alive.py",
         "                if self._is_between_events:",
         "                if True:",
         "tests/config/test_keep_alive.py",
@@ -361,7 +361,7 @@ API = [
     ),
     Guard(
         "comment after the end",
-        "config/keep_alive.py",
+        "core/serving/keep_alive.py",
         "            self._comments.cancel()",
         "            pass",
         "tests/config/test_keep_alive.py",
@@ -369,7 +369,7 @@ API = [
     ),
     Guard(
         "bomb",
-        "config/bodies.py",
+        "core/serving/bodies.py",
         "machine.decompress(content, most_bytes + 1)",
         "machine.decompress(content)",
         BODIES,
@@ -377,7 +377,7 @@ API = [
     ),
     Guard(
         "chunks without end",
-        "config/bodies.py",
+        "core/serving/bodies.py",
         "            if len(content) > self._most_bytes:",
         "            if False:",
         BODIES,
@@ -385,7 +385,7 @@ API = [
     ),
     Guard(
         "body lost beside an offer",
-        "config/web_server.py",
+        "core/serving/web_server.py",
         'self._to_parse = b"".join([line, *fields, b"\\r\\n", rest])',
         'self._to_parse = b"".join([line, *fields, b"\\r\\n"])',
         BODIES,

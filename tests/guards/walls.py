@@ -271,7 +271,7 @@ OF_WALLS = [
     ),
     Guard(
         "the application as the owner",
-        "config/postgresql/roles.py",
+        "core/postgresql/roles.py",
         "    if might:\n",
         "    if False:\n",
         START,

@@ -3,7 +3,7 @@
 import psutil
 import psycopg
 
-from config.postgresql.roles import might_of
+from core.postgresql.roles import might_of
 from tests.stack import Stack
 
 OURS = ("web", "gpu-worker", "default-worker", "mail-worker", "proof-worker", "beat", "flower")

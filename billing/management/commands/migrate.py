@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 
-from config.postgresql.roles import as_owner
+from core.postgresql.roles import as_owner
 
 
 class Command(migrate.Command):

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
-from accounts.api_middleware import PATHS, REFUSED_BODY, BodyRefused
-from accounts.api_problems import BY_STATUS, Kind
-from config.headers import complete_headers
+from core.api.middleware import PATHS, REFUSED_BODY, BodyRefused
+from core.api.problems import BY_STATUS, Kind
+from core.serving.headers import complete_headers
 
 BODY_SECONDS = 60.0  # for the whole body of a request
 TOO_LARGE = BY_STATUS[413]

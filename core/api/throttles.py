@@ -11,14 +11,14 @@ from typing import Any
 
 import redis
 from django.conf import settings
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
 from rest_framework import exceptions
 
-from accounts.api_problems import BY_STATUS, Problem
-from accounts.http import client_place
-from accounts.models import ApiKey, User
+from core.api.problems import BY_STATUS, Problem
+from core.client_addresses import client_place
 
 
 class RateLimited(exceptions.Throttled):
@@ -54,7 +54,7 @@ class Usage:
         }
 
 
-def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> None:
+def count_request(request: Any, *, user: Model | None, key: Model | None) -> None:
     """Count one request and note on it where the caller stands, for the `X-RateLimit-*` headers.
 
     Without a user the address is counted. Raises RateLimited.
@@ -74,7 +74,7 @@ def count_request(request: Any, *, user: User | None, key: ApiKey | None) -> Non
         raise RateLimited(60 - now % 60)
 
 
-def count_tokens(*, user: User, key: ApiKey | None, tokens: int) -> Usage | None:
+def count_tokens(*, user: Model, key: Model | None, tokens: int) -> Usage | None:
     """Count the tokens that a request asks for: its prompt, and the most that its answer may have.
 
     Returns where the caller stands, None with Redis away. Raises RateLimited when the minute was used up before; what

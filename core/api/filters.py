@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.days import first_moment, last_moment
+from core.days import first_moment, last_moment
 
 DAY_CHARACTERS = len("2026-01-31")
 SCHEMA = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.backends.postgresql import creation
 
-from config.postgresql.roles import as_owner
+from core.postgresql.roles import as_owner
 
 
 class DatabaseCreation(creation.DatabaseCreation):

@@ -19,10 +19,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 from django.urls import set_script_prefix
 
-from accounts.api_middleware import api_middleware
-from config.bodies import Body, ClientLeft
-from config.keep_alive import KeepAlive
-from config.paths import OPENAI, path_meant
+from core.api.middleware import api_middleware
+from core.serving.bodies import Body, ClientLeft
+from core.serving.keep_alive import KeepAlive
+from core.serving.paths import OPENAI, path_meant
 
 COROUTINE_PATHS = OPENAI
 _security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait

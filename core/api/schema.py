@@ -18,10 +18,10 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 
-from accounts.api_auth import TallyPermission
-from accounts.api_fields import ApiInput
-from accounts.api_problems import BY_STATUS, CONTENT_TYPE, problem_body
-from accounts.idempotency import MOST_CHARACTERS
+from core.api.fields import ApiInput
+from core.api.idempotency import MOST_CHARACTERS
+from core.api.permissions import TallyPermission
+from core.api.problems import BY_STATUS, CONTENT_TYPE, problem_body
 
 INT32 = 2**31 - 1
 ERRORS = "x-tally-errors"

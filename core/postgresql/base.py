@@ -10,15 +10,15 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool
 
-from config.postgresql.creation import DatabaseCreation
-from config.postgresql.roles import refuse_might
+from core.postgresql.creation import DatabaseCreation
+from core.postgresql.roles import refuse_might
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """Named as Django wants it."""
 
     creation_class = DatabaseCreation
-    is_owner = False  # while somebody migrates (config.postgresql.roles)
+    is_owner = False  # while somebody migrates (core.postgresql.roles)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """A connection that lives. Raises PoolTimeout, an OperationalError, while there is no server."""
