@@ -13,8 +13,8 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
 from accounts import audit
+from accounts.mail.security_notices import KeyNews, tell_of_key
 from accounts.models import ApiKey, User
-from accounts.security_notices import KeyNews, tell_of_key
 from core import sql
 
 MARK = "tly_"

@@ -239,7 +239,7 @@ class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
 
 
 class OutgoingMail(models.Model):
-    """A mail, from the transaction that it belongs to until it is sent or given up (accounts/mail.py).
+    """A mail, from the transaction that it belongs to until it is sent or given up (accounts/mail/outbox.py).
 
     `due_at` says when a worker may claim it. A claim moves it to where the claim lapses, a failure to the next try.
     The text often holds a link that sets a password, so it is kept no longer than it is needed.

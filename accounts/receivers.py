@@ -6,8 +6,8 @@ from allauth.account.models import EmailAddress
 from allauth.account.signals import email_added, email_removed, password_reset
 from django.dispatch import receiver
 
-from accounts import security_notices
-from accounts.login_door import open_for_user
+from accounts.login.guesses import open_for_user
+from accounts.mail import security_notices
 from accounts.models import User
 
 

@@ -7,27 +7,28 @@ import logging
 
 from celery import shared_task
 
-from accounts import mail, purge
+from accounts import purge
+from accounts.mail import outbox
 
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name=mail.DELIVER, queue=mail.QUEUE)
+@shared_task(name=outbox.DELIVER, queue=outbox.QUEUE)
 def deliver_mail(*, mail_id: int) -> None:
     """Send one mail."""
-    mail.deliver_mail(mail_id=mail_id)
+    outbox.deliver_mail(mail_id=mail_id)
 
 
-@shared_task(name="accounts.queue_due_mails", queue=mail.QUEUE)
+@shared_task(name="accounts.queue_due_mails", queue=outbox.QUEUE)
 def queue_due_mails() -> None:
     """Queue what is due. In the same queue: while that is long, this expires in it and makes it no longer."""
-    mail.queue_due_mails()
+    outbox.queue_due_mails()
 
 
 @shared_task(name="accounts.give_up_old_mails", queue="default")
 def give_up_old_mails() -> None:
     """Give up what nobody has sent for a day, and shout. Sends nothing."""
-    given_up = mail.give_up_old_mails()
+    given_up = outbox.give_up_old_mails()
     if given_up:
         logger.critical("%d mails were given up: they waited for a day. Is there a mail worker?", given_up)
 

@@ -11,7 +11,7 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing import admin_codes, admin_refunds, admin_wallets, services  # noqa: F401  they register their admins
 from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 from core.admin.base import ReadOnlyAdmin, ServiceAdmin

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_stubs_ext import StrOrPromise
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from accounts.models import User
 from billing import approvals, promotions
 from billing.exports import FORMULA_STARTS

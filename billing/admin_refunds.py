@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing import approvals, currencies, refund_payouts, refunds
 from billing.models import Hold, Refund, RefundState, TopUp
 from core.admin.base import ReadOnlyAdmin

@@ -18,7 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing import adjustments, approvals, ledger
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
 from billing.templatetags.money import format_credits

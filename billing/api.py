@@ -11,8 +11,8 @@ from drf_spectacular.types import OpenApiTypes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import requires_scope
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.authentication import requires_scope
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import User
 from billing import (
     api_errors,  # noqa: F401  names what services refuse

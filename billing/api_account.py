@@ -6,9 +6,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import LoggedIn
-from accounts.api_base import ApiView
-from accounts.registration import confirm_password
+from accounts.callers.authentication import LoggedIn
+from accounts.callers.views import ApiView
+from accounts.login.registration import confirm_password
 from billing.closing import close_account, plan_closing
 from core.api.fields import ApiInput, Credits, Microcredits, Secret
 from core.api.schema import operation

@@ -9,8 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import LoggedInToChange, requires_scope
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.authentication import LoggedInToChange, requires_scope
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import User
 from billing import ledger
 from billing.alerts import set_alert

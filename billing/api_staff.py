@@ -13,8 +13,8 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import requires_permission
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.authentication import requires_permission
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import User
 from billing import api_examples as examples
 from billing import promotions, refunds, services

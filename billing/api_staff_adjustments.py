@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import requires_permission
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.authentication import requires_permission
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import User
 from billing import adjustments
 from billing import api_examples as examples

@@ -14,8 +14,8 @@ from billing.models import Notice
 def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
     """Write the notice templates/billing/mail/<name>.txt and its mail; `path` is the page that it leads to.
 
-    Both are rows of the caller's transaction; the mail worker sends the mail (accounts/mail.py). A suspended customer
-    gets none, but finds the notice in the API.
+    Both are rows of the caller's transaction; the mail worker sends the mail (accounts/mail/outbox.py). A suspended
+    customer gets none, but finds the notice in the API.
     """
     notice = Notice.objects.create(user_id=user_id, name=name, path=path, figures=figures)
     address = User.objects.filter(pk=user_id, is_active=True).values_list("email", flat=True).first()

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from accounts.models import User
 from billing import alerts, automatic_topups, caps, cards, sandbox
 from billing.models import AutomaticTopUp, SavedCard, SpendingPreferences

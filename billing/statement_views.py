@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing import exports
 from billing.statements import NoStatement, Statement, make_statement, months_of, this_month
 

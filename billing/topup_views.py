@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing import ledger, limits, promotions, sandbox, topups
 from billing.currencies import decimals_of, from_minor, step_minor
 from billing.form_fields import MoneyField

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path, register_converter
 
-from accounts.page_limits import limited
+from accounts.callers.page_limits import limited
 from billing import spending_views, statement_views, topup_views, views, webhooks
 from billing.statements import MonthConverter
 

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from billing.alerts import is_low
 from billing.charts import draw_usage
 from billing.exports import export_response

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.views import ApiList, ApiView
 from chat import api_examples as examples
 from chat import keeping, services
 from chat.api_serializers import (

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.page_limits import limited
+from accounts.callers.page_limits import limited
 from chat import views
 
 estimated = limited("estimates", lambda request: request.method == "POST")

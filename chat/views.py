@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
-from accounts.http import Request
-from accounts.page_limits import answer_too_often
+from accounts.callers.page_limits import answer_too_often
+from accounts.callers.requests import Request
 from billing.charges import refunded_of
 from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
 from billing.prices import current_price_tags

@@ -2,7 +2,7 @@
 
 from django.urls import include, path, re_path
 
-from accounts.api_base import UnknownPath
+from accounts.callers.views import UnknownPath
 from core.api import docs
 
 app_name = "api"
@@ -10,7 +10,7 @@ urlpatterns = [
     path("schema/", docs.schema, name="schema"),
     path("docs/", docs.swagger, name="docs"),
     path("redoc/", docs.redoc, name="redoc"),
-    path("", include("accounts.api_urls")),
+    path("", include("accounts.api.urls")),
     path("", include("billing.api_urls")),
     path("", include("inference.api_urls")),
     path("", include("chat.api_urls")),

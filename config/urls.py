@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.db import transaction
 from django.urls import include, path, re_path
 
-from accounts.views import open_login
+from accounts.pages.open_login import open_login
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Tally"

@@ -12,8 +12,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import requires_scope
-from accounts.api_base import ApiList, ApiView
+from accounts.callers.authentication import requires_scope
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
 from billing.prices import current_price_tags

@@ -3,7 +3,7 @@
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
-from accounts.api_auth import has_scope, read_credential
+from accounts.callers.authentication import has_scope, read_credential
 from accounts.models import ApiKey, Scope, User
 from core.api.throttles import count_request
 

@@ -12,7 +12,7 @@ from django.http import JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
-from accounts.api_auth import CHALLENGE
+from accounts.callers.authentication import CHALLENGE
 from billing.ledger import (
     CreditsOwed,
     InsufficientCredits,

@@ -3,8 +3,8 @@
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api_auth import requires_permission
-from accounts.api_base import ApiView
+from accounts.callers.authentication import requires_permission
+from accounts.callers.views import ApiView
 from core.api.problems import BY_STATUS, explain
 from core.api.schema import operation
 from monitoring import machine

@@ -74,7 +74,7 @@ def _empty_quickly() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _mail_goes_through_the_outbox(django_test_environment: None) -> None:
     """Django's test environment would put mails into memory at once (tests/mailbox.py)."""
-    settings.EMAIL_BACKEND = "accounts.mail.OutboxBackend"
+    settings.EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"
 
 
 @pytest.fixture

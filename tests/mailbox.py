@@ -2,7 +2,7 @@
 
 from django.core import mail
 
-from accounts.mail import deliver_mail
+from accounts.mail.outbox import deliver_mail
 from accounts.models import OutgoingMail
 
 

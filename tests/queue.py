@@ -5,7 +5,7 @@ from typing import Any
 
 from celery import current_app
 
-from accounts.mail import QUEUE as MAIL
+from accounts.mail.outbox import QUEUE as MAIL
 from inference.models import CatalogueModel
 from inference.tickets import open_ticket
 from tests.redis_admin import admin

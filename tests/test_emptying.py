@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import IntegrityError, connection, transaction
 
-from accounts.roles import ROLES, SUPPORT
+from accounts.staff.roles import ROLES, SUPPORT
 from billing.models import LedgerEntry
 from tests import emptying
 

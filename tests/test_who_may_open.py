@@ -13,9 +13,9 @@ from django.urls import URLPattern, get_resolver, reverse
 from django.utils import timezone
 
 from accounts import api_keys
-from accounts.api_sessions import open_session
+from accounts.login.sessions import open_session
 from accounts.models import Scope, User
-from accounts.roles import FINANCE, OPERATOR, SUPPORT
+from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups import offer_of_amount, start_topup
 from tests.cast import UserFactory, answered_talk

@@ -17,7 +17,7 @@ API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000
 API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
 API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
 
-# Of one person, on the pages, in a minute (accounts.page_limits).
+# Of one person, on the pages, in a minute (accounts.callers.page_limits).
 PAGE_LIMITS = {
     "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # one for each pause in typing
     "searches": env.int("PAGE_SEARCHES_PER_MINUTE", default=30),
@@ -53,8 +53,8 @@ CORS_EXPOSE_HEADERS = [
 ]
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.LoggedIn"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.callers.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.callers.authentication.LoggedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["core.api.json.StrictJson"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.json.AlwaysJson",

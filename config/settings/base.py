@@ -63,7 +63,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "core.api.middleware.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "accounts.private_pages.private_pages_middleware",
+    "accounts.pages.private_pages.private_pages_middleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "accounts.pages.PageMiddleware",
+    "accounts.pages.ended_sessions.PageMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -221,11 +221,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_REDIRECT_URL = "chat:home"
 LOGIN_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "accounts.login.adapter.AccountAdapter"
 ACCOUNT_REAUTHENTICATION_REQUIRED = True  # addresses change with the password alone, typed moments ago
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds; for keys it counts from a log-in through the API, too
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of new addresses and passwords
-ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
+ACCOUNT_FORMS = {"signup": "accounts.login.forms.SignupForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
@@ -234,7 +234,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 PASSWORD_RESET_TIMEOUT = 2 * 3600  # seconds that a mailed link sets a password for
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.partition(":")[0]
-EMAIL_BACKEND = "accounts.mail.OutboxBackend"
+EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"
 DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"  # what the mail worker sends with
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Tally <tally@localhost>")
@@ -253,11 +253,11 @@ CONTENT_SECURITY_POLICY: dict[str, dict[str, list[Any]]] = {
         "frame-ancestors": [NONE],
     }
 }
-CSRF_FAILURE_VIEW = "accounts.pages.csrf_failed"
+CSRF_FAILURE_VIEW = "accounts.pages.ended_sessions.csrf_failed"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-DEVICE_COOKIE_NAME = "tally_device"  # of accounts.devices
+DEVICE_COOKIE_NAME = "tally_device"  # of accounts.login.devices
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
 LANGUAGE_CODE = "en"

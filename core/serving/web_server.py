@@ -143,7 +143,7 @@ class PatientProtocol(HttpToolsProtocol):
 class WebWorker(UvicornWorker):  # type: ignore[misc]
     """gunicorn's -k."""
 
-    # Who is believed about the client's address is TRUSTED_PROXIES (accounts/http.py), not what uvicorn assumes.
+    # Whom to believe about an address, TRUSTED_PROXIES says (core/client_addresses.py), not what uvicorn assumes.
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol, "proxy_headers": False}
 
     def init_signals(self) -> None:

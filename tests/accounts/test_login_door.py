@@ -7,7 +7,7 @@ from allauth.account.models import EmailAddress
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
-from accounts.login_door import open_for_user
+from accounts.login.guesses import open_for_user
 from accounts.models import OutgoingMail, User
 from tests.cast import PASSWORD
 

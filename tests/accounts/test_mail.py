@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from kombu.exceptions import OperationalError
 
-from accounts.mail import PAUSES, deliver_mail, queue_due_mails
+from accounts.mail.outbox import PAUSES, deliver_mail, queue_due_mails
 from accounts.models import OutgoingMail
 from accounts.tasks import give_up_old_mails, purge_accounts
 from billing.closing import close_account, plan_closing
@@ -325,6 +325,6 @@ def test_production_sends_with_what_email_url_says_and_keeps_the_outbox(settings
     }.items():
         monkeypatch.setenv(name, value)
     found = runpy.run_path(str(settings.BASE_DIR / "config" / "settings" / "production.py"))
-    assert found["EMAIL_BACKEND"] == "accounts.mail.OutboxBackend"
+    assert found["EMAIL_BACKEND"] == "accounts.mail.outbox.OutboxBackend"
     assert found["DELIVERY_EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
     assert (found["EMAIL_HOST"], found["EMAIL_PORT"], found["EMAIL_TIMEOUT"]) == ("mx", 587, 10)

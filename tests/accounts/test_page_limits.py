@@ -14,7 +14,7 @@ from tests.cast import answered_talk
 def one_minute(monkeypatch):
     """No minute ends in the middle of a test."""
     now = time.time() // 60 * 60 + 20
-    monkeypatch.setattr("accounts.page_limits.time.time", lambda: now)
+    monkeypatch.setattr("accounts.callers.page_limits.time.time", lambda: now)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def test_streams_of_an_answer_and_files_are_limited(async_client, alice, c
 
 
 def test_without_redis_the_pages_stay_open(client, alice, at_most, monkeypatch):
-    monkeypatch.setattr("accounts.page_limits.count_in_minute", lambda *_counted: None)
+    monkeypatch.setattr("accounts.callers.page_limits.count_in_minute", lambda *_counted: None)
     at_most("searches", 0)
     client.force_login(alice)
     assert client.get(reverse("chat:home"), {"q": "fox"}).status_code == 200

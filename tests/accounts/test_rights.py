@@ -9,11 +9,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
-from accounts import rights
-from accounts.admin_audited import AuditedAdmin
+from accounts.admin.audited import AuditedAdmin
 from accounts.models import AuditEvent, User
-from accounts.rights import RightsRefused
-from accounts.roles import FINANCE, SUPPORT
+from accounts.staff import rights
+from accounts.staff.rights import RightsRefused
+from accounts.staff.roles import FINANCE, SUPPORT
 from billing.closing import close_account
 from core.admin.base import ReadOnlyAdmin, ServiceAdmin
 from inference.models import CatalogueModel

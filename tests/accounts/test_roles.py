@@ -10,10 +10,11 @@ from django.test import Client
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from accounts import audit, roles
+from accounts import audit
 from accounts.api_keys import create_key
 from accounts.models import Scope, User
-from accounts.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
+from accounts.staff import roles
+from accounts.staff.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
 from billing import adjustments, refunds, services
 from billing.models import LedgerEntry, Package, PaymentEvent, Price, PromotionCode, Refund, Wallet
 from chat.models import Conversation

@@ -99,7 +99,7 @@ def test_the_owner_hears_of_a_reset_by_the_api(api, alice):
 
 def test_a_change_and_its_notice_are_one_transaction(client, alice, monkeypatch):
     """Without the mail there is no change."""
-    monkeypatch.setattr("accounts.mail._write", lambda _message: 1 / 0)
+    monkeypatch.setattr("accounts.mail.outbox._write", lambda _message: 1 / 0)
     client.force_login(alice)
     fields = {"oldpassword": PASSWORD, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     with pytest.raises(ZeroDivisionError):

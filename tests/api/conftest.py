@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from tokenizers import Tokenizer
 
 from accounts import api_keys
-from accounts.api_sessions import open_session
+from accounts.login.sessions import open_session
 from accounts.models import Scope, User
 from inference.catalogue import DEMO_KEY
 

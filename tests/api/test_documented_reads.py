@@ -11,8 +11,8 @@ import httpx
 import pytest
 from django.contrib.auth.models import Group
 
-from accounts.api_sessions import open_session
-from accounts.roles import FINANCE, OPERATOR
+from accounts.login.sessions import open_session
+from accounts.staff.roles import FINANCE, OPERATOR
 from billing import adjustments, refunds
 from billing.models import Hold, Notice, Package, PromotionCode
 from billing.sandbox import play

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from accounts.api_sessions import REFRESH_AGAIN_SECONDS
+from accounts.login.sessions import REFRESH_AGAIN_SECONDS
 from accounts.models import ApiSession, User
 from tests.cast import PASSWORD, at_once
 from tests.mailbox import read_mails

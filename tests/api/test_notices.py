@@ -98,7 +98,7 @@ def test_with_the_broker_away_the_notice_is_there_all_the_same(alice, monkeypatc
     def refuse(*_args, **_options):
         raise OSError("the broker is away")
 
-    monkeypatch.setattr("accounts.mail.current_app.send_task", refuse)
+    monkeypatch.setattr("accounts.mail.outbox.current_app.send_task", refuse)
     set_alert(user=alice, below_microcredits=1000 * CREDIT)
     type(alice.wallet).objects.filter(pk=alice.wallet.pk).update(armed_alert_microcredits=1000 * CREDIT)
     assert tell_if_low(wallet_id=alice.wallet.pk)

@@ -53,7 +53,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(login, alice, set
 
 def test_a_crash_of_ours_is_a_problem_and_is_logged(login, alice, monkeypatch, caplog):
     client = login(alice)
-    monkeypatch.setattr("accounts.api.MeOut", None)
+    monkeypatch.setattr("accounts.api.account.MeOut", None)
     answer = client.get("/api/v1/me", HTTP_X_REQUEST_ID="find-me-1")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "NoneType" not in answer.content.decode()

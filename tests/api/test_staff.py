@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
-from accounts.roles import FINANCE, SUPPORT
+from accounts.staff.roles import FINANCE, SUPPORT
 from billing import ledger
 from billing.models import LedgerEntry, Price, PromotionCode, Refund, TopUp
 from billing.sandbox import play

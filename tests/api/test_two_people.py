@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import Group
 
-from accounts.roles import FINANCE
+from accounts.staff.roles import FINANCE
 from billing.models import LedgerEntry, PromotionCode, Wallet
 from tests.billing.test_two_people import WAITING, adjust
 from tests.cast import CREDIT, UserFactory

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.urls import URLPattern, get_resolver, reverse
 
 from accounts.models import Scope, User
-from accounts.roles import FINANCE, OPERATOR, SUPPORT
+from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing import adjustments, ledger, refunds
 from billing.models import Notice, PromotionCode
 from billing.sandbox import play

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from accounts.roles import FINANCE
+from accounts.staff.roles import FINANCE
 from billing import services
 from billing.models import Package, Price, PromotionCode
 from billing.services import PackageRefused, PriceExists, PriceRefused

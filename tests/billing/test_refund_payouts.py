@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import mail as outbox
+from accounts.mail import outbox
 from accounts.models import AuditEvent
 from billing import ledger, refund_payouts, refunds, topups
 from billing.models import LedgerEntry, Refund, RefundState, TopUp

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from accounts.roles import FINANCE, SUPPORT
+from accounts.staff.roles import FINANCE, SUPPORT
 from billing import adjustments, ledger, promotions, refunds
 from billing.adjustments import AdjustmentRefused
 from billing.approvals import OwnWallet

@@ -32,7 +32,7 @@ API = [
     ),
     Guard(
         "key of a suspended user",
-        "accounts/api_auth.py",
+        "accounts/callers/authentication.py",
         "if key is None or not key.user.is_active:",
         "if key is None:",
         "tests/api/test_keys.py",
@@ -40,7 +40,7 @@ API = [
     ),
     Guard(
         "log-in of a suspended user",
-        "accounts/api_sessions.py",
+        "accounts/login/sessions.py",
         "if session is None or not session.user.is_active:",
         "if session is None:",
         f"{LOGINS} tests/api/test_keys.py",
@@ -48,7 +48,7 @@ API = [
     ),
     Guard(
         "refresh token used twice",
-        "accounts/api_sessions.py",
+        "accounts/login/sessions.py",
         "filter(pk=session.pk, refresh_id=used, revoked_at__isnull=True)",
         "filter(pk=session.pk, revoked_at__isnull=True)",
         LOGINS,
@@ -56,7 +56,7 @@ API = [
     ),
     Guard(
         "stolen token that stays good",
-        "accounts/api_sessions.py",
+        "accounts/login/sessions.py",
         "        revoke_session(session=session)\n        raise InvalidToken",
         "        raise InvalidToken",
         LOGINS,

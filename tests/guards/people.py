@@ -84,7 +84,7 @@ PEOPLE = [
     ),
     Guard(
         "superusers made by anybody",
-        "accounts/rights.py",
+        "accounts/staff/rights.py",
         "if not by.is_superuser:",
         "if False:",
         RIGHTS,
@@ -92,7 +92,7 @@ PEOPLE = [
     ),
     Guard(
         "one's own rights",
-        "accounts/rights.py",
+        "accounts/staff/rights.py",
         "if user.pk == by.pk:",
         "if False:",
         RIGHTS,
@@ -132,7 +132,7 @@ PEOPLE = [
     ),
     Guard(
         "a mail sent twice",
-        "accounts/mail.py",
+        "accounts/mail/outbox.py",
         "due = OutgoingMail.objects.due().filter(pk=mail_id)",
         "due = OutgoingMail.objects.filter(pk=mail_id)",
         MAIL,
@@ -140,7 +140,7 @@ PEOPLE = [
     ),
     Guard(
         "a connection held for the mail server",
-        "accounts/mail.py",
+        "accounts/mail/outbox.py",
         "        connection.close()\n",
         "        pass\n",
         MAIL,
@@ -148,7 +148,7 @@ PEOPLE = [
     ),
     Guard(
         "a mail of what never happened",
-        "accounts/mail.py",
+        "accounts/mail/outbox.py",
         "transaction.on_commit(lambda: _queue(mail.pk), robust=True)",
         "_queue(mail.pk)",
         MAIL,
@@ -156,7 +156,7 @@ PEOPLE = [
     ),
     Guard(
         "a mail in everybody's queue",
-        "accounts/mail.py",
+        "accounts/mail/outbox.py",
         'QUEUE = "mail"',
         'QUEUE = "default"',
         MAIL,

@@ -4,13 +4,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from accounts.roles import ROLES, sync_roles
+from accounts.staff.roles import ROLES, sync_roles
 
 
 class Command(BaseCommand):
     """Make or repair the roles of staff."""
 
-    help = "Make the groups of staff and give them exactly the permissions of accounts/roles.py."
+    help = "Make the groups of staff and give them exactly the permissions of accounts/staff/roles.py."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Sync, and say what there is."""

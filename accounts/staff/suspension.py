@@ -5,7 +5,7 @@ from django.db.models import F
 from django.utils.translation import gettext as _
 
 from accounts import audit
-from accounts.api_sessions import revoke_sessions
+from accounts.login.sessions import revoke_sessions
 from accounts.models import User
 
 

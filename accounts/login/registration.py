@@ -24,9 +24,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts.api_sessions import keep_session, revoke_sessions
-from accounts.forms import SignupForm
-from accounts.login_door import count_wrong_password, demand_open_for, open_for_user
+from accounts.login.forms import SignupForm
+from accounts.login.guesses import count_wrong_password, demand_open_for, open_for_user
+from accounts.login.sessions import keep_session, revoke_sessions
 from accounts.models import ApiSession, User
 
 FIELD_NAMES = {"password1": "password", "password2": "password", "oldpassword": "current_password", "__all__": "body"}

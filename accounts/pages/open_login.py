@@ -5,8 +5,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts.devices import remember_device
-from accounts.login_door import open_by_link
+from accounts.login.devices import remember_device
+from accounts.login.guesses import open_by_link
 
 
 @never_cache

@@ -10,8 +10,9 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
-from accounts import devices, security_notices
-from accounts.login_door import count_wrong_password, demand_open_for
+from accounts.login import devices
+from accounts.login.guesses import count_wrong_password, demand_open_for
+from accounts.mail import security_notices
 from accounts.models import User, clean_address
 from core.client_addresses import client_address
 

@@ -14,7 +14,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from accounts.api_keys import MARK, find_key, note_use
-from accounts.api_sessions import InvalidToken, find_session
+from accounts.login.sessions import InvalidToken, find_session
 from accounts.models import ApiKey, ApiSession, Scope, User
 from core.api.permissions import TallyPermission
 

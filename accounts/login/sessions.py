@@ -14,9 +14,9 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from accounts.devices import is_known_program
+from accounts.login.devices import is_known_program
+from accounts.mail.security_notices import tell_of_log_in
 from accounts.models import ApiSession, User
-from accounts.security_notices import tell_of_log_in
 from core.client_addresses import client_address
 
 SESSION_CLAIM = "session"

@@ -9,11 +9,8 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import api_examples as examples
-from accounts import api_sessions, registration
-from accounts.api_auth import LoggedIn
-from accounts.api_base import ApiList, ApiView
-from accounts.api_login_serializers import (
+from accounts.api import examples
+from accounts.api.login_serializers import (
     EmailIn,
     LoginIn,
     LogoutIn,
@@ -27,7 +24,10 @@ from accounts.api_login_serializers import (
     VerifyEmailIn,
     VerifyTokenIn,
 )
-from accounts.login_door import count_wrong_password, demand_open_for
+from accounts.callers.authentication import LoggedIn
+from accounts.callers.views import ApiList, ApiView
+from accounts.login import registration, sessions
+from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.models import ApiSession
 from core.api.problems import REFUSED, Kind, explain
 from core.api.schema import operation
@@ -48,7 +48,7 @@ explain(registration.FieldsRefused, REFUSED, lambda error: {"errors": error.erro
 explain(registration.WrongPassword, WRONG_PASSWORD)
 explain(registration.NotVerified, NOT_VERIFIED)
 explain(registration.PasswordWanted, PASSWORD_WANTED)
-explain(api_sessions.InvalidToken, INVALID_TOKEN)
+explain(sessions.InvalidToken, INVALID_TOKEN)
 
 
 class Door(ApiView):
@@ -110,7 +110,7 @@ class Token(Door):
         except registration.WrongPassword:
             count_wrong_password(self.http, fields["email"])
             raise
-        return Response(TokenOut(api_sessions.open_session(user=user, request=self.http)).data)
+        return Response(TokenOut(sessions.open_session(user=user, request=self.http)).data)
 
 
 class Refresh(Door):
@@ -130,7 +130,7 @@ class Refresh(Door):
         ten seconds, all get the same new one. One that comes again later ends its log-in, since either holder may be a
         thief.
         """
-        return Response(TokenOut(api_sessions.refresh_session(text=self.read_body(RefreshIn)["refresh"])).data)
+        return Response(TokenOut(sessions.refresh_session(text=self.read_body(RefreshIn)["refresh"])).data)
 
 
 class Verify(Door):
@@ -147,7 +147,7 @@ class Verify(Door):
     )
     def post(self, _request: Request) -> Response:
         """Tell whose an access token is, or 401 when it is forged or expired, or its log-in has ended."""
-        session = api_sessions.find_session(self.read_body(VerifyTokenIn)["token"])
+        session = sessions.find_session(self.read_body(VerifyTokenIn)["token"])
         return Response(VerifiedTokenOut(session).data)
 
 
@@ -160,9 +160,9 @@ class Logout(ApiView):
     def post(self, _request: Request) -> Response:
         """End this log-in, or with `everywhere` all log-ins through the API. Access tokens stop working at once."""
         if self.read_body(LogoutIn)["everywhere"]:
-            api_sessions.revoke_sessions(user=self.caller)
+            sessions.revoke_sessions(user=self.caller)
         else:
-            api_sessions.revoke_session(session=self.session)
+            sessions.revoke_session(session=self.session)
         return Response(status=204)
 
 
@@ -294,7 +294,7 @@ class Session(ApiView):
     def delete(self, _request: Request, session_id: Any) -> Response:
         """End one log-in at once, its access token too. Ending it again changes nothing."""
         session = get_object_or_404(ApiSession.objects.for_user(self.caller), pk=session_id)
-        api_sessions.revoke_session(session=session)
+        sessions.revoke_session(session=session)
         return Response(status=204)
 
 

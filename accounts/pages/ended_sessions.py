@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from core.api.middleware import PATHS as API_PATHS
 
 DOORS = ("account_login", "account_reauthenticate")

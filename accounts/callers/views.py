@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api_auth import AnyCaller, Credential
+from accounts.callers.authentication import AnyCaller, Credential
 from accounts.models import ApiKey, ApiSession, User
 from core.api.idempotency import HEADER, mark_replay, read_idempotency_key, shorten
 from core.api.lists import Pages, StrictFilters, refuse_unknown

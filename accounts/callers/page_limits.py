@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django_htmx.http import reswap, retarget
 
-from accounts.http import Request
+from accounts.callers.requests import Request
 from core.api.throttles import count_in_minute
 from core.async_queries import in_thread
 

@@ -15,9 +15,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.devices import find_device
+from accounts.login.devices import find_device
+from accounts.mail.security_notices import tell_of_guesses
 from accounts.models import User
-from accounts.security_notices import tell_of_guesses
 from core.api.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
 
 SALT = "accounts.login_door"

@@ -20,10 +20,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts import audit, rights, suspension
-from accounts.admin_audited import AuditedAdmin
-from accounts.http import Request
+from accounts import audit
+from accounts.admin.audited import AuditedAdmin
+from accounts.callers.requests import Request
 from accounts.models import AuditEvent, User
+from accounts.staff import rights, suspension
 from core.admin.base import ReadOnlyAdmin, ServiceAdmin
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 

@@ -7,11 +7,11 @@ from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import suspension
-from accounts.api_auth import requires_permission
-from accounts.api_base import ApiList, ApiView
-from accounts.api_staff_serializers import AuditFilter, AuditOut, ReasonIn, UserFilter, UserOut
+from accounts.api.staff_serializers import AuditFilter, AuditOut, ReasonIn, UserFilter, UserOut
+from accounts.callers.authentication import requires_permission
+from accounts.callers.views import ApiList, ApiView
 from accounts.models import AuditEvent, User
+from accounts.staff import suspension
 from core.api.problems import REFUSED, explain
 from core.api.schema import operation
 

@@ -10,12 +10,13 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import api_examples as examples
-from accounts import api_keys, registration, services
-from accounts.api_auth import LoggedIn, LoggedInToChange
-from accounts.api_base import ApiList, ApiView
-from accounts.api_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, PasswordIn, RotateIn
+from accounts import api_keys, profile
+from accounts.api import examples
+from accounts.api.account_serializers import KeyChangeIn, KeyIn, KeyOut, MeIn, MeOut, NewKeyOut, PasswordIn, RotateIn
+from accounts.callers.authentication import LoggedIn, LoggedInToChange
+from accounts.callers.views import ApiList, ApiView
 from accounts.data_export import stream_export
+from accounts.login import registration
 from accounts.models import ApiKey
 from core.api.problems import REFUSED, Problem, explain
 from core.api.schema import operation
@@ -52,7 +53,7 @@ class Me(ApiView):
     )
     def patch(self, _request: Request) -> Response:
         """Change the fields that are sent. API keys are refused."""
-        user = services.change_profile(user=self.caller, **self.read_body(MeIn))
+        user = profile.change_profile(user=self.caller, **self.read_body(MeIn))
         return Response(MeOut(user).data)
 
 

@@ -1,0 +1,1 @@
+"""Mails: each is a row first, and is sent afterwards."""

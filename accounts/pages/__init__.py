@@ -1,0 +1,1 @@
+"""The pages of accounts, and what becomes of pages whose log-in has ended."""
