@@ -6,8 +6,8 @@ Needs DATABASE_URL (a running Tally's is found by itself) and `pgbench` on the P
 databases that are dropped afterwards. Ours: 2 processes of 4 threads, each a hold and its settlement through
 `billing.ledger`. pgbench, 8 clients on 2 threads, three times:
 
-- `vs_pgbench`: the very calls of `billing.hot_path`, bare of Django and of Python, on the same tables with their walls,
-  sent as pgbench sends them unless told otherwise.
+- `vs_pgbench`: the very calls of `billing.ledger.hot_path`, bare of Django and of Python, on the same tables with
+  their walls, sent as pgbench sends them unless told otherwise.
 - `vs_pgbench_prepared`: the same, prepared as ours are. What is missing to 1 is what our code costs on top of what the
   database does.
 - `vs_pgbench_bare_tables`: what the least ledger would do in the same two transactions (lock a row twice, insert a
@@ -212,7 +212,7 @@ def _measure_growth(
 
 def _verify(database: str) -> dict[str, float]:
     """How long `verify_ledger` takes for a database, in seconds, for how many entries, and how many faults it finds."""
-    from billing.verification import verify
+    from billing.ledger.verification.checks import verify
 
     source = _current_database()
     _use_database(database)
@@ -347,7 +347,7 @@ def _pgbench(script: str, seconds: float, protocol: str = "simple") -> float | N
 
 def _replay_script(users: list[int]) -> str:
     """A hold and its settlement in the calls that `billing.ledger` makes, for a user drawn each time."""
-    from billing import hot_path
+    from billing.ledger import hot_path
 
     def fill(statement: str, columns: str, *values: str) -> str:
         return statement.format(hold=columns, wallet="(s.wallet).*").replace("%s", "{}").format(*values)

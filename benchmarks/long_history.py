@@ -4,7 +4,8 @@
 
 Needs DATABASE_URL (a running Tally's is found by itself). Everything happens in test databases that are dropped
 afterwards: one customer, whose answers are spread over 90 days and whose conversations have a hundred turns each. All
-but the last 5,000 answers are summed by `billing.usage`, as the workers do every ten minutes. Milliseconds, medians.
+but the last 5,000 answers are summed by `billing.reporting.usage`, as the workers do every ten minutes. Milliseconds,
+medians.
 """
 
 import argparse
@@ -37,9 +38,9 @@ def main() -> None:
 
 
 def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
-    from billing.history import HistoryForm, LatestPaginator, entries_of
     from billing.models import UsageMark
-    from billing.usage import last_days, sum_new_usage, summarise_usage
+    from billing.reporting.history import HistoryForm, LatestPaginator, entries_of
+    from billing.reporting.usage import last_days, sum_new_usage, summarise_usage
     from chat.models import Conversation
 
     run_sql(GROW, {"wallet": user.wallet.pk, "user": user.pk, "size": size, "model": MODEL, "turns": TURNS})

@@ -15,10 +15,10 @@ class BillingConfig(AppConfig):
         """Connect the signals, add this app's tables to the data export, and the checks beside the sums."""
         from billing import receivers  # noqa: F401
         from billing.data_export import add_billing_sections
-        from billing.mailboxes import find_bonuses_without_mailbox
-        from billing.origins import find_deeds_without_event, find_entries_without_origin
-        from billing.privileges import grant_to_application
-        from billing.verification import register_check
+        from billing.ledger.verification.checks import register_check
+        from billing.ledger.verification.origins import find_deeds_without_event, find_entries_without_origin
+        from billing.ledger.walls.privileges import grant_to_application
+        from billing.topups.bonus_mailboxes import find_bonuses_without_mailbox
 
         add_billing_sections()
         register_check(find_bonuses_without_mailbox)

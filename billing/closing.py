@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 from accounts.closing import erase_person
 from accounts.models import User
 from billing import ledger
-from billing.cards import remove_card
 from billing.models import Notice, TopUp, TopUpState
+from billing.topups.cards import remove_card
 
 
 class ClosingRefused(Exception):

@@ -9,8 +9,8 @@ from django.dispatch import receiver
 
 from accounts.models import User
 from billing import ledger
-from billing.mailboxes import had_bonus, keep_mailbox
-from billing.services import give_signup_bonus
+from billing.topups.bonus_mailboxes import had_bonus, keep_mailbox
+from billing.topups.signup_bonus import give_signup_bonus
 
 
 @receiver(post_save, sender=User, dispatch_uid="billing.open_wallet")

@@ -5,7 +5,13 @@ from functools import partial
 
 from celery import shared_task
 
-from billing import alerts, automatic_topups, ledger, proofs, purge, reconciliation, refund_payouts, usage
+from billing import ledger, purge
+from billing.ledger.verification import proofs
+from billing.notices import low_balance
+from billing.refunds import payouts
+from billing.reporting import usage
+from billing.stripe import reconciliation
+from billing.topups import automatic
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +27,7 @@ def expire_holds() -> None:
 @shared_task(name="billing.send_approved_refunds", queue="default")
 def send_approved_refunds() -> None:
     """Carry out approved refunds that were interrupted or put off."""
-    refund_payouts.send_approved_refunds()
+    payouts.send_approved_refunds()
 
 
 @shared_task(name="billing.expire_grants", queue="default")
@@ -59,15 +65,15 @@ def reconcile_payments() -> None:
 @shared_task(name="billing.review_spending", queue="default")
 def review_spending(*, wallet_id: int, needed_microcredits: int | None = None) -> None:
     """A wallet ran low, or an answer was refused: tell the customer, buy credits, as they have chosen."""
-    alerts.tell_if_low(wallet_id=wallet_id)
-    automatic_topups.buy_if_due(wallet_id=wallet_id, needed_microcredits=needed_microcredits)
+    low_balance.tell_if_low(wallet_id=wallet_id)
+    automatic.buy_if_due(wallet_id=wallet_id, needed_microcredits=needed_microcredits)
 
 
 @shared_task(name="billing.sweep_spending", queue="default")
 def sweep_spending() -> None:
     """Review the wallets whose call was lost or whose date has come, and ask again about unanswered charges."""
-    work = [partial(automatic_topups.charge, topup_id=found) for found in automatic_topups.stuck_order_ids()]
-    wallet_ids = sorted({*alerts.low_wallet_ids(), *automatic_topups.due_wallet_ids()})
+    work = [partial(automatic.charge, topup_id=found) for found in automatic.stuck_order_ids()]
+    wallet_ids = sorted({*low_balance.low_wallet_ids(), *automatic.due_wallet_ids()})
     for step in [*work, *(partial(review_spending, wallet_id=wallet_id) for wallet_id in wallet_ids)]:
         try:
             step()

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from billing.ledger import InsufficientCredits
-from billing.watch import call_after_refusal
+from billing.ledger.thresholds import call_after_refusal
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from inference.estimates import Estimate, estimate_answer
 from inference.models import CatalogueModel, Generation, GenerationState

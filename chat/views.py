@@ -17,9 +17,9 @@ from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.callers.page_limits import answer_too_often
 from accounts.callers.requests import Request
-from billing.charges import refunded_of
 from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
-from billing.prices import current_price_tags
+from billing.ledger.charges import refunded_of
+from billing.ledger.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import services
 from chat.forms import MessageForm, RetryForm

@@ -11,7 +11,7 @@ urlpatterns = [
     path("docs/", docs.swagger, name="docs"),
     path("redoc/", docs.redoc, name="redoc"),
     path("", include("accounts.api.urls")),
-    path("", include("billing.api_urls")),
+    path("", include("billing.api.urls")),
     path("", include("inference.api_urls")),
     path("", include("chat.api_urls")),
     path("", include("monitoring.api_urls")),

@@ -31,7 +31,7 @@ urlpatterns = [
     *account_changes,
     path("accounts/open/<str:token>/", open_login, name="account_open_login"),
     path("accounts/", include("allauth.urls")),
-    path("credits/", include("billing.urls")),
+    path("credits/", include("billing.pages.urls")),
     path("v1/", include("inference.openai_urls")),
     path("api/v1/", include("config.api_urls")),
     path("", include("monitoring.urls")),

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from billing.prices import current_price_tags
+from billing.ledger.prices import current_price_tags
 from inference.models import CatalogueModel
 from inference.new_models import ModelRefused, Plan, Wishes, plan_model
 

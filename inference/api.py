@@ -16,7 +16,7 @@ from accounts.callers.authentication import requires_scope
 from accounts.callers.views import ApiList, ApiView
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
-from billing.prices import current_price_tags
+from billing.ledger.prices import current_price_tags
 from core.api.filters import Since, Until
 from core.api.idempotency import read_idempotency_key
 from core.api.schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation

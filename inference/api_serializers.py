@@ -7,7 +7,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing.prices import PriceTag
+from billing.ledger.prices import PriceTag
 from core.api.fields import ApiInput, Choice, Credits, Integer, Text
 from inference.answer_cache import CacheUse
 from inference.catalogue import NOT_OFFERED

@@ -13,7 +13,7 @@ class InferenceConfig(AppConfig):
     def ready(self) -> None:
         """Add the checks of generations to `verify_ledger`, their rows to the data export, and the signals."""
         from accounts.data_export import Section, add_section
-        from billing.verification import register_check
+        from billing.ledger.verification.checks import register_check
         from inference import receivers  # noqa: F401
         from inference.models import AnswerLogprobs, Generation
         from inference.verification import (

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from billing.services import set_first_price
+from billing.ledger.price_changes import set_first_price
 from inference.engine.checkpoint import CheckpointError, read_checkpoint
 from inference.models import CatalogueModel, PromptFormat
 

@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.ledger import InsufficientCredits
-from billing.watch import call_after_refusal
+from billing.ledger.thresholds import call_after_refusal
 from inference.deliveries import deliverer, fail_delivery
 from inference.models import PROGRAM_KEY, CatalogueModel, Delivery, Generation, GenerationState
 from inference.parameters import Caller, Parameters

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from django.db.models import Avg
 
 from accounts.models import User
-from billing.caps import read_room_microcredits
-from billing.prices import current_price_tags
+from billing.ledger.caps import read_room_microcredits
+from billing.ledger.prices import current_price_tags
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompts import Prompt, completion_room, encode_prompt
 

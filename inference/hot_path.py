@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from billing.charges import Charge, charge_of
+from billing.ledger.charges import Charge, charge_of
 from core import sql
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 

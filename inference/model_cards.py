@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.prices import PriceTag, current_price_tags, price_in_money
+from billing.ledger.prices import PriceTag, current_price_tags, price_in_money
 from inference.catalogue import ModelUnavailable
 from inference.downloads import is_hub_id
 from inference.models import CatalogueModel

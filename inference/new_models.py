@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.models import User
-from billing.prices import current_price_tags
-from billing.services import set_first_price
+from billing.ledger.price_changes import set_first_price
+from billing.ledger.prices import current_price_tags
 from inference.catalogue import ModelUnavailable
 from inference.downloads import download_description, is_hub_id
 from inference.engine.checkpoint import Checkpoint, CheckpointError, read_checkpoint

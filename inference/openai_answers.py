@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
-from billing.charges import Charge
+from billing.ledger.charges import Charge
 from core.api.idempotency import mark_replay, read_idempotency_key
 from inference.api_access import admit
 from inference.completions import Question, begin_answer, fail_overtaken, give_up

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from billing.charges import Charge
+from billing.ledger.charges import Charge
 from inference.models import Generation
 from inference.openai_logprobs import of_chat, of_text
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from billing.verification import Window, broken
+from billing.ledger.verification.checks import Window, broken
 
 
 def generations_match_their_holds(window: Window | None) -> Iterator[str]:

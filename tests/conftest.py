@@ -126,7 +126,7 @@ def _clean_redis() -> Iterator[None]:
 
 def _asked_of(fixture_names: Iterable[str]) -> list[Any]:
     """The checks of `verify_ledger` that a test can pass: some need an origin, or an answer, that it does not make."""
-    from billing import origins, verification
+    from billing.ledger.verification import checks, origins
     from inference.verification import charges_are_for_answers, refunds_by_nobody_are_of_answers
 
     left_out = []
@@ -134,18 +134,19 @@ def _asked_of(fixture_names: Iterable[str]) -> list[Any]:
         left_out.append(charges_are_for_answers)
     if "ledger_alone" in fixture_names:
         left_out += [origins.find_entries_without_origin, refunds_by_nobody_are_of_answers]
-    return [check for check in verification.CHECKS if check not in left_out]
+    return [check for check in checks.CHECKS if check not in left_out]
 
 
 @pytest.fixture
 def faults(request: pytest.FixtureRequest) -> Any:
     """Call it to get the faults of `verify_ledger`."""
-    from billing import verification
+
+    from billing.ledger.verification import checks
 
     def find() -> list[str]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(verification, "CHECKS", _asked_of(request.fixturenames))
-            return verification.verify().faults
+            patch.setattr(checks, "CHECKS", _asked_of(request.fixturenames))
+            return checks.verify().faults
 
     return find
 
@@ -153,9 +154,9 @@ def faults(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def ledger_alone(monkeypatch: Any) -> None:
     """For tests of the ledger itself, which call it without an order, an answer or a request that explains the call."""
-    from billing import verification
+    from billing.ledger.verification import checks
 
-    monkeypatch.setattr(verification, "CHECKS", _asked_of(["ledger_alone"]))
+    monkeypatch.setattr(checks, "CHECKS", _asked_of(["ledger_alone"]))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from accounts.login.sessions import open_session
 from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
-from billing.topups import offer_of_amount, start_topup
+from billing.topups.orders import offer_of_amount, start_topup
 from tests.cast import UserFactory, answered_talk
 from tests.redis_admin import admin
 
@@ -134,7 +134,7 @@ def clients(alice, charlie, staff, rf):
 @pytest.fixture
 def things(alice, catalogue, settings, monkeypatch):
     """Something of alice's for each name in a path."""
-    settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe_payments.StripeProvider"}
+    settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)

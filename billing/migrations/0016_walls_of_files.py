@@ -7,7 +7,7 @@ from importlib import import_module
 
 from django.db import migrations
 
-from billing import walls
+from billing.ledger import walls
 
 WALLS = (
     "refuse",  # what the triggers of the others call

@@ -7,7 +7,7 @@ already when this runs: hashes with another key match nothing.
 from django.db import migrations, models
 from django.db.models import Q
 
-from billing.mailboxes import hashes_of_bonuses
+from billing.topups.bonus_mailboxes import hashes_of_bonuses
 
 
 def keep_mailboxes(apps, _schema_editor):

@@ -7,7 +7,7 @@ from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 from django.db.models import Q
 
-from billing import walls
+from billing.ledger import walls
 
 GUARD = walls.read("hold_guard")
 BEFORE = GUARD.replace(", NEW.limited_by", "").replace(", OLD.limited_by", "")

@@ -6,7 +6,7 @@ are there get theirs, wallet by wallet, while no new ones are written: a minute 
 
 from django.db import migrations, models
 
-from billing import walls
+from billing.ledger import walls
 
 COLUMN = """
 ALTER TABLE billing_ledgerentry ADD COLUMN chain_hash bytea;

@@ -1,4 +1,4 @@
-"""The sums of used days: see `billing.usage`."""
+"""The sums of used days: see `billing.reporting.usage`."""
 
 import django.db.models.deletion
 from django.db import migrations, models

@@ -7,7 +7,7 @@ The wallet changes once for a charge and what it frees.
 import django.db.models.deletion
 from django.db import migrations, models
 
-from billing import walls
+from billing.ledger import walls
 
 WALLS = (
     "wallet_guard",

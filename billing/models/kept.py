@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Kept(models.Model):
-    """The application's role may update the columns of MAY_CHANGE and no others (`billing.privileges`)."""
+    """The application's role may update the columns of MAY_CHANGE and no others (`billing.ledger.walls.privileges`)."""
 
     MAY_CHANGE: ClassVar[tuple[str, ...]] = ()
 

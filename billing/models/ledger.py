@@ -1,7 +1,7 @@
 """The tables of money. Amounts are integers in microcredits: 1 credit = 1,000,000 microcredits.
 
-The rules live in the database: constraints below, and the triggers of `billing/walls` that move the balance when an
-entry is inserted, move `held` when a hold is opened or closed, and refuse every other way (docs/adr/0001, 0028).
+The rules live in the database: constraints below, and the triggers of `billing/ledger/walls` that move the balance when
+an entry is inserted, move `held` when a hold is opened or closed, and refuse every other way (docs/adr/0001, 0028).
 Only `billing.ledger` writes these tables.
 """
 

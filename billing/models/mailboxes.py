@@ -8,7 +8,9 @@ from billing.models.kept import Kept
 
 
 class BonusMailbox(Kept):
-    """A mailbox that had the sign-up bonus, as a keyed hash (`billing.mailboxes`). It stays when the account is closed.
+    """A mailbox that had the sign-up bonus, as a keyed hash (`billing.topups.bonus_mailboxes`).
+
+    It stays when the account is closed.
 
     There is nothing beside the hash: a number or a moment would lead to the entry of the bonus, and so to the account.
     """

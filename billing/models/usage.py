@@ -1,4 +1,4 @@
-"""What the usage entries of the ledger come to, summed by day: `billing.usage` writes and reads it."""
+"""What the usage entries of the ledger come to, summed by day: `billing.reporting.usage` writes and reads it."""
 
 from django.db import models
 from django.db.models import Q

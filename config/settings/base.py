@@ -297,7 +297,7 @@ for _origin in STRIPE_CHECKOUT_ORIGINS:
 if STRIPE_SECRET_KEY:
     if not STRIPE_WEBHOOK_SECRET:
         raise ImproperlyConfigured("STRIPE_SECRET_KEY is set, so STRIPE_WEBHOOK_SECRET (whsec_...) must be set too.")
-    PAYMENT_PROVIDERS["stripe"] = "billing.stripe_payments.StripeProvider"
+    PAYMENT_PROVIDERS["stripe"] = "billing.stripe.provider.StripeProvider"
     # The order form is answered with a redirect to Stripe's page, which Chromium counts as where the form goes.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += STRIPE_CHECKOUT_ORIGINS
 # Tries of promotion codes, as django-ratelimit writes rates: so many in a second, minute, hour or day (s, m, h, d).

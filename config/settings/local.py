@@ -37,7 +37,7 @@ DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks measure what pro
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
 # A page that plays the payment provider; with a Stripe key set, Stripe comes first.
-PAYMENT_PROVIDERS = {**PAYMENT_PROVIDERS, "sandbox": "billing.sandbox.SandboxProvider"}
+PAYMENT_PROVIDERS = {**PAYMENT_PROVIDERS, "sandbox": "billing.topups.sandbox.SandboxProvider"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

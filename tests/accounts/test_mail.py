@@ -24,7 +24,7 @@ from accounts.mail.outbox import PAUSES, deliver_mail, queue_due_mails
 from accounts.models import OutgoingMail
 from accounts.tasks import give_up_old_mails, purge_accounts
 from billing.closing import close_account, plan_closing
-from billing.notices import notify
+from billing.notices.notices import notify
 from tests.cast import at_once
 from tests.mailbox import read_mails
 from tests.queue import clear_queue, run_tasks, take_tasks

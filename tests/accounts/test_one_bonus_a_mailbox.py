@@ -10,7 +10,7 @@ from accounts.models import User
 from billing import ledger
 from billing.closing import close_account, plan_closing
 from billing.models import LedgerEntry, PromotionCode
-from billing.promotions import InvalidCode, redeem_code
+from billing.topups.promotions import InvalidCode, redeem_code
 from tests.cast import CREDIT
 from tests.mailbox import read_mails
 from tests.redis_admin import admin

@@ -15,8 +15,10 @@ from accounts.api_keys import create_key
 from accounts.models import Scope, User
 from accounts.staff import roles
 from accounts.staff.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
-from billing import adjustments, refunds, services
+from billing import adjustments
 from billing.models import LedgerEntry, Package, PaymentEvent, Price, PromotionCode, Refund, Wallet
+from billing.refunds import requests
+from billing.topups import packages
 from chat.models import Conversation
 from inference.models import CatalogueModel, Generation
 from tests.billing.test_grants import spend
@@ -83,11 +85,11 @@ def member(role):
 def objects(alice, staff):
     """One object of each model of the admin."""
     audit.record(actor=staff, action="a test", subject=alice)
-    services.seed_packages()
+    packages.seed_packages()
     topup = order(alice)
     complete(topup)
     hold = spend(alice, 10)
-    refunds.request_refund(by=staff, amount=1, reason="A test", idempotency_key="k", hold=hold)
+    requests.request_refund(by=staff, amount=1, reason="A test", idempotency_key="k", hold=hold)
     adjustments.adjust_credits(user=alice, amount_microcredits=1, idempotency_key="k", reason="A test", by=staff)
     PaymentEvent.objects.create(provider="bank", event_id="evt_1", type="paid", payload={})
     PromotionCode.objects.create(code="WELCOME", credits_microcredits=CREDIT, batch="fair")
@@ -228,7 +230,7 @@ def test_a_refund_that_support_asks_for_waits_for_finance(client, alice, objects
 def test_only_finance_decides_on_refunds(client, objects, role, action):
     asking = UserFactory(email="asking@example.com", is_staff=True)
     hold = objects["billing_hold"]
-    waiting = refunds.request_refund(by=asking, amount=1, reason="Asked", idempotency_key="w", hold=hold)
+    waiting = requests.request_refund(by=asking, amount=1, reason="Asked", idempotency_key="w", hold=hold)
     client.force_login(member(role))
     client.post(reverse("admin:billing_refund_changelist"), {"action": action, "_selected_action": [waiting.pk]})
     waiting.refresh_from_db()

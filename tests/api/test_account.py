@@ -9,9 +9,9 @@ from django.utils import timezone
 from accounts import data_export
 from accounts.models import AuditEvent, User
 from billing import ledger
-from billing.automatic_topups import turn_on
 from billing.models import AutomaticTopUp, LedgerEntry, SavedCard, TopUp, TopUpState
-from billing.topups import Offer, fail_topup, offer_of_amount, start_topup, store_order
+from billing.topups.automatic import turn_on
+from billing.topups.orders import Offer, fail_topup, offer_of_amount, start_topup, store_order
 from chat.models import Conversation
 from inference.models import Generation
 from tests.billing.test_ledger import open_hold

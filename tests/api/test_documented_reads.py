@@ -13,11 +13,12 @@ from django.contrib.auth.models import Group
 
 from accounts.login.sessions import open_session
 from accounts.staff.roles import FINANCE, OPERATOR
-from billing import adjustments, refunds
+from billing import adjustments
 from billing.models import Hold, Notice, Package, PromotionCode
-from billing.sandbox import play
-from billing.services import seed_packages
-from billing.topups import offer_of_amount, offer_of_package, start_topup
+from billing.refunds import requests
+from billing.topups.orders import offer_of_amount, offer_of_package, start_topup
+from billing.topups.packages import seed_packages
+from billing.topups.sandbox import play
 from inference.catalogue import DEMO_KEY
 from tests.api.documents import PREFIX, Document
 from tests.billing.test_ledger import open_hold
@@ -102,7 +103,7 @@ def give_everything(client, alice, staff):
     play(topup=topup, action="pay")
     start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="waiting")
     hold = Hold.objects.get(pk=generation["hold"])
-    refund = refunds.request_refund(by=staff, amount=1, reason="Sorry", idempotency_key="r", hold=hold)
+    refund = requests.request_refund(by=staff, amount=1, reason="Sorry", idempotency_key="r", hold=hold)
     adjustment = adjustments.adjust_credits(
         user=alice, amount_microcredits=5000 * CREDIT, idempotency_key="a", reason="Sorry", by=staff
     )

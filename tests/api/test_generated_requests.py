@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from billing import adjustments, ledger, refunds
+from billing import adjustments, ledger
 from billing.models import Notice, PromotionCode
-from billing.sandbox import play
-from billing.services import seed_packages
-from billing.topups import offer_of_amount, start_topup
+from billing.refunds import requests
+from billing.topups.orders import offer_of_amount, start_topup
+from billing.topups.packages import seed_packages
+from billing.topups.sandbox import play
 from chat.services import send_message
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel
@@ -45,7 +46,7 @@ def things(staff, alice, with_key):
     hold = ledger.settle(hold_id=open_hold(staff).pk, completion_tokens=3)
     topup = start_topup(user=staff, offer=offer_of_amount(500), idempotency_key="k")
     play(topup=topup, action="pay")
-    refund = refunds.request_refund(by=alice, amount=1, reason="r", idempotency_key="k", hold=hold)
+    refund = requests.request_refund(by=alice, amount=1, reason="r", idempotency_key="k", hold=hold)
     adjustment = adjustments.adjust_credits(
         user=alice, amount_microcredits=5000 * CREDIT, idempotency_key="k", reason="r", by=staff
     )

@@ -11,7 +11,7 @@ import pytest
 
 from accounts.models import ApiKey
 from billing.models import TopUp
-from billing.services import seed_packages
+from billing.topups.packages import seed_packages
 from tests.cast import PASSWORD
 
 GUIDE = (Path(__file__).parents[2] / "docs/api.md").read_text()

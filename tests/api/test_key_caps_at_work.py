@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.caps import set_cap
+from billing.ledger.caps import set_cap
 from billing.models import Hold
 from inference.catalogue import DEMO_KEY
 from tests.cast import at_once

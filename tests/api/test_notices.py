@@ -5,9 +5,9 @@ from django.core import mail
 from django.db import transaction
 
 from accounts.models import OutgoingMail
-from billing.alerts import set_alert, tell_if_low
 from billing.models import Notice
-from billing.notices import notify
+from billing.notices.low_balance import set_alert, tell_if_low
+from billing.notices.notices import notify
 from tests.cast import CREDIT
 from tests.mailbox import read_mails
 from tests.queue import run_tasks, take_tasks

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from tokenizers import Tokenizer
 
-from billing.caps import set_cap
+from billing.ledger.caps import set_cap
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
 from inference.prompting.conversation import Turn

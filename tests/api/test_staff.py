@@ -11,8 +11,8 @@ from accounts.models import AuditEvent, User
 from accounts.staff.roles import FINANCE, SUPPORT
 from billing import ledger
 from billing.models import LedgerEntry, Price, PromotionCode, Refund, TopUp
-from billing.sandbox import play
-from billing.topups import offer_of_amount, start_topup
+from billing.topups.orders import offer_of_amount, start_topup
+from billing.topups.sandbox import play
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, UserFactory, at_once
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.models import EntryKind, LedgerEntry, UsageDay
-from billing.usage import sum_new_usage
+from billing.reporting.usage import sum_new_usage
 from inference.models import Generation
 from tests.billing.test_ledger import open_hold
 from tests.cast import answered_talk
@@ -46,7 +46,7 @@ def test_usage_is_summed_between_days_by_key_and_by_end_user(login, alice, catal
         today = timezone.now().date()
         assert total(f"since={today}&until={today}") == sum(charged.values())
         assert total(f"until={today - timedelta(days=1)}&days=7") == 0
-        with mock.patch("billing.proofs.SETTLING", timedelta(0)):
+        with mock.patch("billing.ledger.verification.proofs.SETTLING", timedelta(0)):
             assert sum_new_usage() or UsageDay.objects.exists()
     listed = [each["id"] for each in client.get(f"/api/v1/generations?key={key.pk}").json()["results"]]
     assert listed == [each["id"] for each in client.get("/api/v1/generations?end_user=customer 12").json()["results"]]

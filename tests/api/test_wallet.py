@@ -11,10 +11,10 @@ from asgiref.sync import sync_to_async
 
 from billing import ledger
 from billing.models import EntryKind, Grant, Package, PromotionCode, TopUp
-from billing.payments import PaymentError
-from billing.sandbox import SandboxProvider, play
-from billing.services import seed_packages
-from billing.topups import offer_of_amount, start_topup
+from billing.topups.orders import offer_of_amount, start_topup
+from billing.topups.packages import seed_packages
+from billing.topups.payments import PaymentError
+from billing.topups.sandbox import SandboxProvider, play
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, at_once, fund
 

@@ -11,10 +11,11 @@ from django.urls import URLPattern, get_resolver, reverse
 
 from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
-from billing import adjustments, ledger, refunds
+from billing import adjustments, ledger
 from billing.models import Notice, PromotionCode
-from billing.sandbox import play
-from billing.topups import offer_of_amount, start_topup
+from billing.refunds import requests
+from billing.topups.orders import offer_of_amount, start_topup
+from billing.topups.sandbox import play
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, UserFactory
 from tests.redis_admin import admin
@@ -159,7 +160,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
     """Clients by who they are, and the identifiers of alice's things."""
     for module in (
         "core.async_queries",
-        "billing.exports",
+        "billing.reporting.exports",
         "inference.api",
     ):  # a stream gives its connection back; not in this transaction
         monkeypatch.setattr(f"{module}.connection", mock.Mock())
@@ -180,7 +181,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
     for scope in Scope.values:
         clients[f"key without {scope}"] = with_key(alice, *[other for other in Scope.values if other != scope])
         clients[f"key with {scope}"] = with_key(alice, scope)
-    refund = refunds.request_refund(by=staff, amount=1, reason="r", idempotency_key="k", hold=hold)
+    refund = requests.request_refund(by=staff, amount=1, reason="r", idempotency_key="k", hold=hold)
     adjustment = adjustments.adjust_credits(
         user=alice, amount_microcredits=1, idempotency_key="k", reason="r", by=staff
     )

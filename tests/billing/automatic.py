@@ -5,8 +5,10 @@ from uuid import uuid4
 
 from django.core import mail
 
-from billing import automatic_topups, cards, ledger, sandbox, tasks, topups
+from billing import ledger, tasks
 from billing.models import AutomaticTopUp, SavedCard, TopUp, Wallet
+from billing.topups import automatic as automatic_topups
+from billing.topups import cards, orders, sandbox
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 from tests.stripe_server import deliver
@@ -27,7 +29,7 @@ def save_stripe_card(server, user, behaviour="approve"):
 
 
 def turn_on(user, amount_minor=2_000, ceiling_minor=6_000, below=BELOW, package=None):
-    offer = topups.offer_of_package(package) if package else topups.offer_of_amount(amount_minor)
+    offer = orders.offer_of_package(package) if package else orders.offer_of_amount(amount_minor)
     return automatic_topups.turn_on(user=user, offer=offer, below_microcredits=below, ceiling_minor=ceiling_minor)
 
 

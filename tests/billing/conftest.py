@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import stripe as stripe_library
 
-from billing import hot_path
+from billing.ledger import hot_path
 from tests.stripe_server import SECRET, StripeServer
 
 
@@ -18,7 +18,7 @@ def stripe(settings: Any, monkeypatch: Any) -> Iterator[StripeServer]:
     settings.STRIPE_SECRET_KEY = "sk_test_tally"
     settings.STRIPE_WEBHOOK_SECRET = SECRET
     settings.STRIPE_API_BASE = server.url
-    settings.PAYMENT_PROVIDERS = {"stripe": "billing.stripe_payments.StripeProvider"}
+    settings.PAYMENT_PROVIDERS = {"stripe": "billing.stripe.provider.StripeProvider"}
     monkeypatch.setattr(stripe_library.HTTPClient, "INITIAL_DELAY", 0.01)
     yield server
     server.stop()

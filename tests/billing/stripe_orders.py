@@ -3,9 +3,10 @@
 import logging
 from uuid import uuid4
 
-from billing import ledger, topups
+from billing import ledger
 from billing.models import TopUp, TopUpState, Wallet
-from billing.topups import Offer
+from billing.topups import orders
+from billing.topups.orders import Offer
 from tests.cast import CREDIT
 from tests.stripe_server import deliver
 
@@ -16,7 +17,7 @@ TOTAL = 11_000 * CREDIT  # what `order` buys for 100.00: 10,000 credits and 1,00
 def order(user, key=None):
     """Order 10,000 credits and 1,000 more for 100.00 dollars, and open the checkout."""
     offer = Offer(10_000, "usd", 10_000 * CREDIT, 1_000 * CREDIT)
-    return topups.start_topup(user=user, offer=offer, idempotency_key=key or str(uuid4()))
+    return orders.start_topup(user=user, offer=offer, idempotency_key=key or str(uuid4()))
 
 
 def buy(stripe, user):

@@ -9,10 +9,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import adjustments, promotions
+from billing import adjustments
 from billing.ledger import IdempotencyConflict
 from billing.models import LedgerEntry, PromotionCode, Wallet
-from billing.promotions import CodeTerms, InvalidCode, StockExists
+from billing.topups import promotions
+from billing.topups.promotions import CodeTerms, InvalidCode, StockExists
 from tests.billing.test_topups import complete, disputed, order, spend_credits
 from tests.cast import CREDIT, UserFactory, at_once
 

@@ -10,9 +10,11 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.staff.roles import FINANCE
-from billing import services
+from billing.ledger import price_changes
+from billing.ledger.price_changes import PriceExists, PriceRefused
 from billing.models import Package, Price, PromotionCode
-from billing.services import PackageRefused, PriceExists, PriceRefused
+from billing.topups import packages
+from billing.topups.packages import PackageRefused
 from tests.cast import CREDIT, UserFactory
 
 KEY = "gemma-3-1b"
@@ -62,7 +64,7 @@ def test_a_price_in_the_past_is_refused(desk, finance, ago):
     answer = add_price(desk, begins)
     assert (answer.status_code, "cannot begin in the past" in answer.content.decode()) == (200, True)
     with pytest.raises(PriceRefused):
-        services.add_price(
+        price_changes.add_price(
             model_key=KEY,
             prompt_microcredits_per_token=1,
             completion_microcredits_per_token=1,
@@ -87,7 +89,7 @@ def test_the_same_price_again_is_refused(desk, finance):
         assert (answer.status_code, "errorlist" in answer.content.decode()) == (200, True)
     assert Price.objects.filter(created_by=finance).count() == 2
     with pytest.raises(PriceExists, match="already"):
-        services.add_price(
+        price_changes.add_price(
             model_key=KEY, prompt_microcredits_per_token=80, completion_microcredits_per_token=180, by=finance
         )
 
@@ -138,14 +140,14 @@ OUT_OF_BOUNDS = [
 
 @pytest.mark.parametrize(("changes", "message"), OUT_OF_BOUNDS)
 def test_a_package_far_from_what_its_money_buys_is_refused(desk, finance, changes, message):
-    services.seed_packages()
+    packages.seed_packages()
     count, there = Package.objects.count(), Package.objects.first()
     for url in ("add", "change"):
         arguments = [there.pk] if url == "change" else []
         answer = desk.post(reverse(f"admin:billing_package_{url}", args=arguments), package(**changes))
         assert (answer.status_code, message in answer.content.decode()) == (200, True)
     with pytest.raises(PackageRefused):
-        services.save_package(package=Package(**package(**changes)), by=finance)
+        packages.save_package(package=Package(**package(**changes)), by=finance)
     assert (Package.objects.count(), Package.objects.first().name) == (count, there.name)
     assert not AuditEvent.objects.exists()
 
@@ -181,7 +183,7 @@ def test_the_database_refuses_a_bonus_above_what_is_bought(db):
 
 
 def test_codes_and_packages_are_not_deleted(client, staff, catalogue):
-    services.seed_packages()
+    packages.seed_packages()
     code = PromotionCode.objects.create(code="UNUSED", credits_microcredits=CREDIT)
     client.force_login(staff)
     for url in (

@@ -11,8 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from billing import alerts, ledger, tasks
+from billing import ledger, tasks
 from billing.models import EntryKind, SpendingPreferences, Wallet
+from billing.notices import low_balance
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, at_once, fund
 from tests.queue import clear_queue, run_tasks, take_tasks
@@ -36,7 +37,7 @@ def armed(user):
 
 
 def tell_below(user, microcredits):
-    alerts.set_alert(user=user, below_microcredits=microcredits)
+    low_balance.set_alert(user=user, below_microcredits=microcredits)
 
 
 def test_the_alert_is_on_for_everybody_at_five_credits(bob):
@@ -148,7 +149,7 @@ def test_where_alerts_are_off_by_default_customers_turn_theirs_on_and_off(bob, s
     run_tasks()
     assert len(mail.outbox) == 1
     tell_below(bob, None)
-    assert alerts.is_low(bob.wallet) is False
+    assert low_balance.is_low(bob.wallet) is False
 
 
 @pytest.mark.parametrize(("default", "armed_then"), [(0, None), (CREDIT, CREDIT)])
@@ -210,7 +211,7 @@ def test_eight_reviews_at_once_send_one_mail(bob):
     fund(bob, 5 * CREDIT)
     answer(bob)
     take_tasks()
-    told = at_once(8, lambda _n: alerts.tell_if_low(wallet_id=bob.wallet.pk))
+    told = at_once(8, lambda _n: low_balance.tell_if_low(wallet_id=bob.wallet.pk))
     assert sorted(told) == [False] * 7 + [True]
     assert run_tasks() == ["accounts.deliver_mail"]
     assert len(mail.outbox) == 1

@@ -10,10 +10,12 @@ from django.db import Error, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import automatic_topups, cards, ledger, sandbox, tasks, topups
+from billing import ledger, tasks
 from billing.models import AutomaticTopUp, Package, SavedCard, TopUp, TopUpState
-from billing.payments import PaymentError
-from billing.services import seed_packages
+from billing.topups import automatic as automatic_topups
+from billing.topups import cards, orders, sandbox
+from billing.topups.packages import seed_packages
+from billing.topups.payments import PaymentError
 from tests.billing.automatic import (
     BELOW,
     CHARGE,
@@ -154,7 +156,7 @@ def test_a_message_that_is_refused_for_want_of_credits_calls_for_them(client, bo
 def test_nothing_is_bought_for_somebody_who_owes_may_not_log_in_or_has_no_card(bob, why):
     low(bob)
     if why == "owes":
-        topup = topups.start_topup(user=bob, offer=topups.offer_of_amount(10_000), idempotency_key="k")
+        topup = orders.start_topup(user=bob, offer=orders.offer_of_amount(10_000), idempotency_key="k")
         sandbox.play(topup=topup, action="pay")
         spent = balance(bob)
         ledger.adjust(user=bob, amount_microcredits=-spent, idempotency_key="a", reason="test", by=bob)
@@ -239,11 +241,11 @@ def test_a_raised_ceiling_holds_at_once(bob):
 
 
 def test_the_database_refuses_an_order_above_its_ceiling_and_a_second_open_one(bob):
-    offer = topups.offer_of_amount(2_000)
+    offer = orders.offer_of_amount(2_000)
 
     def order(month_minor, ceiling_minor):
         with transaction.atomic():
-            return topups.store_order(
+            return orders.store_order(
                 bob,
                 offer,
                 str(uuid4()),

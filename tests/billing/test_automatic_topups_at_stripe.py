@@ -8,9 +8,11 @@ from django.core import mail
 from django.db import connection
 from django.utils import timezone
 
-from billing import automatic_topups, cards, reconciliation, tasks, topups
+from billing import tasks
 from billing.models import PaymentEvent, SavedCard, TopUp, TopUpState
-from billing.payments import PaymentError, provider_named
+from billing.stripe import reconciliation
+from billing.topups import automatic, cards, orders
+from billing.topups.payments import PaymentError, provider_named
 from tests.billing.automatic import (
     BELOW,
     CHARGE,
@@ -220,7 +222,7 @@ def test_a_success_that_is_told_after_the_order_was_given_up_is_credited(stripe,
     stripe.lost_answers = 3
     run_tasks()
     topup = TopUp.objects.get()
-    automatic_topups.note_decline(topup_id=topup.pk, provider="stripe", code="unreachable")
+    automatic.note_decline(topup_id=topup.pk, provider="stripe", code="unreachable")
     (payment,) = stripe.objects["payment_intents"]
     assert deliver(stripe.payment_event(payment)) == 200
     assert (states(), automatic_of(bob).declines_count) == ([TopUpState.PAID], 0)
@@ -233,12 +235,12 @@ def test_eight_deliveries_and_the_answer_at_once_credit_once(stripe, bob):
     topup = TopUp.objects.get()
     (payment,) = stripe.objects["payment_intents"]
     event = stripe.payment_event(payment)
-    at_once(8, lambda n: deliver(event) if n % 2 else automatic_topups.charge(topup_id=topup.pk))
+    at_once(8, lambda n: deliver(event) if n % 2 else automatic.charge(topup_id=topup.pk))
     assert (states(), balance(bob)) == ([TopUpState.PAID], BELOW - CHARGE + 2_000 * CREDIT)
 
 
 def test_payments_of_checkouts_and_of_other_software_are_left_to_their_own_events(stripe, bob, caplog):
-    topup = topups.start_topup(user=bob, offer=topups.offer_of_amount(500), idempotency_key="k")
+    topup = orders.start_topup(user=bob, offer=orders.offer_of_amount(500), idempotency_key="k")
     stripe.pay(topup.checkout_reference)
     (payment,) = stripe.objects["payment_intents"]
     assert deliver(stripe.payment_event(payment)) == 200
@@ -251,7 +253,7 @@ def test_payments_of_checkouts_and_of_other_software_are_left_to_their_own_event
 def test_a_decline_of_an_order_that_is_not_automatic_is_foreign(stripe, bob, caplog):
     stripe_low(stripe, bob, "card_declined")
     run_tasks()
-    other = topups.start_topup(user=bob, offer=topups.offer_of_amount(500), idempotency_key="k")
+    other = orders.start_topup(user=bob, offer=orders.offer_of_amount(500), idempotency_key="k")
     (payment,) = stripe.objects["payment_intents"].values()
     payment["metadata"]["topup_id"] = str(other.pk)
     assert deliver(stripe.payment_event(payment["id"])) == 200
@@ -289,13 +291,13 @@ def test_reconciliation_of_automatic_orders_agrees_and_finds_what_was_never_hear
 
 def test_no_call_to_the_provider_is_made_inside_a_transaction(stripe, bob, monkeypatch):
     inside = []
-    charge_card = automatic_topups.provider_named("stripe").__class__.charge_card
+    charge_card = automatic.provider_named("stripe").__class__.charge_card
 
     def looking(self, topup, card):
         inside.append(connection.in_atomic_block)
         return charge_card(self, topup, card)
 
-    monkeypatch.setattr("billing.stripe_payments.StripeProvider.charge_card", looking)
+    monkeypatch.setattr("billing.stripe.provider.StripeProvider.charge_card", looking)
     stripe_low(stripe, bob)
     run_tasks()
     assert inside == [False]

@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from billing.models import Package, PromotionCode, TopUp, TopUpState, Wallet
-from billing.services import seed_packages
+from billing.topups.packages import seed_packages
 from tests.cast import CREDIT, at_once
 
 

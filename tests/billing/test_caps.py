@@ -8,8 +8,10 @@ import pytest
 from django.db import Error, transaction
 from django.utils import timezone
 
-from billing import alerts, caps, ledger, watch
+from billing import ledger
+from billing.ledger import caps, thresholds
 from billing.models import Hold, SpendingPreferences, Wallet
+from billing.notices import low_balance
 from tests.billing.test_ledger import COMPLETION_PRICE, PROMPT_PRICE, open_hold
 from tests.cast import CREDIT, at_once, fund
 
@@ -166,7 +168,7 @@ def test_where_alerts_are_off_a_count_is_kept_and_turns_none_on(alice, settings,
     answer(alice)
     answer(alice)
     assert SpendingPreferences.objects.get().counted_microcredits == ANSWER
-    assert watch.alert_threshold(alice.wallet) is None
+    assert thresholds.alert_threshold(alice.wallet) is None
     fund(alice, CREDIT, key="more")
     assert Wallet.objects.get(user=alice).armed_alert_microcredits != 0
     assert faults() == []
@@ -176,10 +178,10 @@ def test_a_count_that_is_kept_leaves_the_alert_as_it_was(alice, monkeypatch):
     monkeypatch.setattr(caps, "COUNT_ANEW_ENTRIES", 1)
     cap(alice, CREDIT)
     answer(alice)
-    assert watch.alert_threshold(alice.wallet) == 5 * CREDIT
-    alerts.set_alert(user=alice, below_microcredits=None)
+    assert thresholds.alert_threshold(alice.wallet) == 5 * CREDIT
+    low_balance.set_alert(user=alice, below_microcredits=None)
     answer(alice)
-    assert watch.alert_threshold(alice.wallet) is None
+    assert thresholds.alert_threshold(alice.wallet) is None
 
 
 def test_a_count_that_is_wrong_is_a_fault(alice, monkeypatch, faults):

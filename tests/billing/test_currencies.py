@@ -8,11 +8,13 @@ from django.core import mail
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
-from billing import automatic_topups, reconciliation, topups
 from billing.models import AutomaticTopUp, Package, PaymentEvent, TopUp
-from billing.payments import PaymentError
-from billing.refunds import request_refund
-from billing.services import seed_packages
+from billing.refunds.requests import request_refund
+from billing.stripe import reconciliation
+from billing.topups import automatic as automatic_topups
+from billing.topups import orders
+from billing.topups.packages import seed_packages
+from billing.topups.payments import PaymentError
 from tests.billing.automatic import BELOW, answer, save_stripe_card, spend_down, turn_on
 from tests.billing.stripe_orders import balance
 from tests.cast import CREDIT, fund
@@ -167,7 +169,7 @@ def test_the_page_asks_for_amounts_of_the_currency(client, bob, sell, currency, 
 
 def test_a_package_in_capitals_is_credited_like_any_other(client, bob, stripe):
     package = Package.objects.create(name="P", price_minor=500, currency="USD", credits_microcredits=CREDIT)
-    topup = topups.start_topup(user=bob, offer=topups.offer_of_package(package), idempotency_key="k")
+    topup = orders.start_topup(user=bob, offer=orders.offer_of_package(package), idempotency_key="k")
     assert asked(stripe) == (500, "usd")
     deliver(stripe.pay(topup.checkout_reference))
     assert balance(bob) == CREDIT
@@ -188,9 +190,9 @@ def test_forms_store_the_code_in_small_letters(db):
 
 
 def test_an_order_between_two_steps_is_refused_before_stripe_is_asked(bob, stripe):
-    offer = topups.Offer(5125, "kwd", CREDIT)
+    offer = orders.Offer(5125, "kwd", CREDIT)
     with pytest.raises(PaymentError, match=r"steps of 0\.010 KWD"):
-        topups.start_topup(user=bob, offer=offer, idempotency_key="k")
+        orders.start_topup(user=bob, offer=offer, idempotency_key="k")
     assert stripe.requests == []
 
 
@@ -225,16 +227,16 @@ def test_what_was_agreed_to_in_dollars_is_not_charged_in_yen(bob, stripe, sell):
 
 def test_orders_in_another_currency_do_not_use_up_the_ceiling(bob, faults):
     for currency, amount in (("usd", 6_000), ("jpy", 2_000)):
-        order = topups.store_order(
+        order = orders.store_order(
             bob,
-            topups.Offer(amount, currency, CREDIT),
+            orders.Offer(amount, currency, CREDIT),
             currency,
             "sandbox",
             automatic_month_minor=amount,
             automatic_ceiling_minor=6_000,
         )
         paid = {"amount_minor": amount, "currency": currency, "payment_reference": currency}
-        topups.complete_topup(topup_id=order.pk, provider="sandbox", **paid)
+        orders.complete_topup(topup_id=order.pk, provider="sandbox", **paid)
     assert automatic_topups.ordered_minor(user=bob, currency="jpy") == 2_000
     assert faults() == []
 

@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from billing import currencies, stripe_amounts
-from billing.payments import PaymentRefused
+from billing import currencies
+from billing.stripe import amounts
+from billing.topups.payments import PaymentRefused
 
 # Amounts are stored in these units. When a new release of Babel turns this red, amounts that are stored in a currency
 # that changed mean something else: convert them before you take the release.
@@ -67,8 +68,8 @@ def test_a_third_decimal_is_zero():
 @pytest.mark.parametrize("currency", sorted(currencies.currencies_in_use()))
 def test_what_stripe_is_asked_for_is_read_back_as_the_same_amount(currency):
     minor = 1_230
-    at_stripe = stripe_amounts.amount_for_stripe(minor, currency)
-    assert stripe_amounts.minor_of_stripe(at_stripe, currency) == minor
+    at_stripe = amounts.amount_for_stripe(minor, currency)
+    assert amounts.minor_of_stripe(at_stripe, currency) == minor
 
 
 @pytest.mark.parametrize(
@@ -79,15 +80,15 @@ def test_what_stripe_is_asked_for_is_read_back_as_the_same_amount(currency):
     ],
 )
 def test_stripe_is_asked_in_its_own_units(currency, at_stripe):
-    assert stripe_amounts.amount_for_stripe(500, currency) == at_stripe
+    assert amounts.amount_for_stripe(500, currency) == at_stripe
 
 
 def test_a_part_of_a_smallest_unit_that_went_back_counts_as_one():
-    assert stripe_amounts.minor_of_stripe(1, "huf") == 1
-    assert stripe_amounts.minor_of_stripe(100, "huf") == 1
-    assert stripe_amounts.minor_of_stripe(101, "huf") == 2
+    assert amounts.minor_of_stripe(1, "huf") == 1
+    assert amounts.minor_of_stripe(100, "huf") == 1
+    assert amounts.minor_of_stripe(101, "huf") == 2
 
 
 def test_stripe_takes_no_third_decimal():
     with pytest.raises(PaymentRefused, match=r"steps of 0\.010 KWD"):
-        stripe_amounts.amount_for_stripe(5125, "kwd")
+        amounts.amount_for_stripe(5125, "kwd")

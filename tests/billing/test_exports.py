@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.urls import reverse
 
-from billing import exports
+from billing.reporting import exports
 from tests.billing.entries import credit, insert_entries, use
 from tests.cast import CREDIT
 

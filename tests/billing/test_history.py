@@ -4,16 +4,16 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+import billing.pages.overview
 import pytest
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-import billing.history
-import billing.views
+import billing.reporting.history
 from billing import ledger
-from billing.history import entries_of, narrow
 from billing.models import EntryKind, LedgerEntry
+from billing.reporting.history import entries_of, narrow
 from tests.billing.entries import credit, insert_entries, use
 from tests.cast import CREDIT
 
@@ -176,7 +176,7 @@ def test_a_short_history_is_found_without_walking_through_the_long_ones(alice, c
 
 
 def test_pages_end_where_counting_would_take_for_ever(history, alice, monkeypatch):
-    monkeypatch.setattr(billing.history, "MOST_PAGED", 60)
+    monkeypatch.setattr(billing.reporting.history, "MOST_PAGED", 60)
     insert_entries(alice, 70)
     page = history(page="2")
     assert len(shown(page)) == 10
@@ -184,7 +184,7 @@ def test_pages_end_where_counting_would_take_for_ever(history, alice, monkeypatc
     oldest = alice.wallet.entries.order_by("pk").first().pk
     assert shown(history(entry=oldest)) == [oldest]  # what a receipt links to
     old = alice.wallet.entries.order_by("-pk")[65].pk
-    monkeypatch.setattr(billing.views, "ENTRIES_A_PAGE", 2)
+    monkeypatch.setattr(billing.pages.overview, "ENTRIES_A_PAGE", 2)
     beyond = history(entry=old)
     assert shown(beyond) == [old, old - 1]
     older = beyond.content.decode().split('rel="next"')[1].split('href="?')[1].split("#")[0].replace("&amp;", "&")
@@ -196,7 +196,7 @@ def test_pages_end_where_counting_would_take_for_ever(history, alice, monkeypatc
 def test_a_text_is_looked_for_in_the_latest_entries_of_the_days(history, alice, monkeypatch):
     old, new = timezone.now() - timedelta(days=9), timezone.now() - timedelta(days=1)
     found = [credit(alice, f"needle {at:%d}", at=at).pk for at in (old, new)]
-    monkeypatch.setattr(billing.history, "MOST_SEARCHED", 2)
+    monkeypatch.setattr(billing.reporting.history, "MOST_SEARCHED", 2)
     insert_entries(alice, 1)
     page = history(text="needle")
     assert shown(page) == found[1:]

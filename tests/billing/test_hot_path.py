@@ -6,9 +6,10 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from billing import hot_path, ledger
-from billing.caps import set_cap
-from billing.entries import find_repeat
+from billing import ledger
+from billing.ledger import hot_path
+from billing.ledger.caps import set_cap
+from billing.ledger.entries import find_repeat
 from billing.models import Debt, EntryKind, Grant, GrantUse, Hold, LedgerEntry, Wallet
 from tests.billing.conftest import hold_under_the_lock
 from tests.billing.test_grants import DAY, give

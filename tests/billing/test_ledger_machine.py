@@ -26,11 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from billing import hot_path, ledger
-from billing.entries import expire_due_grants
+from billing import ledger
+from billing.ledger import hot_path
+from billing.ledger.entries import expire_due_grants
+from billing.ledger.verification.checks import verify
 from billing.models import Debt, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
-from billing.topups import StaleReading, complete_topup, set_disputed, set_refunded
-from billing.verification import verify
+from billing.topups.orders import StaleReading, complete_topup, set_disputed, set_refunded
 from tests.cast import UserFactory
 from tests.owner import as_owner
 

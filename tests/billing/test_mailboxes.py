@@ -6,11 +6,12 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.apps import apps
 
-from billing import ledger, mailboxes
+from billing import ledger
 from billing.closing import close_account, plan_closing
-from billing.mailboxes import hash_mailbox, mailbox_of
 from billing.models import BonusMailbox, LedgerEntry
-from billing.services import give_signup_bonus
+from billing.topups import bonus_mailboxes
+from billing.topups.bonus_mailboxes import hash_mailbox, mailbox_of
+from billing.topups.signup_bonus import give_signup_bonus
 from tests.billing.test_bypass import refused
 from tests.cast import UserFactory, at_once
 from tests.owner import as_owner
@@ -92,7 +93,7 @@ def test_nothing_is_kept_beside_the_hash_and_nobody_takes_it_back(bob):
 
 
 def test_the_migration_keeps_the_mailboxes_of_all_who_had_the_bonus(catalogue, monkeypatch, faults):
-    monkeypatch.setattr(mailboxes, "CHUNK_ADDRESSES", 2)
+    monkeypatch.setattr(bonus_mailboxes, "CHUNK_ADDRESSES", 2)
     gone = give("gone@example.com")
     close_account(user=gone, forfeits_microcredits=plan_closing(user=gone).forfeits_microcredits)
     for number in range(5):

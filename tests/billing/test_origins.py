@@ -11,8 +11,10 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import adjustments, ledger, promotions, refunds
+from billing import adjustments, ledger
 from billing.models import EntryKind, Hold, LedgerEntry, PromotionCode
+from billing.refunds import requests
+from billing.topups import promotions
 from inference.models import Generation
 from tests.billing.test_topups import complete, order
 from tests.cast import CREDIT, UserFactory, answered_talk, fund
@@ -171,7 +173,7 @@ def test_an_adjustment_of_before_there_were_requests_needs_its_event_alone(alice
 
 
 def refunded(hold, by, amount=10):
-    return refunds.request_refund(by=by, amount=amount, reason="Poor", idempotency_key=str(uuid4()), hold=hold)
+    return requests.request_refund(by=by, amount=amount, reason="Poor", idempotency_key=str(uuid4()), hold=hold)
 
 
 def test_a_refund_without_a_request_is_a_fault(hold, staff, faults):
@@ -302,14 +304,14 @@ def test_a_running_answer_whose_hold_expired_is_a_fault(alice, hold, faults, sta
 def test_deleted_audit_events_are_faults(alice, bob, hold, staff, boss, faults):
     adjusted(bob, staff)
     refunded(hold, staff)
-    approved = refunds.Refund.objects.create(
+    approved = requests.Refund.objects.create(
         hold=hold, amount=5, reason="Poor", idempotency_key="x", requested_by=staff
     )
     forge(
         "INSERT INTO accounts_auditevent (actor_id, action, details, created_at) VALUES"
         f" ({staff.pk}, 'refund requested', '{{\"refund\": \"{approved.pk}\"}}', now())"
     )
-    refunds.decide_refund(refund=approved, by=boss, is_approved=True)
+    requests.decide_refund(refund=approved, by=boss, is_approved=True)
     promotions.create_code(code="ONE", credits_microcredits=5, most_redemptions=1, by=staff)
     terms = promotions.CodeTerms(credits_microcredits=CREDIT, batch="many")
     promotions.generate_codes(terms=terms, count=2, by=staff)

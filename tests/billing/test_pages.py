@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from billing import ledger
-from billing.charts import LOOKS
+from billing.reporting.charts import LOOKS
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.cast import fund
 

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from billing.models import PromotionCode, Redemption, Wallet
-from billing.promotions import CodeTerms, InvalidCode, generate_codes, redeem_code
+from billing.topups.promotions import CodeTerms, InvalidCode, generate_codes, redeem_code
 from tests.billing.test_topups import complete, order
 from tests.cast import CREDIT, UserFactory, at_once
 

@@ -8,9 +8,10 @@ import pytest
 from django.core.management import call_command
 from django.db import ProgrammingError, connection, transaction
 
-from billing import ledger, proofs, tasks
+from billing import ledger, tasks
+from billing.ledger.verification import proofs
 from billing.models import Grant, LedgerEntry, Proof
-from billing.promotions import create_code
+from billing.topups.promotions import create_code
 from config.celery import app
 from tests.billing.test_ledger import open_hold
 from tests.billing.test_origins import forge

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from billing import purge
 from billing.models import Notice, PaymentEvent
-from billing.stripe_events import receive_event
+from billing.stripe.events import receive_event
 from billing.tasks import purge_billing
 
 DAY = timedelta(days=1)

@@ -11,11 +11,13 @@ from django.utils import timezone
 
 from accounts.mail import outbox
 from accounts.models import AuditEvent
-from billing import ledger, refund_payouts, refunds, topups
+from billing import ledger
 from billing.models import LedgerEntry, Refund, RefundState, TopUp
-from billing.refund_payouts import ALERT_AFTER_TRIES, LONGEST_WAIT, send_approved_refunds
-from billing.refunds import RefundRefused
-from billing.stripe_payments import MOST_RETRIES, StripeProvider
+from billing.refunds import payouts, requests
+from billing.refunds.payouts import ALERT_AFTER_TRIES, LONGEST_WAIT, send_approved_refunds
+from billing.refunds.requests import RefundRefused
+from billing.stripe.provider import MOST_RETRIES, StripeProvider
+from billing.topups import orders
 from tests.billing.stripe_orders import TOTAL, alerts, balance, buy, order, owed
 from tests.billing.test_grants import spend
 from tests.billing.test_refunds import ask
@@ -91,7 +93,7 @@ def test_a_refund_that_stripe_refuses_has_failed_says_why_and_can_be_requested_a
     assert (send_approved_refunds(), len(stripe.requests)) == (0, asked)  # it is not tried for ever
     assert ask(staff, 2_500, key="first", topup=topup).pk == refund.pk  # the same form gets the same answer
     topup.refresh_from_db()
-    assert refunds.refundable_amount(topup=topup) == 10_000
+    assert requests.refundable_amount(topup=topup) == 10_000
     assert ask(staff, 10_000, topup=topup).state == RefundState.DONE
     assert (look(topup), balance(bob)) == ((10_000, ["failed", "done"]), 0)
     assert mail.outbox == []  # nothing was committed here, and of a refusal the customer hears nothing
@@ -239,7 +241,7 @@ def test_a_refund_here_tells_at_once_what_the_dashboard_gave_back_besides(stripe
     stripe.refund(topup.payment_reference, 6_000)  # and the webhook is lost
     ask(staff, 3_000, topup=topup)
     topup.refresh_from_db()
-    assert (topup.refunded_minor, refunds.refundable_amount(topup=topup)) == (9_000, 1_000)
+    assert (topup.refunded_minor, requests.refundable_amount(topup=topup)) == (9_000, 1_000)
 
 
 # Sent back by the bank
@@ -330,7 +332,7 @@ def test_a_refund_carried_out_at_the_same_moment_by_real_threads_is_made_once(st
     stripe.failures = [503] * (MOST_RETRIES + 1)
     refund = ask(staff, 2_500, topup=topup)
     event = stripe.event("charge.refunded", stripe.charge_of(topup.payment_reference))
-    works = [lambda: refund_payouts.carry_out(refund_id=refund.pk).state, lambda: deliver(event)]
+    works = [lambda: payouts.carry_out(refund_id=refund.pk).state, lambda: deliver(event)]
     results = at_once(6, lambda n: works[n % 2]())
     assert set(results) == {"done", 200}
     assert (look(topup), stripes(stripe)) == ((2_500, ["done"]), [("succeeded", 2_500)])
@@ -353,9 +355,9 @@ def test_requests_and_webhooks_of_one_payment_at_the_same_moment_do_not_block_ea
 
 STEPS = {
     "before Stripe is asked": (StripeProvider, "refund", kill),
-    "after Stripe gave the money": (refund_payouts, "follow_refunds", kill),
-    "after reading": (refund_payouts, "_write_down", kill),
-    "while writing, after the credits moved": (refund_payouts, "_enter", kill),
+    "after Stripe gave the money": (payouts, "follow_refunds", kill),
+    "after reading": (payouts, "_write_down", kill),
+    "while writing, after the credits moved": (payouts, "_enter", kill),
     "after the commit": (outbox, "_queue", kill),
 }
 
@@ -387,7 +389,7 @@ def test_dying_at_any_step_of_a_refund_moves_nothing_twice_and_loses_nothing(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", [*list(STEPS)[1:], "before the event is closed"])
 def test_dying_at_any_step_of_a_return_gives_back_once(stripe, bob, staff, monkeypatch, step):
-    from billing import stripe_events
+    from billing.stripe import events as stripe_events
 
     topup = buy(stripe, bob)
     ask(staff, 2_500, topup=topup)
@@ -407,7 +409,7 @@ def test_dying_after_a_refusal_leaves_it_to_the_next_try(stripe, bob, staff, mon
     topup = buy(stripe, bob)
     stripe.refund(topup.payment_reference, 6_000)  # and the webhook is lost
     with monkeypatch.context() as dying:
-        dying.setattr(*((ledger, "claw_back", kill) if where == "claw_back" else (topups, "set_refunded", kill)))
+        dying.setattr(*((ledger, "claw_back", kill) if where == "claw_back" else (orders, "set_refunded", kill)))
         with pytest.raises(Killed):
             ask(staff, 5_000, topup=topup)
     assert (look(topup), balance(bob)) == ((0, ["approved"]), TOTAL)

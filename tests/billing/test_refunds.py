@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from billing import refund_payouts, refunds
 from billing.models import LedgerEntry, Refund, RefundState, Wallet
-from billing.payments import PaymentError
-from billing.refunds import RefundRefused
+from billing.refunds import payouts, requests
+from billing.refunds.requests import RefundRefused
+from billing.topups.payments import PaymentError
 from tests.billing.test_bypass import refused
 from tests.billing.test_grants import give, spend
 from tests.billing.test_topups import complete, disputed, order
@@ -33,7 +33,7 @@ def charged(bob):
 
 @pytest.fixture
 def paid(bob, settings):
-    settings.PAYMENT_PROVIDERS = {"sandbox": "billing.sandbox.SandboxProvider"}
+    settings.PAYMENT_PROVIDERS = {"sandbox": "billing.topups.sandbox.SandboxProvider"}
     topup = order(bob, 500, provider="sandbox")
     complete(topup, provider="sandbox")
     topup.refresh_from_db()
@@ -41,7 +41,7 @@ def paid(bob, settings):
 
 
 def ask(by, amount, key=None, reason="A poor answer", **target):
-    return refunds.request_refund(by=by, amount=amount, reason=reason, idempotency_key=key or str(uuid4()), **target)
+    return requests.request_refund(by=by, amount=amount, reason=reason, idempotency_key=key or str(uuid4()), **target)
 
 
 def balance(user):
@@ -99,8 +99,8 @@ def test_refunds_at_the_same_moment_never_exceed_the_charge(bob, staff, charged,
 
 @pytest.mark.django_db(transaction=True)
 def test_a_second_refund_while_the_first_is_decided_on_waits_for_it(bob, staff, charged, faults, monkeypatch):
-    refundable_amount = refunds.refundable_amount
-    monkeypatch.setattr(refunds, "refundable_amount", lambda **what: (refundable_amount(**what), time.sleep(0.2))[0])
+    refundable_amount = requests.refundable_amount
+    monkeypatch.setattr(requests, "refundable_amount", lambda **what: (refundable_amount(**what), time.sleep(0.2))[0])
     results = at_once(2, lambda _n: ask(staff, 300, hold=charged))
     assert {type(result) for result in results} == {Refund, RefundRefused}
     assert (Refund.objects.count(), balance(bob)) == (1, 880)
@@ -123,11 +123,11 @@ def test_a_large_refund_waits_for_a_second_person(bob, staff, charged, settings,
     with pytest.raises(RefundRefused, match="At most"):  # what waits counts
         ask(staff, 121, hold=charged)
     with pytest.raises(RefundRefused, match="Somebody else"):
-        refunds.decide_refund(refund=refund, by=staff, is_approved=True)
-    refunds.decide_refund(refund=refund, by=other, is_approved=True)
+        requests.decide_refund(refund=refund, by=staff, is_approved=True)
+    requests.decide_refund(refund=refund, by=other, is_approved=True)
     assert balance(bob) == 880
     with pytest.raises(RefundRefused, match="decided already"):
-        refunds.decide_refund(refund=refund, by=other, is_approved=False)
+        requests.decide_refund(refund=refund, by=other, is_approved=False)
     assert faults() == []
 
 
@@ -135,9 +135,9 @@ def test_a_rejected_refund_moves_nothing_and_frees_its_amount(bob, staff, charge
     settings.REFUND_APPROVAL_MICROCREDITS = 100
     other = UserFactory(email="other-staff@example.com", is_staff=True)
     refund = ask(staff, 420, hold=charged)
-    assert refunds.decide_refund(refund=refund, by=other, is_approved=False).state == RefundState.REJECTED
+    assert requests.decide_refund(refund=refund, by=other, is_approved=False).state == RefundState.REJECTED
     assert balance(bob) == 580
-    assert refunds.refundable_amount(hold=charged) == 420
+    assert requests.refundable_amount(hold=charged) == 420
 
 
 @pytest.mark.django_db(transaction=True)
@@ -145,7 +145,7 @@ def test_two_people_deciding_at_once_decide_once(bob, staff, charged, settings, 
     settings.REFUND_APPROVAL_MICROCREDITS = 100
     others = [UserFactory(is_staff=True) for _ in range(4)]
     refund = ask(staff, 300, hold=charged)
-    results = at_once(4, lambda n: refunds.decide_refund(refund=refund, by=others[n], is_approved=True))
+    results = at_once(4, lambda n: requests.decide_refund(refund=refund, by=others[n], is_approved=True))
     assert sum(isinstance(result, RefundRefused) for result in results) == 3
     assert balance(bob) == 880
     assert faults() == []
@@ -169,13 +169,13 @@ def test_what_is_disputed_cannot_be_refunded_too(bob, staff, paid):
 
 
 def topups_dispute(topup):
-    from billing import topups
+    from billing.topups import orders
 
-    topups.set_disputed(topup_id=topup.pk, provider=topup.provider, disputed_minor=topup.amount_minor)
+    orders.set_disputed(topup_id=topup.pk, provider=topup.provider, disputed_minor=topup.amount_minor)
 
 
 def test_a_provider_that_is_away_leaves_the_refund_approved_until_it_is_back(bob, staff, paid, monkeypatch, faults):
-    from billing.sandbox import SandboxProvider
+    from billing.topups.sandbox import SandboxProvider
 
     def refuse(*_args):
         raise PaymentError("The payment service cannot be reached.")
@@ -185,9 +185,9 @@ def test_a_provider_that_is_away_leaves_the_refund_approved_until_it_is_back(bob
         refund = ask(staff, 200, topup=paid)
     assert (refund.state, refund.error) == (RefundState.APPROVED, "The payment service cannot be reached.")
     assert balance(bob) == 500 * CREDIT
-    assert refund_payouts.send_approved_refunds() == 0  # not yet
+    assert payouts.send_approved_refunds() == 0  # not yet
     Refund.objects.update(next_try_at=timezone.now())
-    assert [refund_payouts.send_approved_refunds(), refund_payouts.send_approved_refunds()] == [1, 0]
+    assert [payouts.send_approved_refunds(), payouts.send_approved_refunds()] == [1, 0]
     assert balance(bob) == 300 * CREDIT
     assert faults() == []
 

@@ -7,9 +7,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from billing import caps, ledger
+from billing import ledger
+from billing.ledger import caps
 from billing.models import AutomaticTopUp, Package, PromotionCode, SavedCard, SpendingPreferences, TopUp, Wallet
-from billing.services import seed_packages
+from billing.topups.packages import seed_packages
 from tests.billing.automatic import save_sandbox_card, turn_on
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, PASSWORD, fund

@@ -12,9 +12,10 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.urls import reverse
 
-from billing import exports, ledger
+from billing import ledger
 from billing.models import EntryKind, LedgerEntry
-from billing.statements import NoStatement, make_statement, months_of, this_month
+from billing.reporting import exports
+from billing.reporting.statements import NoStatement, make_statement, months_of, this_month
 from tests.billing.entries import insert_entries
 from tests.billing.test_exports import long_history, read_in_little_memory  # noqa: F401
 from tests.billing.test_ledger import open_hold

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from billing.models import TopUp
-from billing.payments import PaymentError
-from billing.stripe_payments import MOST_RETRIES, StripeProvider
+from billing.stripe.provider import MOST_RETRIES, StripeProvider
+from billing.topups.payments import PaymentError
 from tests.billing.stripe_orders import balance, order
 
 # Checkout
@@ -62,7 +62,7 @@ def test_one_broken_answer_is_retried_by_the_library(stripe, bob, status):
 
 
 def test_a_stripe_that_does_not_answer_is_given_up_on(stripe, bob, monkeypatch):
-    monkeypatch.setattr("billing.stripe_payments.TIMEOUT_SECONDS", (0.2, 0.2))
+    monkeypatch.setattr("billing.stripe.provider.TIMEOUT_SECONDS", (0.2, 0.2))
     slow = stripe.answer
     stripe.answer = lambda *request: (time.sleep(0.6), slow(*request))[1]
     started_at = time.monotonic()

@@ -9,9 +9,10 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from billing import reconciliation, tasks
+from billing import tasks
 from billing.models import TopUp
-from billing.stripe_payments import MOST_RETRIES
+from billing.stripe import reconciliation
+from billing.stripe.provider import MOST_RETRIES
 from tests.billing.stripe_orders import TOTAL, alerts, balance, buy, dispute_id, order
 from tests.stripe_server import deliver
 

@@ -4,10 +4,11 @@ from uuid import uuid4
 
 import pytest
 
-from billing import ledger, refund_payouts
+from billing import ledger
 from billing.models import PaymentEvent
-from billing.payments import PaymentError, PaymentRefused
-from billing.stripe_payments import StripeProvider
+from billing.refunds import payouts
+from billing.stripe.provider import StripeProvider
+from billing.topups.payments import PaymentError, PaymentRefused
 from tests.billing.stripe_orders import TOTAL, alerts, balance, buy, order, owed
 from tests.billing.test_grants import spend
 from tests.cast import at_once
@@ -22,7 +23,7 @@ def test_a_refund_here_and_its_webhook_take_the_credits_back_once(stripe, bob):
     topup = buy(stripe, bob)
     for _again in range(2):
         StripeProvider().refund(topup, 2_500, "refund:1")
-    refund_payouts.follow_refunds(topup_id=topup.pk)
+    payouts.follow_refunds(topup_id=topup.pk)
     charge = stripe.charge_of(topup.payment_reference)
     assert charge["amount_refunded"] == 2_500
     assert deliver(stripe.event("charge.refunded", charge)) == 200

@@ -14,9 +14,10 @@ import pytest
 import stripe as stripe_library
 from django.conf import settings as django_settings
 
-from billing import ledger, stripe_events
+from billing import ledger
 from billing.models import LedgerEntry, PaymentEvent, TopUp, TopUpState
-from billing.stripe_payments import MOST_RETRIES
+from billing.stripe import events as stripe_events
+from billing.stripe.provider import MOST_RETRIES
 from tests.billing.stripe_orders import PAID, TOTAL, alerts, balance, buy, dispute_id, order, owed, state_of
 from tests.billing.test_grants import spend
 from tests.cast import at_once

@@ -4,9 +4,10 @@ from uuid import uuid4
 
 import pytest
 
-from billing import ledger, topups
+from billing import ledger
 from billing.models import Debt, EntryKind, Grant, LedgerEntry, Package, TopUp, TopUpState, Wallet
-from billing.topups import TopUpConflict
+from billing.topups import orders
+from billing.topups.orders import TopUpConflict
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, at_once
 
@@ -28,7 +29,7 @@ def order(user, amount_minor=500, bonus=0, provider="bank"):
 
 
 def complete(topup, provider="bank", amount_minor=None, currency="usd"):
-    return topups.complete_topup(
+    return orders.complete_topup(
         topup_id=topup.pk,
         provider=provider,
         amount_minor=topup.amount_minor if amount_minor is None else amount_minor,
@@ -39,11 +40,11 @@ def complete(topup, provider="bank", amount_minor=None, currency="usd"):
 
 def refunded(topup, minor):
     reading = TopUp.objects.get(pk=topup.pk).refund_readings
-    return topups.set_refunded(topup_id=topup.pk, provider="bank", refunded_minor=minor, reading=reading)
+    return orders.set_refunded(topup_id=topup.pk, provider="bank", refunded_minor=minor, reading=reading)
 
 
 def disputed(topup, minor):
-    return topups.set_disputed(topup_id=topup.pk, provider="bank", disputed_minor=minor)
+    return orders.set_disputed(topup_id=topup.pk, provider="bank", disputed_minor=minor)
 
 
 def balance(user):
@@ -79,7 +80,7 @@ def test_an_order_reported_paid_again_is_credited_once(bob, paid):
 
 def test_a_second_payment_of_an_order_is_not_credited_in_silence(bob, paid):
     with pytest.raises(TopUpConflict, match="paid twice"):
-        topups.complete_topup(
+        orders.complete_topup(
             topup_id=paid.pk, provider="bank", amount_minor=500, currency="usd", payment_reference="another"
         )
     assert balance(bob) == 550 * CREDIT
@@ -110,7 +111,7 @@ def test_another_amount_or_currency_is_not_credited(bob, wrong):
 
 
 def test_settled_then_failed_then_settled_again_is_credited_once(bob, paid, faults):
-    topups.fail_topup(topup_id=paid.pk, provider="bank", state=TopUpState.FAILED)
+    orders.fail_topup(topup_id=paid.pk, provider="bank", state=TopUpState.FAILED)
     complete(paid)
     paid.refresh_from_db()
     assert (paid.state, balance(bob)) == (TopUpState.PAID, 550 * CREDIT)
@@ -119,7 +120,7 @@ def test_settled_then_failed_then_settled_again_is_credited_once(bob, paid, faul
 
 def test_a_failed_order_that_is_paid_late_is_credited(bob):
     topup = order(bob)
-    topups.fail_topup(topup_id=topup.pk, provider="bank", state=TopUpState.FAILED)
+    orders.fail_topup(topup_id=topup.pk, provider="bank", state=TopUpState.FAILED)
     complete(topup)
     assert balance(bob) == 500 * CREDIT
 
@@ -128,8 +129,8 @@ def test_a_refund_takes_its_share_of_credits_and_bonus(bob, paid, faults):
     refunded(paid, 100)
     assert balance(bob) == 440 * CREDIT
     refunded(paid, 100)  # the same report again
-    with pytest.raises(topups.StaleReading):  # an old report, late
-        topups.set_refunded(topup_id=paid.pk, provider="bank", refunded_minor=50, reading=0)
+    with pytest.raises(orders.StaleReading):  # an old report, late
+        orders.set_refunded(topup_id=paid.pk, provider="bank", refunded_minor=50, reading=0)
     assert balance(bob) == 440 * CREDIT
     refunded(paid, 500)
     assert balance(bob) == 0
@@ -254,12 +255,12 @@ def test_a_dispute_reported_twice_at_once_takes_once(bob, faults):
 
 @pytest.mark.parametrize("amount", [0, -100, 99, 100_001, 10**12, 1.5, "500", None, True])
 def test_an_amount_out_of_bounds_is_refused(amount):
-    with pytest.raises(topups.InvalidAmount, match="between"):
-        topups.offer_of_amount(amount)
+    with pytest.raises(orders.InvalidAmount, match="between"):
+        orders.offer_of_amount(amount)
 
 
 def test_a_custom_amount_buys_a_credit_a_cent():
-    offer = topups.offer_of_amount(1234)
+    offer = orders.offer_of_amount(1234)
     assert (offer.credits_microcredits, offer.bonus_microcredits) == (1234 * CREDIT, 0)
 
 
@@ -267,7 +268,7 @@ def test_a_package_is_what_it_says(db):
     package = Package.objects.create(
         name="Large", price_minor=5000, credits_microcredits=5000 * CREDIT, bonus_microcredits=500 * CREDIT
     )
-    offer = topups.offer_of_package(package)
+    offer = orders.offer_of_package(package)
     assert (offer.amount_minor, offer.credits_microcredits, offer.bonus_microcredits) == (
         5000,
         5000 * CREDIT,

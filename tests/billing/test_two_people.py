@@ -11,11 +11,13 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.staff.roles import FINANCE, SUPPORT
-from billing import adjustments, ledger, promotions, refunds
+from billing import adjustments, ledger
 from billing.adjustments import AdjustmentRefused
 from billing.approvals import OwnWallet
 from billing.models import Adjustment, LedgerEntry, PromotionCode, Refund, Wallet
-from billing.promotions import ApprovalRefused, CodeTerms, InvalidCode
+from billing.refunds import requests
+from billing.topups import promotions
+from billing.topups.promotions import ApprovalRefused, CodeTerms, InvalidCode
 from tests.billing.test_grants import spend
 from tests.billing.test_topups import complete, order
 from tests.cast import CREDIT, UserFactory, at_once
@@ -52,7 +54,7 @@ def paid(bob, settings):
 
 def paid_by(user, settings):
     """A payment of 25.00, worth 2,500 credits."""
-    settings.PAYMENT_PROVIDERS = {"sandbox": "billing.sandbox.SandboxProvider"}
+    settings.PAYMENT_PROVIDERS = {"sandbox": "billing.topups.sandbox.SandboxProvider"}
     topup = order(user, 2500, provider="sandbox")
     complete(topup, provider="sandbox")
     topup.refresh_from_db()
@@ -64,7 +66,7 @@ def balance(user):
 
 
 def ask(by, amount, **target):
-    return refunds.request_refund(by=by, amount=amount, reason="Asked for", idempotency_key=str(uuid4()), **target)
+    return requests.request_refund(by=by, amount=amount, reason="Asked for", idempotency_key=str(uuid4()), **target)
 
 
 def adjust(by, user, amount_credits, key=None):
@@ -167,7 +169,7 @@ def test_what_was_moved_yesterday_counts_no_more(fred, alice, charlie):
 
 def test_what_a_second_person_approved_or_rejected_counts_no_more(fred, gina, alice, paid):
     adjustments.decide_adjustment(adjustment=adjust(fred, alice, 5000), by=gina, is_approved=True)
-    refunds.decide_refund(refund=ask(fred, 2000, topup=paid), by=gina, is_approved=False)
+    requests.decide_refund(refund=ask(fred, 2000, topup=paid), by=gina, is_approved=False)
     assert adjust(fred, alice, 1000).state == DONE
     assert adjust(gina, alice, 1).state == WAITING  # alice's thousand are given
 
@@ -224,7 +226,7 @@ def test_nobody_decides_on_what_they_get(client, member, fred, gina):
     adjustment = adjust(fred, gina, 5000)
     for is_approved in (True, False):
         with pytest.raises(OwnWallet):
-            refunds.decide_refund(refund=refund, by=gina, is_approved=is_approved)
+            requests.decide_refund(refund=refund, by=gina, is_approved=is_approved)
         with pytest.raises(OwnWallet):
             adjustments.decide_adjustment(adjustment=adjustment, by=gina, is_approved=is_approved)
     client.force_login(gina)
@@ -401,7 +403,7 @@ def test_a_code_that_is_changed_in_the_admin_still_waits(client, fred):
 
 def test_a_double_click_counts_once_and_stays_what_it_was(fred, alice, paid):
     same = {"by": fred, "amount": 500, "reason": "Asked for", "idempotency_key": "k", "topup": paid}
-    assert [refunds.request_refund(**same).state for _click in range(2)] == [DONE, DONE]
+    assert [requests.request_refund(**same).state for _click in range(2)] == [DONE, DONE]
     assert [adjust(fred, alice, 500, key="k").state for _click in range(2)] == [DONE, DONE]
     assert adjust(fred, alice, 1).state == WAITING
     with pytest.raises(ledger.IdempotencyConflict):

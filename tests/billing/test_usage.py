@@ -10,11 +10,12 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-import billing.usage
-from billing import ledger, proofs, tasks
-from billing.charts import draw_usage, round_up
+import billing.reporting.usage
+from billing import ledger, tasks
+from billing.ledger.verification import proofs
 from billing.models import EntryKind, LedgerEntry, UsageDay
-from billing.usage import last_days, parse_range, sum_new_usage, summarise_usage
+from billing.reporting.charts import draw_usage, round_up
+from billing.reporting.usage import last_days, parse_range, sum_new_usage, summarise_usage
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, fund
 
@@ -108,7 +109,7 @@ def test_an_entry_that_may_have_been_written_a_moment_ago_waits(alice):
 
 
 def test_many_entries_are_summed_in_turns(alice, nothing_under_way, monkeypatch):
-    monkeypatch.setattr(billing.usage, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(billing.reporting.usage, "MOST_ENTRIES", 2)
     for minute in range(5):
         use(alice, NOON.replace(minute=minute))
     assert sum_new_usage()

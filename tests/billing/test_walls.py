@@ -1,4 +1,4 @@
-"""The database holds the walls that the files in `billing/walls` say, and no others."""
+"""The database holds the walls that the files in `billing/ledger/walls` say, and no others."""
 
 import re
 from importlib import import_module
@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 from django.db import connection
 
-from billing import walls
+from billing.ledger import walls
 from tests.owner import as_owner
 
 MIGRATION = import_module("billing.migrations.0016_walls_of_files")

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.api_keys import create_key
 from billing import ledger
-from billing.caps import set_cap
+from billing.ledger.caps import set_cap
 from billing.models import Hold
 from tests.billing.test_bypass import refused
 from tests.billing.test_ledger import charge_from_cache

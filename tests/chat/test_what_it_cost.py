@@ -6,7 +6,7 @@ import pytest
 
 from accounts.api_keys import create_key
 from billing import ledger
-from billing.caps import set_cap
+from billing.ledger.caps import set_cap
 from billing.models import Hold
 from inference.models import Generation
 from tests.cast import answered_talk, fund

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing import privileges
+from billing.ledger.walls import privileges
 from billing.models import Wallet
 from core.postgresql import roles
 from tests import owner

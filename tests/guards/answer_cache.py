@@ -10,7 +10,7 @@ ANSWER_CACHE = [
     # An answer from the cache: shortened, free, or at another price than the hold says.
     Guard(
         "cached answer shortened",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "    return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)",
         "    return min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)",
         LEDGER,
@@ -18,7 +18,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "free cached answer",
-        "billing/prices.py",
+        "billing/ledger/prices.py",
         "-(-price * settings.ANSWER_CACHE_PRICE_PERCENT // 100)",
         "price * settings.ANSWER_CACHE_PRICE_PERCENT // 100",
         LEDGER,
@@ -26,7 +26,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "cache price for another hold",
-        "billing/walls/hold_cache_keep.sql",
+        "billing/ledger/walls/hold_cache_keep.sql",
         "WHEN (NEW.is_from_cache IS DISTINCT FROM OLD.is_from_cache)",
         "WHEN (FALSE)",
         ROLES,

@@ -15,7 +15,7 @@ PAYMENTS = [
     # A code redeemed twice.
     Guard(
         "code twice",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "if used >= code.most_per_user:",
         "if False:",
         CODES,
@@ -23,7 +23,7 @@ PAYMENTS = [
     ),
     Guard(
         "code twice",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "spelled(_clean(text)).select_for_update().first()",
         "spelled(_clean(text)).first()",
         CODES,
@@ -31,7 +31,7 @@ PAYMENTS = [
     ),
     Guard(
         "code twice",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "    if earlier is not None:\n        if not PromotionCode",
         "    if False:\n        if not PromotionCode",
         CODES,
@@ -40,7 +40,7 @@ PAYMENTS = [
     # An amount in another unit or another currency than was agreed to.
     Guard(
         "a hundred times the price",
-        "billing/stripe_amounts.py",
+        "billing/stripe/amounts.py",
         "return _shift(amount_minor, _stripe_decimals(currency) - decimals_of(currency))",
         "return amount_minor",
         CURRENCIES,
@@ -56,7 +56,7 @@ PAYMENTS = [
     ),
     Guard(
         "charged in another currency",
-        "billing/automatic_topups.py",
+        "billing/topups/automatic.py",
         "(offer.amount_minor, offer.currency) != agreed",
         "offer.amount_minor != agreed[0]",
         CURRENCIES,
@@ -65,7 +65,7 @@ PAYMENTS = [
     # An event of Stripe's that is lost in a redirect, or of something else that is sold on the account.
     Guard(
         "webhook redirected",
-        "billing/urls.py",
+        "billing/pages/urls.py",
         "^webhooks/stripe/?$",
         "^webhooks/stripe/$",
         WEBHOOKS,
@@ -81,7 +81,7 @@ PAYMENTS = [
     ),
     Guard(
         "alarm about somebody else's sale",
-        "billing/stripe_events.py",
+        "billing/stripe/events.py",
         "    if not payment_intent:\n        return None",
         "    if not payment_intent:\n        raise TopUpConflict",
         WEBHOOKS,
@@ -90,7 +90,7 @@ PAYMENTS = [
     # A forged webhook, or one signed with an empty secret.
     Guard(
         "forged webhook",
-        "billing/stripe_payments.py",
+        "billing/stripe/provider.py",
         "body, signature, settings.STRIPE_WEBHOOK_SECRET, SIGNATURE_TOLERANCE_SECONDS, settings.STRIPE_SECRET_KEY",
         "body, signature, settings.STRIPE_WEBHOOK_SECRET, None, settings.STRIPE_SECRET_KEY",
         WEBHOOKS,
@@ -98,7 +98,7 @@ PAYMENTS = [
     ),
     Guard(
         "forged webhook",
-        "billing/stripe_payments.py",
+        "billing/stripe/provider.py",
         "event = stripe.Webhook.construct_event(\n            body,",
         "event = (lambda body, *_rest: __import__('json').loads(body))(\n            body,",
         WEBHOOKS,
@@ -106,7 +106,7 @@ PAYMENTS = [
     ),
     Guard(
         "empty secret",
-        "billing/stripe_payments.py",
+        "billing/stripe/provider.py",
         "if not settings.STRIPE_WEBHOOK_SECRET.strip():",
         "if False:",
         WEBHOOKS,
@@ -123,7 +123,7 @@ PAYMENTS = [
     # One provider completing another's order.
     Guard(
         "another provider",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "if topup is None or topup.provider != provider:",
         "if topup is None:",
         f"{TOPUPS} {WEBHOOKS}",
@@ -132,7 +132,7 @@ PAYMENTS = [
     # Paid but never credited.
     Guard(
         "never credited",
-        "billing/webhooks.py",
+        "billing/stripe/webhooks.py",
         "    Outcome.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,",
         "    Outcome.FAILED: HTTPStatus.OK,",
         WEBHOOKS,
@@ -140,7 +140,7 @@ PAYMENTS = [
     ),
     Guard(
         "never credited",
-        "billing/reconciliation.py",
+        "billing/stripe/reconciliation.py",
         "if topup.state != TopUpState.PAID:",
         "if False:",
         "tests/billing/test_stripe_reconciliation.py",
@@ -149,7 +149,7 @@ PAYMENTS = [
     # Credited twice.
     Guard(
         "credited twice",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "    if topup.state == TopUpState.PAID:\n        if topup.payment_reference",
         "    if False:\n        if topup.payment_reference",
         TOPUPS,
@@ -157,7 +157,7 @@ PAYMENTS = [
     ),
     Guard(
         "credited twice",
-        "billing/entries.py",
+        "billing/ledger/entries.py",
         "    repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)",
         "    repeat = None",
         LEDGER,
@@ -165,7 +165,7 @@ PAYMENTS = [
     ),
     Guard(
         "credited twice",
-        "billing/stripe_events.py",
+        "billing/stripe/events.py",
         "    event = PaymentEvent.objects.select_for_update().get(pk=stored.pk)\n",
         "    event = PaymentEvent.objects.get(pk=stored.pk)\n",
         WEBHOOKS,
@@ -173,7 +173,7 @@ PAYMENTS = [
     ),
     Guard(
         "credited twice",
-        "billing/stripe_events.py",
+        "billing/stripe/events.py",
         "    if event.processed_at is not None:",
         "    if False:",
         WEBHOOKS,
@@ -182,7 +182,7 @@ PAYMENTS = [
     # One key, two requests.
     Guard(
         "same key, other inputs",
-        "billing/entries.py",
+        "billing/ledger/entries.py",
         "if earlier is not None and earlier.inputs_hash != inputs_hash:",
         "if False:",
         LEDGER,
@@ -190,7 +190,7 @@ PAYMENTS = [
     ),
     Guard(
         "same key, other inputs",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "        if earlier.inputs_hash != inputs_hash:",
         "        if False:",
         "tests/billing/test_buying.py",
@@ -199,7 +199,7 @@ PAYMENTS = [
     # Settled, then failed, then credited again.
     Guard(
         "failed after settling",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "    topup = lock_order(topup_id, provider)\n    if topup.state != TopUpState.PAID:\n"
         "        topup.state = state",
         "    topup = lock_order(topup_id, provider)\n    if True:\n        topup.state = state",
@@ -217,7 +217,7 @@ PAYMENTS = [
     # A chargeback keeps the credits; more is clawed back than was charged after a won dispute.
     Guard(
         "chargeback",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "        ledger.claw_back(topup=topup, amount_microcredits=change, idempotency_key=key, reason=taken)",
         "        pass",
         f"{TOPUPS} {WEBHOOKS}",
@@ -225,7 +225,7 @@ PAYMENTS = [
     ),
     Guard(
         "won dispute",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "    returned_minor = min(topup.refunded_minor + topup.disputed_minor, topup.amount_minor)",
         "    returned_minor = topup.refunded_minor + topup.disputed_minor",
         f"{TOPUPS} {WEBHOOKS}",
@@ -233,7 +233,7 @@ PAYMENTS = [
     ),
     Guard(
         "won dispute",
-        "billing/topups.py",
+        "billing/topups/orders.py",
         "    change = target - topup.clawed_back_microcredits\n",
         "    change = target or -topup.clawed_back_microcredits\n",
         f"{TOPUPS} {WEBHOOKS}",
@@ -242,7 +242,7 @@ PAYMENTS = [
     # Refunds above the charge, without a reason, by the person who asked.
     Guard(
         "refund above the charge",
-        "billing/ledger.py",
+        "billing/ledger/refunds.py",
         "    if amount_microcredits > refundable:",
         "    if False:",
         GRANTS,
@@ -250,7 +250,7 @@ PAYMENTS = [
     ),
     Guard(
         "refund above the charge",
-        "billing/refunds.py",
+        "billing/refunds/requests.py",
         "    ledger.lock_wallet(user=hold.wallet.user)\n",
         "",
         REFUNDS,
@@ -258,7 +258,7 @@ PAYMENTS = [
     ),
     Guard(
         "refund above the charge",
-        "billing/refunds.py",
+        "billing/refunds/requests.py",
         "if type(amount) is not int or not 0 < amount <= most:",
         "if type(amount) is not int:",
         REFUNDS,
@@ -266,7 +266,7 @@ PAYMENTS = [
     ),
     Guard(
         "refund without a reason",
-        "billing/refunds.py",
+        "billing/refunds/requests.py",
         "    if not reason:\n",
         "    if False:\n",
         REFUNDS,
@@ -274,7 +274,7 @@ PAYMENTS = [
     ),
     Guard(
         "refund approved alone",
-        "billing/refunds.py",
+        "billing/refunds/requests.py",
         "if locked.requested_by_id == by.pk:",
         "if False:",
         REFUNDS,

@@ -52,7 +52,7 @@ PEOPLE = [
     ),
     Guard(
         "one's own code",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "if user.pk in (code.created_by_id, code.approved_by_id):",
         "if False:",
         TWO,
@@ -60,7 +60,7 @@ PEOPLE = [
     ),
     Guard(
         "codes of any worth",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "if not code.is_active or code.is_waiting or now < code.starts_at:",
         "if not code.is_active or now < code.starts_at:",
         TWO,
@@ -68,7 +68,7 @@ PEOPLE = [
     ),
     Guard(
         "a price that began last year",
-        "billing/services.py",
+        "billing/ledger/price_changes.py",
         "if effective_at is not None and effective_at < now - PRICE_IS_LATE:",
         "if False:",
         PRICES,
@@ -76,7 +76,7 @@ PEOPLE = [
     ),
     Guard(
         "any credits for a cent",
-        "billing/services.py",
+        "billing/topups/packages.py",
         "if not least <= package.credits_microcredits + package.bonus_microcredits <= most:",
         "if False:",
         PRICES,
@@ -100,15 +100,15 @@ PEOPLE = [
     ),
     Guard(
         "a bonus for every account",
-        "billing/services.py",
-        "if not mailboxes.keep_mailbox(email=email):",
-        "if mailboxes.keep_mailbox(email=email) is None:",
+        "billing/topups/signup_bonus.py",
+        "if not bonus_mailboxes.keep_mailbox(email=email):",
+        "if bonus_mailboxes.keep_mailbox(email=email) is None:",
         f"{BONUS} {MAILBOXES}",
         "another_spelling or closed_and_opened or two_sign_ups_at_once",
     ),
     Guard(
         "a bonus for every spelling",
-        "billing/mailboxes.py",
+        "billing/topups/bonus_mailboxes.py",
         '    name = _before(name, "+")\n',
         "",
         f"{BONUS} {MAILBOXES}",
@@ -124,7 +124,7 @@ PEOPLE = [
     ),
     Guard(
         "new again after closing",
-        "billing/promotions.py",
+        "billing/topups/promotions.py",
         "return is_recent and not has_bought and not was_here_before(user=user)",
         "return is_recent and not has_bought",
         BONUS,

@@ -14,7 +14,7 @@ SPENDING = [
     # Check-then-spend overdraft.
     Guard(
         "overdraft",
-        "billing/walls/place_hold.sql",
+        "billing/ledger/walls/place_hold.sql",
         "WHERE user_id = p_user FOR UPDATE;",
         "WHERE user_id = p_user;",
         BYPASS,
@@ -30,7 +30,7 @@ SPENDING = [
     ),
     Guard(
         "overdraft",
-        "billing/entries.py",
+        "billing/ledger/entries.py",
         "if hold is None and -amount_microcredits > wallet.available_microcredits:",
         "if False:",
         GRANTS,
@@ -39,7 +39,7 @@ SPENDING = [
     # What is written past the ledger.
     Guard(
         "balance written directly",
-        "billing/walls/wallet_guard.sql",
+        "billing/ledger/walls/wallet_guard.sql",
         "AND (pg_trigger_depth() < 2\n             OR ",
         "AND (FALSE AND ",
         ROLES,
@@ -47,7 +47,7 @@ SPENDING = [
     ),
     Guard(
         "wallet born rich",
-        "billing/walls/wallet_guard.sql",
+        "billing/ledger/walls/wallet_guard.sql",
         "IF NEW.balance_microcredits <> 0 OR NEW.held_microcredits <> 0 THEN",
         "IF FALSE THEN",
         BYPASS,
@@ -55,7 +55,7 @@ SPENDING = [
     ),
     Guard(
         "entry rewritten",
-        "billing/walls/entry_keep.sql",
+        "billing/ledger/walls/entry_keep.sql",
         "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW",
         "BEFORE UPDATE OR DELETE ON billing_ledgerentry\n    FOR EACH ROW WHEN (FALSE)",
         ROLES,
@@ -64,7 +64,7 @@ SPENDING = [
     # "Trusted" users who skip the hold.
     Guard(
         "trusted user",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "if not _fit(draft, most_tokens, room_of_caps):",
         "if not user.is_superuser and not _fit(draft, most_tokens, room_of_caps):",
         ANSWERS,
@@ -89,7 +89,7 @@ SPENDING = [
     ),
     Guard(
         "leaked hold",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "filter(state=HoldState.ACTIVE, expires_at__lt=Now())",
         "none()",
         LEDGER,
@@ -123,7 +123,7 @@ SPENDING = [
     # An overrun floored at zero; a hold smaller than the worst case.
     Guard(
         "overrun",
-        "billing/ledger.py",
+        "billing/ledger/settlements.py",
         "if not 0 <= completion_tokens <= settled.max_completion_tokens:",
         "if False:",
         LEDGER,
@@ -131,7 +131,7 @@ SPENDING = [
     ),
     Guard(
         "overrun",
-        "billing/walls/settle_hold.sql",
+        "billing/ledger/walls/settle_hold.sql",
         "IF p_completion_tokens NOT BETWEEN 0 AND most_tokens THEN",
         "IF FALSE THEN",
         HOT_PATH,
@@ -139,7 +139,7 @@ SPENDING = [
     ),
     Guard(
         "floored at zero",
-        "billing/ledger.py",
+        "billing/ledger/credits.py",
         "    owed = amount_microcredits - taken\n",
         "    owed = 0\n",
         TOPUPS,
@@ -147,7 +147,7 @@ SPENDING = [
     ),
     Guard(
         "spending while owing",
-        "billing/entries.py",
+        "billing/ledger/entries.py",
         "        pay_debts(wallet)\n        arm(wallet)",
         "        arm(wallet)",
         TOPUPS,
@@ -155,7 +155,7 @@ SPENDING = [
     ),
     Guard(
         "small hold",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "draft.amount_microcredits = draft.prompt_cost_microcredits + draft.max_completion_tokens * token_cost",
         "draft.amount_microcredits = draft.max_completion_tokens * token_cost",
         LEDGER,
@@ -164,7 +164,7 @@ SPENDING = [
     # Usage counted twice.
     Guard(
         "usage twice",
-        "billing/walls/settle_hold.sql",
+        "billing/ledger/walls/settle_hold.sql",
         "WHERE h.id = p_hold AND h.state = 'active'",
         "WHERE h.id = p_hold",
         LEDGER,
@@ -200,7 +200,7 @@ SPENDING = [
     ),
     Guard(
         "minting",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "if prompt_tokens < 1 or max_completion_tokens < 1:",
         "if False:",
         LEDGER,
@@ -208,7 +208,7 @@ SPENDING = [
     ),
     Guard(
         "minting",
-        "billing/entries.py",
+        "billing/ledger/entries.py",
         "if type(amount_microcredits) is not int or amount_microcredits <= 0:",
         "if type(amount_microcredits) is not int:",
         f"{LEDGER} {GRANTS}",
@@ -217,7 +217,7 @@ SPENDING = [
     # An expiry that leaves no entry.
     Guard(
         "silent expiry",
-        "billing/walls/grant_guard.sql",
+        "billing/ledger/walls/grant_guard.sql",
         "pg_trigger_depth() < 2 OR ",
         "",
         ROLES,
@@ -225,7 +225,7 @@ SPENDING = [
     ),
     Guard(
         "silent expiry",
-        "billing/ledger.py",
+        "billing/ledger/credits.py",
         "            expire_due_grants(Wallet.objects.select_for_update().get(pk=wallet_id))",
         "            pass",
         GRANTS,
@@ -234,7 +234,7 @@ SPENDING = [
     # A 402 for a tiny prompt because `max_tokens` was large.
     Guard(
         "tiny prompt",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         "    return affordable_tokens >= least_tokens",
         "    return affordable_tokens >= most_tokens",
         f"{LEDGER} {ANSWERS}",
@@ -242,7 +242,7 @@ SPENDING = [
     ),
     Guard(
         "your balance, where it was a cap",
-        "billing/ledger.py",
+        "billing/ledger/holds.py",
         'draft.limited_by = least if affordable_tokens < most_tokens else ""',
         'draft.limited_by = HoldLimit.BALANCE if affordable_tokens < most_tokens else ""',
         "tests/billing/test_what_limited_a_hold.py",
@@ -250,7 +250,7 @@ SPENDING = [
     ),
     Guard(
         "a cancelled order is paid",
-        "billing/topup_views.py",
+        "billing/pages/topups.py",
         "is_over = found.state == TopUpState.CANCELLED",
         "is_over = False",
         "tests/billing/test_buying.py",

@@ -16,10 +16,12 @@ def moved_too_early(defect: str, wall: str, table: str, select: str) -> Guard:
     late = f"    RETURN NULL;\nEND $$;\n{rights}\nDROP TRIGGER IF EXISTS billing_{wall} ON {table};\n"
     late += f"CREATE TRIGGER billing_{wall} AFTER"
     early = late.replace("RETURN NULL", "RETURN NEW").replace(" AFTER", " BEFORE")
-    return Guard(defect, f"billing/walls/{wall}.sql", late, early, SQL, select)
+    return Guard(defect, f"billing/ledger/walls/{wall}.sql", late, early, SQL, select)
 
 
-def unasked(defect: str, text: str, select: str, file: str = "billing/origins.py", without: str = "FALSE") -> Guard:
+def unasked(
+    defect: str, text: str, select: str, file: str = "billing/ledger/verification/origins.py", without: str = "FALSE"
+) -> Guard:
     """A part of the proof that is not asked any more."""
     return Guard(defect, file, text, without, ORIGINS, select)
 
@@ -54,7 +56,7 @@ OF_WALLS = [
         "a price that was never in effect",
         "{new holds} AND NOT h.is_from_cache AND NOT EXISTS (",
         "a_price_that_was_not_in_effect",
-        "billing/verification.py",
+        "billing/ledger/verification/checks.py",
         "FALSE AND NOT EXISTS (",
     ),
     unasked("a charge for no answer", "AND (g.id IS NULL\n", "a_charge_for_no_answer", INFERENCE, "AND (FALSE\n"),
@@ -84,49 +86,49 @@ OF_WALLS = [
         for defect, file, text, without, select in (
             (
                 "a fault that is told once",
-                "billing/proofs.py",
+                "billing/ledger/verification/proofs.py",
                 "Proof.objects.filter(faults_count=0)",
                 "Proof.objects.all()",
                 "a_fault_is_told_every_hour",
             ),
             (
                 "an entry that is never proven",
-                "billing/proofs.py",
+                "billing/ledger/verification/proofs.py",
                 "created_at__lt=now - SETTLING",
                 "created_at__lt=now",
                 "an_entry_that_was_under_way",
             ),
             (
                 "a chain without the one before",
-                "billing/walls/entry_hash.sql",
+                "billing/ledger/walls/entry_hash.sql",
                 "ROW(encode(previous, 'hex'), e.wallet_id",
                 "ROW(e.wallet_id",
                 "taken_out_breaks_the_chain",
             ),
             (
                 "a hash of one's own",
-                "billing/walls/entry_balance_after.sql",
+                "billing/ledger/walls/entry_balance_after.sql",
                 "    NEW.chain_hash := billing_entry_hash(previous, NEW);\n",
                 "    NEW.chain_hash := COALESCE(NEW.chain_hash, billing_entry_hash(previous, NEW));\n",
                 "does_not_choose_its_hash",
             ),
             (
                 "entries that were cut off",
-                "billing/proofs.py",
+                "billing/ledger/verification/proofs.py",
                 "if hash_heads(night.last_entry) != night.heads_hash:",
                 "if False:",
                 "cut_off_with_all_in_order",
             ),
             (
                 "two proofs at once",
-                "billing/proofs.py",
+                "billing/ledger/verification/proofs.py",
                 'cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])',
                 'cursor.execute("SELECT %s", [LOCK])',
                 "proofs_at_once",
             ),
             (
                 "a balance that does not follow",
-                "billing/verification.py",
+                "billing/ledger/verification/checks.py",
                 "(AT_NIGHT if window is None else SINCE_LAST)",
                 "(AT_NIGHT if window is None else {})",
                 "what_was_forged_since",
@@ -135,7 +137,7 @@ OF_WALLS = [
     ),
     Guard(
         "an answer that is summed and read again",
-        "billing/usage.py",
+        "billing/reporting/usage.py",
         "pk__gt=last_entry)",
         "pk__gt=0)",
         "tests/billing/test_usage.py",
@@ -143,7 +145,7 @@ OF_WALLS = [
     ),
     Guard(
         "a day's sum that nobody proves",
-        "billing/verification.py",
+        "billing/ledger/verification/checks.py",
         "IS DISTINCT FROM (used.answers, used.charged)",
         "IS DISTINCT FROM (used.answers, used.charged) AND FALSE",
         "tests/billing/test_usage.py",
@@ -167,7 +169,7 @@ OF_WALLS = [
     moved_too_early("paid without a payment", "debt_pay", "billing_debtpayment", "a_payment_that_is_ignored"),
     Guard(
         "entries of one statement",
-        "billing/walls/entry_balance_after.sql",
+        "billing/ledger/walls/entry_balance_after.sql",
         "ORDER BY e.id DESC LIMIT 1;",
         "ORDER BY e.id LIMIT 1;",
         SQL,
@@ -175,7 +177,7 @@ OF_WALLS = [
     ),
     Guard(
         "entries out of order",
-        "billing/walls/entry_balance_after.sql",
+        "billing/ledger/walls/entry_balance_after.sql",
         "    NEW.id := nextval('billing_ledgerentry_id_seq');\n",
         "",
         SQL,
@@ -183,7 +185,7 @@ OF_WALLS = [
     ),
     Guard(
         "built upon a wrong balance",
-        "billing/walls/entry_move.sql",
+        "billing/ledger/walls/entry_move.sql",
         "IF balance <> NEW.balance_after_microcredits THEN",
         "IF FALSE THEN",
         VERIFY,
@@ -191,7 +193,7 @@ OF_WALLS = [
     ),
     Guard(
         "a charge that frees nothing",
-        "billing/walls/entry_move.sql",
+        "billing/ledger/walls/entry_move.sql",
         "            held_microcredits = held_microcredits - freed\n",
         "            held_microcredits = held_microcredits\n",
         "tests/billing/test_ledger.py",
@@ -199,7 +201,7 @@ OF_WALLS = [
     ),
     Guard(
         "freed without a charge",
-        "billing/walls/hold_move.sql",
+        "billing/ledger/walls/hold_move.sql",
         "NEW.state NOT IN ('active', 'settled')",
         "NEW.state NOT IN ('active')",
         SQL,
@@ -207,7 +209,7 @@ OF_WALLS = [
     ),
     Guard(
         "added to a finished entry",
-        "billing/walls/grant_use_covered.sql",
+        "billing/ledger/walls/grant_use_covered.sql",
         "        + (SELECT SUM(amount_microcredits) FROM billing_grantuse WHERE entry_id = NEW.entry_id) THEN",
         " AND FALSE THEN",
         "tests/billing/test_bypass.py",
@@ -215,7 +217,7 @@ OF_WALLS = [
     ),
     Guard(
         "names looked for elsewhere",
-        "billing/walls/entry_move.sql",
+        "billing/ledger/walls/entry_move.sql",
         "    SET search_path = pg_catalog, public, pg_temp AS $$",
         "    AS $$",
         WALLS,
@@ -223,7 +225,7 @@ OF_WALLS = [
     ),
     Guard(
         "a trigger of another table",
-        "billing/walls/entry_move.sql",
+        "billing/ledger/walls/entry_move.sql",
         "REVOKE ALL ON FUNCTION billing_entry_move() FROM PUBLIC;",
         "",
         WALLS,
@@ -231,7 +233,7 @@ OF_WALLS = [
     ),
     Guard(
         "a trigger of one's own",
-        "billing/walls/wallet_guard.sql",
+        "billing/ledger/walls/wallet_guard.sql",
         "\n             OR NOT has_table_privilege(TG_RELID, 'TRUNCATE')) THEN",
         ") THEN",
         ROLES,
@@ -239,7 +241,7 @@ OF_WALLS = [
     ),
     Guard(
         "a balance named in an update",
-        "billing/privileges.py",
+        "billing/ledger/walls/privileges.py",
         """return f"SELECT, INSERT, UPDATE ({columns})" if columns else "SELECT, INSERT\"""",
         """return "SELECT, INSERT, UPDATE\"""",
         ROLES,
@@ -247,7 +249,7 @@ OF_WALLS = [
     ),
     Guard(
         "temporary tables",
-        "billing/privileges.py",
+        "billing/ledger/walls/privileges.py",
         """    yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"\n""",
         "",
         ROLES,
@@ -255,7 +257,7 @@ OF_WALLS = [
     ),
     Guard(
         "a temporary table in front of ours",
-        "billing/walls/grant_use_covered.sql",
+        "billing/ledger/walls/grant_use_covered.sql",
         "    SET search_path = pg_catalog, public, pg_temp AS $$",
         "    AS $$",
         f"{WALLS} {ROLES}",
@@ -263,7 +265,7 @@ OF_WALLS = [
     ),
     Guard(
         "money deleted",
-        "billing/privileges.py",
+        "billing/ledger/walls/privileges.py",
         "    if kept is None:\n",
         "    if kept is None or not kept.MAY_CHANGE:\n",
         ROLES,

@@ -9,7 +9,8 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from accounts.closing import account_closing
-from billing import caps, ledger
+from billing import ledger
+from billing.ledger import caps
 from inference import answer_cache
 from inference.answer_cache import CacheUse
 from inference.models import Generation

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from billing import caps
+from billing.ledger import caps
 from inference import relay, services, single_flight, tasks
 from inference.answer_cache import CacheUse
 from inference.completions import Question, begin_answer

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import reconciliation
-from billing.payments import PaymentError
+from billing.stripe import reconciliation
+from billing.topups.payments import PaymentError
 
 
 class Command(BaseCommand):

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.models import User
-from billing.services import give_signup_bonus, seed_packages
+from billing.topups.packages import seed_packages
+from billing.topups.signup_bonus import give_signup_bonus
 
 PASSWORD = "tally-demo-2026"  # noqa: S105  a development machine's, on loopback only
 ROLES: dict[str, dict[str, bool]] = {

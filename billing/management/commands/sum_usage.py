@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing.usage import forget_sums, sum_new_usage
+from billing.reporting.usage import forget_sums, sum_new_usage
 
 
 class Command(BaseCommand):

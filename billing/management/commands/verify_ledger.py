@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing.proofs import hash_heads, prove
+from billing.ledger.verification.proofs import hash_heads, prove
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.prices import InvalidPrice, parse_price
+from billing.ledger.prices import InvalidPrice, parse_price
 from inference.catalogue import ModelUnavailable
 from inference.downloads import download_weights, is_hub_id
 from inference.model_memory import PRECISIONS, for_people

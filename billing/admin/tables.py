@@ -1,0 +1,140 @@
+"""Money in the admin: everything can be read; prices and packages are written by the services that the API uses.
+
+Refunds are in `admin_refunds`, wallets in `admin_wallets`, promotion codes in `admin_codes`.
+"""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AdminSplitDateTime
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from accounts.callers.requests import Request
+from billing.ledger import price_changes
+from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
+from billing.topups import packages
+from core.admin.base import ReadOnlyAdmin, ServiceAdmin
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    """Every movement."""
+
+    list_display = ("id", "created_at", "wallet", "kind", "amount_microcredits", "balance_after_microcredits")
+    list_filter = ("kind", "created_at")
+    search_fields = ("wallet__user__email", "idempotency_key", "hold__id")
+    list_select_related = ("wallet",)
+
+
+class PriceForm(forms.ModelForm[Price]):
+    """A new version of a model's prices."""
+
+    prompt_microcredits_per_token = forms.IntegerField(min_value=1, max_value=price_changes.MOST_PRICE)
+    completion_microcredits_per_token = forms.IntegerField(min_value=1, max_value=price_changes.MOST_PRICE)
+    effective_at = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime, help_text=_("Now, if it is left out; not in the past.")
+    )
+
+    class Meta:
+        model = Price
+        fields = (
+            "model_key",
+            "prompt_microcredits_per_token",
+            "completion_microcredits_per_token",
+            "effective_at",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the service would refuse, and say when it begins."""
+        fields = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                fields["effective_at"] = price_changes.plan_price(**fields).effective_at
+            except (price_changes.PriceExists, price_changes.PriceRefused) as refusal:
+                raise forms.ValidationError(str(refusal)) from refusal
+        return fields
+
+
+@admin.register(Price)
+class PriceAdmin(ServiceAdmin):
+    """Price versions: a new one is added, an old one stays as it was."""
+
+    form = PriceForm
+    refusals = (price_changes.PriceExists, price_changes.PriceRefused)
+    list_display = (
+        "model_key",
+        "prompt_microcredits_per_token",
+        "completion_microcredits_per_token",
+        "effective_at",
+        "created_by",
+    )
+    list_filter = ("model_key",)
+    list_select_related = ("created_by",)
+
+    def has_change_permission(self, _request: HttpRequest, _obj: Price | None = None) -> bool:
+        """A version is never edited."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:  # noqa: ARG002  never changed
+        """Add it."""
+        obj.pk = price_changes.add_price(by=cast(Request, request).user, **form.cleaned_data).pk
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnlyAdmin):
+    """Where credit came from and what is left."""
+
+    list_display = ("id", "wallet", "amount_microcredits", "remaining_microcredits", "expires_at")
+    list_filter = ("expires_at", "entry__kind")
+    search_fields = ("wallet__user__email",)
+    list_select_related = ("wallet",)
+
+
+class PackageForm(forms.ModelForm[Package]):
+    """What a package costs and gives."""
+
+    class Meta:
+        model = Package
+        fields = (
+            "name",
+            "price_minor",
+            "currency",
+            "credits_microcredits",
+            "bonus_microcredits",
+            "is_active",
+            "position",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the service would refuse."""
+        fields = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                packages.refuse_package(Package(**fields))
+            except packages.PackageRefused as refusal:
+                raise forms.ValidationError(str(refusal)) from refusal
+        return fields
+
+
+@admin.register(Package)
+class PackageAdmin(ServiceAdmin):
+    """What customers can buy. One that is sold no more is made inactive."""
+
+    form = PackageForm
+    refusals = (packages.PackageRefused,)
+    list_display = ("name", "price_minor", "currency", "credits_microcredits", "bonus_microcredits", "is_active")
+
+    def save_model(self, request: HttpRequest, obj: Package, form: Any, change: bool) -> None:  # noqa: ARG002  it sees that
+        """Add or change it."""
+        packages.save_package(package=obj, by=cast(Request, request).user)
+
+
+@admin.register(PaymentEvent)
+class PaymentEventAdmin(ReadOnlyAdmin):
+    """What providers told us, as it came."""
+
+    list_display = ("event_id", "provider", "type", "received_at", "processed_at", "error")
+    list_filter = ("provider", "type", "received_at")
+    search_fields = ("event_id",)

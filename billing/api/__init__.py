@@ -1,0 +1,1 @@
+"""Billing's part of /api/v1/."""

@@ -1,0 +1,181 @@
+"""How one ledger entry is written, with the grants and debts behind it. `ledger.py` alone uses this.
+
+Every function here wants the wallet locked by the caller's transaction.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+
+from django.db.models import Case, Max, Q, QuerySet, Sum, When
+
+from accounts.models import User
+from billing.ledger.thresholds import arm
+from billing.models import DebtPayment, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
+
+Part = tuple[int, int]  # the id of a grant, and microcredits of it
+
+
+class LedgerError(Exception):
+    """A movement that the ledger refuses. Nothing was changed."""
+
+
+class InsufficientCredits(LedgerError):
+    """The wallet cannot pay for the prompt and a useful answer.
+
+    `available_microcredits` is what is free now, `needed_microcredits` the least that would do.
+    """
+
+    def __init__(self, *, available_microcredits: int, needed_microcredits: int) -> None:
+        super().__init__(f"{needed_microcredits} microcredits needed, {available_microcredits} available")
+        self.available_microcredits = available_microcredits
+        self.needed_microcredits = needed_microcredits
+
+
+class IdempotencyConflict(LedgerError):
+    """The key was used before, with other inputs."""
+
+
+def move(
+    wallet: Wallet,
+    *,
+    kind: EntryKind,
+    amount_microcredits: int,
+    idempotency_key: str,
+    reason: str,
+    by: User | None = None,
+    hold: Hold | None = None,
+    topup: TopUp | None = None,
+    expires_at: datetime | None = None,
+    from_grant: Grant | None = None,
+) -> LedgerEntry:
+    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote."""
+    repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
+    if repeat is not None:
+        return repeat
+    if hold is None and -amount_microcredits > wallet.available_microcredits:
+        raise InsufficientCredits(
+            available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
+        )
+    wallet.balance_microcredits += amount_microcredits  # the database does it; this keeps our copy in step
+    entry = LedgerEntry.objects.create(
+        wallet=wallet,
+        kind=kind,
+        amount_microcredits=amount_microcredits,
+        balance_after_microcredits=wallet.balance_microcredits,
+        idempotency_key=idempotency_key,
+        inputs_hash=_hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None),
+        hold=hold,
+        reason=reason,
+        created_by=by,
+    )
+    if amount_microcredits > 0 and kind != EntryKind.REFUND:
+        Grant.objects.create(
+            wallet=wallet,
+            entry=entry,
+            amount_microcredits=amount_microcredits,
+            remaining_microcredits=amount_microcredits,
+            expires_at=expires_at,
+        )
+    else:
+        _use_grants(entry, _parts_of(entry, from_grant, topup))
+    if amount_microcredits > 0:
+        pay_debts(wallet)
+        arm(wallet)
+    return entry
+
+
+def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[Part]:
+    """The grants that an entry may use, in order, each with the most it may take or get back."""
+    if entry.kind == EntryKind.REFUND:
+        return _charged_parts(entry)
+    if from_grant is not None:
+        return [(from_grant.pk, from_grant.remaining_microcredits)]
+    in_order = entry.wallet.grants.unspent().in_spending_order()
+    if topup is not None:  # a payment takes its own credits back before it touches others
+        is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
+        in_order = in_order.order_by(is_own, *in_order.query.order_by)
+    return list(in_order.values_list("pk", "remaining_microcredits"))
+
+
+def _use_grants(entry: LedgerEntry, parts: list[Part]) -> None:
+    """Divide the entry among grants, in order, each up to its part."""
+    sign = 1 if entry.amount_microcredits > 0 else -1
+    left, uses = abs(entry.amount_microcredits), []
+    for grant_id, most in parts:
+        if left == 0:
+            break
+        part = min(left, most)
+        uses.append(GrantUse(grant_id=grant_id, entry=entry, amount_microcredits=sign * part))
+        left -= part
+    if left:
+        raise LedgerError(f"the grants of wallet {entry.wallet_id} do not cover entry {entry.pk}: {left} are missing")
+    GrantUse.objects.bulk_create(uses)
+
+
+def _charged_parts(refund_entry: LedgerEntry) -> list[Part]:
+    """What each grant paid for the refunded charge and has not got back, the last used first."""
+    uses = GrantUse.objects.filter(entry__hold=refund_entry.hold_id)
+    paid = uses.values("grant").annotate(
+        paid=-Sum("amount_microcredits"), last=Max("pk", filter=Q(amount_microcredits__lt=0))
+    )
+    return list(paid.filter(paid__gt=0).order_by("-last").values_list("grant", "paid"))
+
+
+def expire_due_grants(wallet: Wallet) -> None:
+    """Take what is left of the wallet's overdue grants, as far as it is not held. The wallet is locked."""
+    for grant in wallet.grants.due().in_spending_order():
+        amount = min(grant.remaining_microcredits, wallet.available_microcredits)
+        if amount > 0:
+            last_use = grant.uses.aggregate(last=Max("pk"))["last"] or 0
+            move(
+                wallet,
+                kind=EntryKind.EXPIRY,
+                amount_microcredits=-amount,
+                idempotency_key=f"expiry:{grant.pk}:{last_use}",
+                reason=f"grant {grant.pk} expired",
+                from_grant=grant,
+            )
+
+
+def find_repeat(
+    wallet: Wallet, kind: EntryKind, amount_microcredits: int, idempotency_key: str, hold: Hold | None
+) -> LedgerEntry | None:
+    """What this key wrote before. Raises IdempotencyConflict when that had other inputs."""
+    earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
+    inputs_hash = _hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None)
+    if earlier is not None and earlier.inputs_hash != inputs_hash:
+        raise IdempotencyConflict(f"{idempotency_key} was used with other inputs")
+    return earlier
+
+
+def _topup_entries(topup: TopUp) -> QuerySet[LedgerEntry]:
+    """The entries that credited an order: its credits and its bonus."""
+    return LedgerEntry.objects.filter(idempotency_key__in=[f"topup:{topup.pk}", f"topup-bonus:{topup.pk}"])
+
+
+def pay_debts(wallet: Wallet) -> None:
+    """Use what came in for what is owed, before anything else can be bought. The wallet is locked."""
+    for debt in wallet.debts.filter(remaining_microcredits__gt=0).select_related("topup").order_by("pk"):
+        part = min(debt.remaining_microcredits, wallet.available_microcredits)
+        if part:
+            key = f"debt:{debt.pk}:{debt.remaining_microcredits}"
+            entry = move(
+                wallet,
+                kind=EntryKind.CHARGEBACK,
+                amount_microcredits=-part,
+                idempotency_key=key,
+                reason=f"debt {debt.pk}",
+            )
+            DebtPayment.objects.create(debt=debt, entry=entry, amount_microcredits=part, idempotency_key=key)
+
+
+def demand_positive(amount_microcredits: int) -> None:
+    """Raise ValueError for anything but a positive integer; True is no integer here."""
+    if type(amount_microcredits) is not int or amount_microcredits <= 0:
+        raise ValueError(f"the amount is a positive integer, not {amount_microcredits!r}")
+
+
+def _hash_inputs(*inputs: object) -> str:
+    """SHA-256 of the inputs of a movement, to tell a retry from another request under the same key."""
+    return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()

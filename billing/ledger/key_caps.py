@@ -1,0 +1,64 @@
+"""What an API key may still spend this calendar month (UTC).
+
+Spent is counted as under a customer's own cap (`caps`), for the holds of one key.
+"""
+
+from datetime import UTC, datetime, time
+
+from django.db.models import Count, Max, Q, Sum
+from django.utils import timezone
+
+from accounts.models import ApiKey
+from billing.ledger.caps import COUNT_ANEW_ENTRIES
+from billing.ledger.entries import LedgerError
+from billing.models import EntryKind, Hold, HoldState, KeySpending, LedgerEntry, Wallet
+
+
+class KeyCapReached(LedgerError):
+    """The monthly cap of the key does not cover the prompt and a useful answer. Nothing was held."""
+
+    def __init__(self, *, room_microcredits: int, needed_microcredits: int) -> None:
+        super().__init__(
+            f"this key may spend {room_microcredits} more microcredits this month, {needed_microcredits} are needed"
+        )
+        self.room_microcredits = room_microcredits
+        self.needed_microcredits = needed_microcredits
+
+
+def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | None:
+    """What this key may still hold this month: its cap without what its holds keep or were charged, refunds returned.
+
+    None without a key or a cap, and then no query is made. Call it with the wallet locked: every hold of a key is a
+    hold of its user's wallet, so two at once are decided one after the other. Three queries, whose work does not grow
+    with the month: the count is kept whenever COUNT_ANEW_ENTRIES of the wallet came since.
+    """
+    if api_key is None or api_key.monthly_cap_microcredits is None:
+        return None
+    active = Hold.objects.filter(api_key=api_key, state=HoldState.ACTIVE)
+    held = active.aggregate(total=Sum("amount_microcredits", default=0))["total"]
+    return max(0, api_key.monthly_cap_microcredits - int(held) - _count_spent(api_key, wallet))
+
+
+def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:
+    """What this month's answers of the key cost, refunds taken off: the kept count and the entries since."""
+    month = timezone.now().astimezone(UTC).date().replace(day=1)
+    kept = KeySpending.objects.filter(api_key=api_key).first() or KeySpending(api_key=api_key)
+    of_month = Q(
+        kind__in=[EntryKind.USAGE, EntryKind.REFUND],
+        hold__api_key=api_key,
+        hold__closed_at__gte=datetime.combine(month, time.min, UTC),
+    )
+    since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
+    found = since.aggregate(total=Sum("amount_microcredits", filter=of_month), entries=Count("pk"), last=Max("pk"))
+    before = kept.counted_microcredits if kept.counted_month == month else 0
+    spent = before - int(found["total"] or 0)
+    if found["entries"] >= COUNT_ANEW_ENTRIES:
+        count = {"counted_entry_id": found["last"], "counted_month": month, "counted_microcredits": spent}
+        KeySpending.objects.update_or_create(api_key=api_key, defaults=count)
+    return spent
+
+
+def refuse_over_key_cap(room_microcredits: int | None, needed_microcredits: int) -> None:
+    """Raise KeyCapReached when the room under the key's cap, or None without one, is less than what is needed."""
+    if room_microcredits is not None and room_microcredits < needed_microcredits:
+        raise KeyCapReached(room_microcredits=room_microcredits, needed_microcredits=needed_microcredits)

@@ -1,0 +1,105 @@
+"""Versions of a model's prices: added by staff, never changed, never in effect before they were added."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts import audit
+from accounts.models import User
+from billing.models import Price
+
+PRICE_IS_LATE = timedelta(minutes=1)  # between "now" on a form and its arrival
+
+
+MOST_PRICE = 10**9  # microcredits per token
+
+
+class PriceExists(Exception):
+    """The model has another price from this very moment, or these prices already."""
+
+
+class PriceRefused(Exception):
+    """The price would have begun in the past."""
+
+
+def plan_price(
+    *,
+    model_key: str,
+    prompt_microcredits_per_token: int,
+    completion_microcredits_per_token: int,
+    effective_at: datetime | None = None,
+) -> Price:
+    """A version of a model's prices that may be added; it is not saved. Raises what `add_price` does.
+
+    One that was to begin within the last minute, as long as a form takes, begins now: what was sold before stays so.
+    """
+    now = timezone.now()
+    if effective_at is not None and effective_at < now - PRICE_IS_LATE:
+        raise PriceRefused(_("A price cannot begin in the past."))
+    planned = Price(
+        model_key=model_key,
+        prompt_microcredits_per_token=prompt_microcredits_per_token,
+        completion_microcredits_per_token=completion_microcredits_per_token,
+        effective_at=max(effective_at or now, now),
+    )
+    current = Price.objects.current(model_key)
+    if planned.effective_at == now and current is not None and _tokens_of(planned) == _tokens_of(current):
+        raise PriceExists(_("These are the model's prices already."))
+    return planned
+
+
+@transaction.atomic
+def add_price(
+    *,
+    model_key: str,
+    prompt_microcredits_per_token: int,
+    completion_microcredits_per_token: int,
+    effective_at: datetime | None = None,
+    by: User,
+) -> Price:
+    """Add a version of a model's prices, in microcredits per token; earlier ones stay.
+
+    Without a moment it begins now. Holds that were made before keep the prices they were promised. Raises PriceRefused
+    for a moment in the past, PriceExists where these are the prices already or others begin at that moment.
+    """
+    price = plan_price(
+        model_key=model_key,
+        prompt_microcredits_per_token=prompt_microcredits_per_token,
+        completion_microcredits_per_token=completion_microcredits_per_token,
+        effective_at=effective_at,
+    )
+    before = Price.objects.filter(model_key=model_key, effective_at__lt=price.effective_at)
+    earlier = before.order_by("-effective_at", "-pk").first()
+    price.created_by = by
+    try:
+        with transaction.atomic():
+            price.save(force_insert=True)
+    except IntegrityError as error:
+        if "billing_price_one_a_moment" not in str(error):
+            raise
+        raise PriceExists(_("This model has another price from that moment.")) from error
+    changed = audit.differences(_tokens_of(earlier) if earlier else {}, _tokens_of(price))
+    begins = price.effective_at.isoformat()
+    audit.record(actor=by, action="price added", model=model_key, price=price.pk, effective_at=begins, **changed)
+    return price
+
+
+def _tokens_of(price: Price) -> dict[str, int]:
+    return {
+        "prompt_microcredits_per_token": price.prompt_microcredits_per_token,
+        "completion_microcredits_per_token": price.completion_microcredits_per_token,
+    }
+
+
+def set_first_price(*, model_key: str, prompt_microcredits: int, completion_microcredits: int) -> None:
+    """Price a model that has no price yet, in microcredits per token; staff add later versions."""
+    Price.objects.get_or_create(
+        model_key=model_key,
+        effective_at=datetime(2026, 1, 1, tzinfo=UTC),
+        defaults={
+            "prompt_microcredits_per_token": prompt_microcredits,
+            "completion_microcredits_per_token": completion_microcredits,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Refunds by staff: asked for, approved, paid out."""

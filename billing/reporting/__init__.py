@@ -1,0 +1,1 @@
+"""What customers read about their credits: history, statements, usage."""

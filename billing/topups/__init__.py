@@ -1,0 +1,1 @@
+"""How credits come in: orders and their payments, codes, bonuses, and what is bought automatically."""

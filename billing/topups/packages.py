@@ -1,0 +1,67 @@
+"""Packages of credits: what staff may offer for a price."""
+
+from django.conf import settings
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from accounts import audit
+from accounts.models import User
+from billing.models import MICROCREDITS_PER_CREDIT, Package
+from billing.templatetags.money import format_credits
+
+MOST_OF_A_PACKAGE = 2  # times what its money buys without one
+
+
+class PackageRefused(Exception):
+    """The package would give far more or less than its money buys; the message says the bounds."""
+
+
+def refuse_package(package: Package) -> None:
+    """Raise PackageRefused unless a package gives, with its bonus, about what its money buys without it.
+
+    That is CREDITS_PER_MINOR_UNIT credits a minor unit: at least half of it, at most twice of it.
+    """
+    if package.currency.lower() != settings.TOPUP_CURRENCY:
+        raise PackageRefused(_("Packages are sold in {currency}.").format(currency=settings.TOPUP_CURRENCY.upper()))
+    if package.bonus_microcredits > package.credits_microcredits:
+        raise PackageRefused(_("A bonus is at most as much as the credits that are bought."))
+    usual = package.price_minor * settings.CREDITS_PER_MINOR_UNIT * MICROCREDITS_PER_CREDIT
+    least, most = usual // MOST_OF_A_PACKAGE, usual * MOST_OF_A_PACKAGE
+    if not least <= package.credits_microcredits + package.bonus_microcredits <= most:
+        text = _("For this price a package gives between {least} and {most} credits, its bonus included.")
+        raise PackageRefused(text.format(least=format_credits(least), most=format_credits(most)))
+
+
+@transaction.atomic
+def save_package(*, package: Package, by: User) -> Package:
+    """Add a package, or change one, and note it in the audit log. Orders keep what they promised.
+
+    Raises PackageRefused.
+    """
+    refuse_package(package)
+    before = Package.objects.select_for_update().filter(pk=package.pk).values().first()
+    package.save()
+    changed = audit.differences(before or {}, Package.objects.filter(pk=package.pk).values().get())
+    action = "package added" if before is None else "package changed"
+    audit.record(actor=by, action=action, package=package.pk, **changed)
+    return package
+
+
+def seed_packages() -> None:
+    """Add the packages that a new deployment starts with; where there are any, staff decide."""
+    if Package.objects.exists():
+        return
+    credit = MICROCREDITS_PER_CREDIT
+    Package.objects.bulk_create(
+        Package(
+            name=name,
+            price_minor=price_minor,
+            currency=settings.TOPUP_CURRENCY,
+            credits_microcredits=price_minor * settings.CREDITS_PER_MINOR_UNIT * credit,
+            bonus_microcredits=bonus * credit,
+            position=position,
+        )
+        for position, (name, price_minor, bonus) in enumerate(
+            [(_("Small"), 500, 0), (_("Medium"), 2000, 100), (_("Large"), 5000, 500)]
+        )
+    )
