@@ -2,9 +2,10 @@
 
     python -m benchmarks.blocks [--streams 32] [--seconds 15] [--json FILE]
 
-Streams come at the pace of the relay, on one event loop, through the code of the pages (`chat.streaming`): all of plain
-words, then all but one of long blocks. The one that is left is of plain words both times, and is what is measured: how
-long after they came its pieces were ready. Taken in turn; the ratio of the medians, and of the time until its first.
+Streams come at the pace of the relay, on one event loop, through the code of the pages (`chat.pages.streaming`): all of
+plain words, then all but one of long blocks. The one that is left is of plain words both times, and is what is
+measured: how long after they came its pieces were ready. Taken in turn; the ratio of the medians, and of the time
+until its first.
 """
 
 import argparse
@@ -73,8 +74,8 @@ async def _measure(name: str, streams: int, seconds: float) -> dict[str, float]:
 
 async def _stream(text: str, pause: float, end: float, wait: float) -> tuple[list[float], list[float]]:
     """Push a text through the page's events; seconds by which each piece was late, and those between two."""
-    from chat.streaming import _Events
-    from inference.relay import Chunk
+    from chat.pages.streaming import _Events
+    from inference.relay.streams import Chunk
 
     await asyncio.sleep(wait)
     events, due, place, late, came = _Events(""), time.perf_counter(), 0, [], []

@@ -41,7 +41,7 @@ from inference.engine.base import Delta, EngineRequest, Sampling
 from inference.engine.batching import BatchingEngine
 from inference.engine.loading import load_language_model
 from inference.engine.precision import Precision, choose_precision
-from inference.model_memory import read_architecture
+from inference.weights.memory import read_architecture
 
 NEW_TOKENS, PROMPT_TOKENS, BATCH = 64, 20, 32
 COUNTS = (1, 8, 32, 128)  # requests at once, with random weights

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.engine --random-weights gemma-3-1b` makes one in a temporary folder and measures the engine on it:
 what a model says depends on its weights, what a token costs only on their sizes. The shapes are those of
-`inference.model_memory.PUBLISHED`, or of a `config.json`.
+`inference.weights.memory.PUBLISHED`, or of a `config.json`.
 """
 
 import json
@@ -21,7 +21,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from inference.engine.precision import Chosen, choose_precision
-from inference.model_memory import PUBLISHED, WORKSPACE_BYTES, Architecture, for_people, read_architecture
+from inference.weights.memory import PUBLISHED, WORKSPACE_BYTES, Architecture, for_people, read_architecture
 
 SHARD_BYTES = 2 * 10**9  # of the weights: what is held in memory while they are written
 NOISE = 2**22  # numbers that repeat: drawing billions takes longer than writing them

@@ -8,8 +8,8 @@ from django.dispatch import receiver
 from accounts.closing import account_closing
 from accounts.models import User
 from chat.models import Conversation
+from inference.generations.endings import generation_ended
 from inference.models import Generation
-from inference.services import generation_ended
 
 SAVE_TEXT = "UPDATE chat_message SET text = %s WHERE generation_id = %s"
 

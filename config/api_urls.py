@@ -12,8 +12,8 @@ urlpatterns = [
     path("redoc/", docs.redoc, name="redoc"),
     path("", include("accounts.api.urls")),
     path("", include("billing.api.urls")),
-    path("", include("inference.api_urls")),
-    path("", include("chat.api_urls")),
-    path("", include("monitoring.api_urls")),
+    path("", include("inference.api.urls")),
+    path("", include("chat.api.urls")),
+    path("", include("monitoring.api.urls")),
     re_path("^.*$", UnknownPath.as_view(), name="unknown"),
 ]

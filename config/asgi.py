@@ -28,7 +28,7 @@ def _warm_up() -> None:
     """Load the tokenizers while the first requests are already served."""
     from django.db import DatabaseError, connection
 
-    from inference.prompts import warm_up
+    from inference.prompting.prompts import warm_up
 
     try:
         warm_up()

@@ -32,8 +32,8 @@ urlpatterns = [
     path("accounts/open/<str:token>/", open_login, name="account_open_login"),
     path("accounts/", include("allauth.urls")),
     path("credits/", include("billing.pages.urls")),
-    path("v1/", include("inference.openai_urls")),
+    path("v1/", include("inference.openai.urls")),
     path("api/v1/", include("config.api_urls")),
     path("", include("monitoring.urls")),
-    path("", include("chat.urls")),
+    path("", include("chat.pages.urls")),
 ]

@@ -26,7 +26,7 @@ from django.utils import timezone
 from accounts.models import User
 from inference.engine.base import Sampling
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.revisions import revision_of
+from inference.weights.revisions import revision_of
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ class InferenceConfig(AppConfig):
         from accounts.data_export import Section, add_section
         from billing.ledger.verification.checks import register_check
         from inference import receivers  # noqa: F401
-        from inference.models import AnswerLogprobs, Generation
-        from inference.verification import (
+        from inference.generations.ledger_checks import (
             cached_answers_repeat_what_was_generated,
             charges_are_for_answers,
             generations_match_their_holds,
             refunds_by_nobody_are_of_answers,
         )
+        from inference.models import AnswerLogprobs, Generation
 
         register_check(generations_match_their_holds)
         register_check(cached_answers_repeat_what_was_generated)

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.api.throttles import Usage
-from inference import silence
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
+from inference.generations import heartbeats
 
 
 def queue_of(model_key: str) -> str:
@@ -124,7 +124,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 
     def silent(self) -> "GenerationQuerySet":
         """Running, but the worker has not been heard of for WORKER_SILENT_SECONDS (`silence`)."""
-        return self.filter(silence.Silent("heartbeat_at"), state=GenerationState.RUNNING)
+        return self.filter(heartbeats.Silent("heartbeat_at"), state=GenerationState.RUNNING)
 
     def overdue(self) -> "GenerationQuerySet":
         """Queued for too long. Who waits for an identical answer may wait as long as that one waits and takes."""
@@ -328,7 +328,7 @@ class Generation(models.Model):
 
 
 class AnswerLogprobs(models.Model):
-    """The log probabilities of an answer that was asked for with them (`inference.logprobs`).
+    """The log probabilities of an answer that was asked for with them (`inference.generations.logprobs`).
 
     A table of its own, since they are much larger than the answer, and few ask for them (docs/adr/0038). They are
     text of the customer's: erased with it.

@@ -6,9 +6,9 @@ from django.dispatch import receiver
 
 from accounts.closing import account_closing
 from accounts.models import User
-from inference import single_flight
+from inference.generations import single_flight
+from inference.generations.endings import generation_ended
 from inference.models import AnswerLogprobs, Generation
-from inference.services import generation_ended
 
 
 @receiver(generation_ended, dispatch_uid="inference.note_end")

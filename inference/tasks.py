@@ -4,10 +4,10 @@ from uuid import UUID
 
 from celery import shared_task
 
-from inference import deliveries, single_flight
-from inference.services import sweep_generations as sweep
-from inference.tickets import TASK
-from inference.worker import current_worker
+from inference.generations import deliveries, single_flight
+from inference.generations.endings import sweep_generations as sweep
+from inference.generations.tickets import TASK
+from inference.worker.worker import current_worker
 
 
 @shared_task(name=TASK, ignore_result=True)

@@ -15,8 +15,10 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from inference import answer_cache, manager_status, relay
+from inference import answer_cache
 from inference.models import CatalogueModel, Generation, GenerationState
+from inference.relay import streams
+from inference.worker import status
 
 WORKERS_ANSWER_SECONDS = 1.0
 
@@ -56,7 +58,7 @@ def redis_answers() -> bool:
     try:
         broker_connection().llen("default")
         answer_cache.connection().zcard(answer_cache.USED)
-        return bool(relay.connection().set("readyz", "1", ex=60))
+        return bool(streams.connection().set("readyz", "1", ex=60))
     except redis.RedisError:
         return False
 
@@ -69,7 +71,7 @@ def broker_connection() -> "redis.Redis":
 
 def unserved_models() -> list[str]:
     """The keys of models that customers may ask now and no GPU worker listens for. Raises DatabaseError."""
-    served = {key for worker in manager_status.read_workers() if not worker.is_stopping for key in worker.serves}
+    served = {key for worker in status.read_workers() if not worker.is_stopping for key in worker.serves}
     offered = CatalogueModel.objects.offered().filter(unavailable_reason="").values_list("key", flat=True)
     return [key for key in offered if key not in served]
 

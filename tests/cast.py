@@ -117,7 +117,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 def begin(generation: Any) -> bool:
     """Take a queued generation as a worker does, the user's next one; False when it was not there to take."""
-    from inference.hot_path import claim_next
+    from inference.generations.statements import claim_next
 
     claimed = claim_next(generation.model_id, {}, most_of_user=1000)
     return [row.pk for row in claimed] == [generation.pk]

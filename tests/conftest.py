@@ -80,8 +80,8 @@ def _mail_goes_through_the_outbox(django_test_environment: None) -> None:
 @pytest.fixture
 def catalogue(db: None) -> Any:
     """The catalogue with its prices; the demo model is available, the others are not."""
-    from inference.catalogue import DEMO_KEY, seed_catalogue
     from inference.models import CatalogueModel
+    from inference.weights.catalogue import DEMO_KEY, seed_catalogue
 
     seed_catalogue()
     CatalogueModel.objects.filter(key=DEMO_KEY).update(unavailable_reason="")
@@ -127,7 +127,7 @@ def _clean_redis() -> Iterator[None]:
 def _asked_of(fixture_names: Iterable[str]) -> list[Any]:
     """The checks of `verify_ledger` that a test can pass: some need an origin, or an answer, that it does not make."""
     from billing.ledger.verification import checks, origins
-    from inference.verification import charges_are_for_answers, refunds_by_nobody_are_of_answers
+    from inference.generations.ledger_checks import charges_are_for_answers, refunds_by_nobody_are_of_answers
 
     left_out = []
     if {"ledger_alone", "without_answers"} & set(fixture_names):

@@ -6,8 +6,8 @@ from typing import Any
 from celery import current_app
 
 from accounts.mail.outbox import QUEUE as MAIL
+from inference.generations.tickets import open_ticket
 from inference.models import CatalogueModel
-from inference.tickets import open_ticket
 from tests.redis_admin import admin
 
 QUEUES = ("default", MAIL)  # in the order in which `take_tasks` looks

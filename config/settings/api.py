@@ -24,7 +24,7 @@ PAGE_LIMITS = {
     "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
     "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a tab that is shown again begins one
 }
-# Of one person at the same time, on the pages and through /api/v1 together (inference.open_streams).
+# Of one person at the same time, on the pages and through /api/v1 together (inference.relay.open_streams).
 MAX_OPEN_STREAMS_OF_USER = env.int("MAX_OPEN_STREAMS_OF_USER", default=12)
 
 # Which pages of others may call the APIs from a browser: their origins, or "*" for all. A page has to send a key or a
@@ -95,7 +95,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "inference.openai_schema.add_openai_paths",
+        "inference.openai.schema.add_openai_paths",
         "core.api.schema.say_int64",
     ],
     "SERVE_INCLUDE_SCHEMA": False,

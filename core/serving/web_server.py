@@ -148,7 +148,7 @@ class WebWorker(UvicornWorker):  # type: ignore[misc]
 
     def init_signals(self) -> None:
         """Once all is answered, uvicorn raises the signal that stopped it again. It ends the process as any other exit
-        does, so that what was handed over at the last moment is noted (inference/deliveries.py)."""
+        does, so that what was handed over at the last moment is noted (inference/generations/deliveries.py)."""
         super().init_signals()
         signal.signal(signal.SIGTERM, _exit)
 

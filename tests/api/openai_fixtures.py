@@ -12,7 +12,7 @@ from accounts import api_keys
 from accounts.models import Scope, User
 from inference.engine.fake import FakeEngine
 from inference.models import Generation
-from inference.worker import current_worker
+from inference.worker.worker import current_worker
 from tests.inference.engines import give_engine
 from tests.live import LiveServer
 from tests.stack import wait_until

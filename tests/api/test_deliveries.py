@@ -10,10 +10,10 @@ import pytest
 from django.utils import timezone
 
 from billing.models import LedgerEntry
-from inference import deliveries
-from inference.catalogue import DEMO_KEY
-from inference.deliveries import Deliverer, deliverer, sweep_deliveries
+from inference.generations import deliveries
+from inference.generations.deliveries import Deliverer, deliverer, sweep_deliveries
 from inference.models import Delivery, Generation, GenerationState, WebProcess
+from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.cast import watch_database_for_long
 from tests.stack import wait_until
@@ -197,7 +197,7 @@ def test_asking_again_for_what_was_handed_over_makes_nobody_wait_for_a_restart_t
 
 @pytest.mark.parametrize("body", [BODY, STREAM])
 def test_our_own_mistake_after_the_charge_gives_it_back(http, paid, faults, monkeypatch, body):
-    from inference import openai_answers
+    from inference.openai import answers as openai_answers
 
     def break_down(_generation_id):
         wait_until(lambda: not Generation.objects.live().exists(), 5, "the charge")

@@ -6,9 +6,10 @@ import time
 import pytest
 from django.db import connection
 
-from inference import api_events, relay
-from inference.catalogue import DEMO_KEY
+from inference.api import events as api_events
 from inference.models import Generation
+from inference.relay import streams
+from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.cast import at_once
 from tests.redis_admin import admin
@@ -23,7 +24,7 @@ BODY = {"model": DEMO_KEY, "messages": [{"role": "user", "content": "Hello"}], "
 def test_cancelling_a_running_answer_costs_what_came(http, engine, paid, faults):
     engine.length, engine.step_seconds = 1000, 0.05
     asked = http.post(URL, json=BODY | {"max_tokens": 400}).json()
-    wait_until(lambda: relay.read_text(asked["id"])[1] >= 3, 5, "some tokens")
+    wait_until(lambda: streams.read_text(asked["id"])[1] >= 3, 5, "some tokens")
     http.post(f"{URL}/{asked['id']}/cancel")
     got = wait_until(
         lambda: (got := http.get(f"{URL}/{asked['id']}").json())["state"] == "stopped" and got, 1, "the end"

@@ -12,12 +12,12 @@ from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
 
-from chat.services import send_message
-from inference import open_streams as places
-from inference.catalogue import DEMO_KEY
+from chat.messages import send_message
+from inference.generations.endings import stop_generation
+from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation
-from inference.parameters import Parameters
-from inference.services import stop_generation
+from inference.relay import open_streams as places
+from inference.weights.catalogue import DEMO_KEY
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -132,7 +132,7 @@ WATCHER = """
 import asyncio, django
 django.setup()
 from accounts.models import User
-from inference import open_streams
+from inference.relay import open_streams
 
 open_streams.LEASE_SECONDS, open_streams.RENEW_SECONDS = 2, 0.5
 

@@ -6,10 +6,11 @@ import time
 import httpx
 import pytest
 
-from inference import relay
-from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
-from inference.worker import current_worker
+from inference.openai import answers
+from inference.relay import streams
+from inference.weights.catalogue import DEMO_KEY
+from inference.worker.worker import current_worker
 from tests.api.openai_fixtures import price
 from tests.cast import at_once
 from tests.stack import wait_until
@@ -29,7 +30,7 @@ def only_generation():
 
 
 def wait_for_tokens(generation, count):
-    wait_until(lambda: relay.read_text(generation.pk)[1] >= count, 5, "some tokens")
+    wait_until(lambda: streams.read_text(generation.pk)[1] >= count, 5, "some tokens")
 
 
 def demand_stopped_at_once(generation, paid, faults):
@@ -86,15 +87,15 @@ def test_a_client_that_leaves_while_its_answer_is_being_begun_leaves_nothing_run
     http, server, monkeypatch, paid, faults
 ):
     """The thread that makes the hold cannot be interrupted: what it makes is seen to afterwards."""
-    from inference import openai_answers
+    from inference.openai import answers
 
-    begin = openai_answers.begin_answer
+    begin = answers.begin_answer
 
     def begin_slowly(**options):
         time.sleep(0.8)
         return begin(**options)
 
-    monkeypatch.setattr(openai_answers, "begin_answer", begin_slowly)
+    monkeypatch.setattr(answers, "begin_answer", begin_slowly)
     with pytest.raises(httpx.ReadTimeout):
         http.post("/v1/chat/completions", json=BODY, timeout=0.3)
     assert Generation.objects.count() == 0
@@ -109,14 +110,13 @@ def test_a_client_that_leaves_while_its_answer_is_being_begun_leaves_nothing_run
 
 def test_a_client_that_leaves_before_its_stream_is_read_leaves_nothing_running(http, monkeypatch, paid, faults):
     """Between our answer and its first byte there is nobody to notice but a clock."""
-    from inference import openai_answers
 
     async def never_read(*_args):
         raise AssertionError("not read")
         yield b""
 
-    monkeypatch.setattr(openai_answers, "BEGIN_TO_STREAM_SECONDS", 0.3)
-    monkeypatch.setattr(openai_answers.StreamingHttpResponse, "__aiter__", lambda _self: never_read())
+    monkeypatch.setattr(answers, "BEGIN_TO_STREAM_SECONDS", 0.3)
+    monkeypatch.setattr(answers.StreamingHttpResponse, "__aiter__", lambda _self: never_read())
     with pytest.raises(httpx.HTTPError):
         http.post("/v1/chat/completions", json=BODY | {"stream": True})
     generation = only_generation()

@@ -7,9 +7,9 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from billing.models import Hold
-from inference import services
-from inference.catalogue import DEMO_KEY
+from inference.generations import requesting
 from inference.models import CatalogueModel, Generation
+from inference.weights.catalogue import DEMO_KEY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,7 +145,7 @@ def test_a_queue_that_is_down_costs_nothing(ai, monkeypatch, faults):
     def refuse(_model_key):
         raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(services, "send_ticket", refuse)
+    monkeypatch.setattr(requesting, "send_ticket", refuse)
     with pytest.raises(openai.InternalServerError) as raised:
         ask(ai)
     assert (raised.value.status_code, raised.value.code) == (503, "service_unavailable")
@@ -342,7 +342,7 @@ def test_an_unexpected_mistake_of_ours_is_told_as_one(ai, monkeypatch, caplog):
     def break_down(**_options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("inference.openai_answers.begin_answer", break_down)
+    monkeypatch.setattr("inference.openai.answers.begin_answer", break_down)
     with pytest.raises(openai.InternalServerError) as raised:
         ask(ai)
     assert error_of(raised) == ("internal_error", None)

@@ -13,10 +13,10 @@ from django.db import connection, transaction
 
 from billing import ledger
 from billing.models import Hold
-from inference import completions
-from inference.catalogue import DEMO_KEY
+from inference.generations import client_requests
+from inference.generations.endings import fail_generation, stop_generation
 from inference.models import Generation, GenerationState
-from inference.services import fail_generation, stop_generation
+from inference.weights.catalogue import DEMO_KEY
 from tests.api.dropping_proxy import losing
 from tests.api.openai_fixtures import price
 from tests.cast import at_once, fund
@@ -323,7 +323,7 @@ def test_the_answer_of_another_customer_is_never_taken_over(http, alice, charlie
 
 def test_a_retry_takes_over_only_its_own_request(http, alice, engine, monkeypatch):
     engine.length, engine.step_seconds = 1000, 0.05
-    monkeypatch.setattr(completions, "stop_generation", lambda **_options: None)
+    monkeypatch.setattr(client_requests, "stop_generation", lambda **_options: None)
     thread = threading.Thread(target=lambda: ask_as_attempt(http, 0, BODY | {"max_tokens": 20}))
     thread.start()
     wait_until(Generation.objects.first, 5, "the first attempt")

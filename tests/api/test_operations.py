@@ -8,8 +8,9 @@ import redis
 from celery import current_app
 from celery.contrib.testing.worker import start_worker
 
-from inference import answer_cache, relay
+from inference import answer_cache
 from inference.models import CatalogueModel, Generation
+from inference.relay import streams
 from monitoring import machine
 from tests.billing.test_ledger import open_hold
 from tests.queue import forget_tickets
@@ -29,7 +30,7 @@ def test_health_says_what_does_not_answer(login, staff, monkeypatch):
     health = client.get("/api/v1/ops/health").json()
     assert (health["is_ok"], [check["name"] for check in health["checks"]]) == (True, ["database", "redis"])
     dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
-    monkeypatch.setattr(relay, "connection", lambda: dead)
+    monkeypatch.setattr(streams, "connection", lambda: dead)
     health = client.get("/api/v1/ops/health").json()
     assert (health["is_ok"], [check["is_ok"] for check in health["checks"]]) == (False, [True, False])
 
@@ -83,7 +84,7 @@ def test_the_answer_cache_says_how_often_it_helped(login, staff, settings):
 def test_without_redis_queues_workers_and_cache_are_a_503(login, staff, monkeypatch, name):
     client = login(staff)
     dead = redis.Redis(port=1, socket_connect_timeout=1, retry=None)
-    for module in (relay, answer_cache):
+    for module in (streams, answer_cache):
         monkeypatch.setattr(module, "connection", lambda: dead)
     monkeypatch.setattr(machine, "broker_connection", lambda: dead)
 

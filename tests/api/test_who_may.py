@@ -161,7 +161,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
     for module in (
         "core.async_queries",
         "billing.reporting.exports",
-        "inference.api",
+        "inference.api.views",
     ):  # a stream gives its connection back; not in this transaction
         monkeypatch.setattr(f"{module}.connection", mock.Mock())
     settings.API_USER_REQUESTS_PER_MINUTE = settings.API_KEY_REQUESTS_PER_MINUTE = 10**6

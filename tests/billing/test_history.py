@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import billing.pages.overview
 import pytest
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
+import billing.pages.overview
 import billing.reporting.history
 from billing import ledger
 from billing.models import EntryKind, LedgerEntry

@@ -8,10 +8,10 @@ from django.test import Client
 from django.urls import reverse
 
 from chat.models import Message
-from inference import services
-from inference.catalogue import DEMO_KEY
+from inference.generations import endings
+from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation
-from inference.parameters import Parameters
+from inference.weights.catalogue import DEMO_KEY
 from tests.cast import PASSWORD, answered_talk
 from tests.chat.browser import ask, path_of
 from tests.stack import wait_until
@@ -71,7 +71,7 @@ def test_whatever_the_page_asks_the_whole_window_logs_in_and_comes_back_with_the
         ask(page, "Go on")
         page.wait_for_selector("[data-stop]")
     if act is retry:
-        services.fail_generation(generation_id=fail_the_last(talk).pk, error="The machine stopped.")
+        endings.fail_generation(generation_id=fail_the_last(talk).pk, error="The machine stopped.")
         page.reload()
     page.fill("#prompt", DRAFT)
     page.wait_for_selector("#estimate:has-text('credits')")
@@ -89,7 +89,7 @@ def test_whatever_the_page_asks_the_whole_window_logs_in_and_comes_back_with_the
 
 def fail_the_last(talk):
     """Another answer in the conversation, which is running."""
-    from chat.services import send_message
+    from chat.messages import send_message
 
     exchange = send_message(
         user=talk.user,

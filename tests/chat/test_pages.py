@@ -9,10 +9,10 @@ from kombu.exceptions import OperationalError
 import chat
 from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
-from inference import services
+from inference.generations import endings, requesting
+from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.parameters import Parameters
-from inference.prompts import RawText
+from inference.prompting.prompts import RawText
 from tests.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,7 +153,7 @@ def test_a_queue_that_is_down_costs_nothing_keeps_the_draft_and_leaves_no_messag
     balance = Wallet.objects.get(user=alice).balance_microcredits
     key = uuid4()
     with monkeypatch.context() as broken:
-        broken.setattr(services, "send_ticket", refuse)
+        broken.setattr(requesting, "send_ticket", refuse)
         for to in (None, conversation, conversation):
             response = send("Are you there?", to=to, key=key if to else None)
             assert response.status_code == 503
@@ -178,7 +178,7 @@ def test_too_many_answers_at_once_are_refused_and_the_draft_is_kept(client, alic
 
 
 def test_an_answer_of_an_api_client_is_no_page_of_anybody(client, alice, catalogue):
-    generation = services.request_generation(
+    generation = requesting.request_generation(
         user=alice,
         model=catalogue,
         prompt=RawText("Hello"),
@@ -210,7 +210,7 @@ def test_search_finds_titles_and_messages(client, conversation):
 
 def test_search_looks_through_the_latest_conversations_and_says_so(client, conversation, alice, monkeypatch):
     monkeypatch.setattr(chat.models, "MOST_SEARCHED", 1)
-    monkeypatch.setattr(chat.views, "MOST_SEARCHED", 1)
+    monkeypatch.setattr(chat.pages.views, "MOST_SEARCHED", 1)
     assert conversation.get_absolute_url() in client.get(reverse("chat:home"), {"q": "fox"}).content.decode()
     Conversation.objects.create(user=alice, title="Later", model=conversation.model)
     page = client.get(reverse("chat:home"), {"q": "fox"}).content.decode()
@@ -223,7 +223,7 @@ def test_an_interrupted_answer_says_it_cost_nothing_and_can_be_retried_once(
 ):
     send("Fail please", to=conversation)
     failing = Generation.objects.latest("created_at")
-    services.fail_generation(generation_id=failing.pk, error="The machine that was answering stopped.", text="Half an")
+    endings.fail_generation(generation_id=failing.pk, error="The machine that was answering stopped.", text="Half an")
     page = client.get(conversation.get_absolute_url()).content.decode()
     assert "It cost nothing." in page
     assert "Half an" in page
@@ -244,7 +244,7 @@ def test_a_failed_answer_with_a_later_question_is_not_retried_in_its_place(
     """Its new answer stood at the end, and what the model saw lacked the good answer to the later question."""
     send("Fail please", to=conversation)
     failed = Generation.objects.latest("created_at")
-    services.fail_generation(generation_id=failed.pk, error="The machine that was answering stopped.")
+    endings.fail_generation(generation_id=failed.pk, error="The machine that was answering stopped.")
     retry = reverse("chat:retry", args=[Message.objects.get(generation=failed).pk])
     assert retry in client.get(conversation.get_absolute_url()).content.decode()
     send("And now?", to=conversation)

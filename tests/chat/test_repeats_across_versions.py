@@ -1,7 +1,7 @@
 """A page that sent its prompt to the version before gets that answer, not a second one."""
 
-from chat.services import _plain
-from inference.parameters import Parameters
+from chat.messages import _plain
+from inference.generations.parameters import Parameters
 
 
 def test_what_pages_ask_for_is_written_as_it_was_before_there_was_more():

@@ -7,8 +7,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.urls import reverse
 
-from inference import relay, services
+from inference.generations import endings
 from inference.models import Generation
+from inference.relay import streams, writer
 from tests.cast import begin
 from tests.redis_admin import admin
 
@@ -56,13 +57,13 @@ def parse(block):
 def write(generation, *texts, at=0):
     """An entry for each text, the first `at` characters into the answer."""
     for number, text in enumerate(texts, start=1):
-        relay.connection().xadd(relay.stream_key(generation.pk), {"text": text, "at": at, "tokens": number})
+        streams.connection().xadd(streams.stream_key(generation.pk), {"text": text, "at": at, "tokens": number})
         at += len(text)
 
 
 def finish(generation, text, tokens=3):
-    services.settle_generation(generation_id=generation.pk, text=text, completion_tokens=tokens, finish_reason="stop")
-    relay.RelayWriter(generation.pk).end("completed")
+    endings.settle_generation(generation_id=generation.pk, text=text, completion_tokens=tokens, finish_reason="stop")
+    writer.RelayWriter(generation.pk).end("completed")
 
 
 def plain(html):
@@ -135,7 +136,7 @@ async def test_a_reader_of_an_ended_answer_gets_it_at_once_even_without_a_relay(
 
 async def test_a_waiting_reader_is_told_what_for(async_client, alice, generation):
     await async_client.aforce_login(alice)
-    await sync_to_async(relay.RelayWriter(generation.pk).notice)("loading")
+    await sync_to_async(writer.RelayWriter(generation.pk).notice)("loading")
     events = await read(async_client, generation, until="status")
     assert events[-1][2] == "Loading the model…"
 

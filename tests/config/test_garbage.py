@@ -30,7 +30,7 @@ kept = [Node() for _ in range(2 * OBJECTS_BETWEEN_LOOKS)]
 assert gone() is None, "garbage that comes later is still found"
 
 from unittest.mock import Mock
-from inference.model_loader import CatalogueLoader
+from inference.worker.loader import CatalogueLoader
 
 model = Node()
 model.itself = model

@@ -12,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from core.api.throttles import count_in_minute
 from core.redis_users import KEYS, might_of, refuse_mighty_users
 from deploy.local import redis_users
-from inference import answer_cache, open_streams
+from inference import answer_cache
+from inference.relay import open_streams
 from monitoring import machine
 from tests.config.test_database_roles import PRODUCTION, manage
 from tests.queue import clear_queue, take_tasks

@@ -8,11 +8,12 @@ import pytest
 from django.db import OperationalError, connection
 
 from core.postgresql.retrying import try_again_while_the_database_is_away
-from inference import relay
 from inference.engine.fake import FakeEngine
-from inference.following import follow_to_end
 from inference.models import GenerationState
-from inference.worker import Worker
+from inference.relay import streams
+from inference.relay import writer as relay_writer
+from inference.relay.following import follow_to_end
+from inference.worker.worker import Worker
 from tests import owner
 from tests.cast import begin
 from tests.inference.engines import give_engine
@@ -41,7 +42,7 @@ def test_an_answer_that_ends_while_the_database_is_away_is_charged_once_it_is_ba
     engine = give_engine(worker, FakeEngine(step_seconds=0.05))
     generation = ask(alice, catalogue, max_tokens=20)
     thread = in_thread(worker.serve, generation.model_id)
-    wait_for(lambda: relay.read_text(generation.pk)[1] > 2)
+    wait_for(lambda: streams.read_text(generation.pk)[1] > 2)
     with database_away():
         wait_for(lambda: not engine._cancelled)  # it has written its last token
         time.sleep(1)
@@ -66,7 +67,7 @@ def test_who_follows_a_silent_answer_waits_for_the_database(alice, catalogue):
     with database_away():
         time.sleep(4)  # a silent answer is looked up every two seconds
     assert thread.is_alive()
-    writer = relay.RelayWriter(generation.pk)
+    writer = relay_writer.RelayWriter(generation.pk)
     writer.write("at last", 2)
     writer.end("completed")
     thread.join(timeout=15)

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from inference import relay
-from inference.catalogue import DEMO_KEY
 from inference.models import GenerationState
+from inference.relay import streams
+from inference.weights.catalogue import DEMO_KEY
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 from tests.inference.test_worker_models import REAL_ENGINE, work  # noqa: F401  a fixture
 from tests.redis_admin import admin
@@ -35,7 +35,7 @@ def engine_of(worker):
 def begin(worker, asked):
     """Let the worker write these; returns the threads once every answer has begun."""
     threads = [in_thread(worker.serve, generation.model_id) for generation in asked]
-    wait_for(lambda: all(relay.read_text(generation.pk)[1] > 2 for generation in asked), 60)
+    wait_for(lambda: all(streams.read_text(generation.pk)[1] > 2 for generation in asked), 60)
     return threads
 
 

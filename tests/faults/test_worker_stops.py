@@ -11,10 +11,11 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from inference import manager_status, relay
+from inference.generations.endings import stop_generation
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.services import stop_generation
-from inference.worker import RESTARTED
+from inference.relay import streams
+from inference.worker import status as manager_status
+from inference.worker.worker import RESTARTED
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
 from tests.queue import forget_tickets
 
@@ -100,7 +101,7 @@ def states(*generations):
 
 
 def tokens_of(generation):
-    return relay.read_text(generation.pk)[1]
+    return streams.read_text(generation.pk)[1]
 
 
 def test_sigterm_finishes_what_runs_takes_nothing_new_and_exits(alice, catalogue, start, faults):
@@ -131,7 +132,7 @@ def test_what_outlasts_the_grace_time_is_interrupted_for_free(alice, catalogue, 
     running.refresh_from_db()
     assert (running.state, running.error) == (GenerationState.FAILED, RESTARTED)
     assert running.text.startswith("The quick brown ")
-    assert relay.read_text(running.pk)[0] == running.text
+    assert streams.read_text(running.pk)[0] == running.text
     assert charge(alice) == (0, 0)
     assert faults() == []
 

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
+from inference.generations.endings import sweep_generations
 from inference.models import Generation, GenerationState
-from inference.services import sweep_generations
 from tests.faults.test_worker_stops import start, states, tokens_of, wait_for  # noqa: F401  `start` is a fixture
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
 from tests.redis_admin import admin

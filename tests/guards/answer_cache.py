@@ -99,7 +99,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "generated twice",
-        "inference/hot_path.py",
+        "inference/generations/statements.py",
         "AND g.state = %s AND g.follows IS NULL",
         "AND g.state = %s",
         CACHE,
@@ -117,7 +117,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "left waiting",
-        "inference/single_flight.py",
+        "inference/generations/single_flight.py",
         "    next_id = _choose_next(leader_id)\n",
         "    next_id = None\n",
         CACHE,
@@ -141,7 +141,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "follower charged twice",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "    if generation is None:\n        return None\n    worst_case",
         "    generation = generation or Generation.objects.get(pk=generation_id)\n    worst_case",
         CACHE,
@@ -149,7 +149,7 @@ ANSWER_CACHE = [
     ),
     Guard(
         "follower's hold kept",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "    worst_case = ledger.release(hold_id=generation.hold_id)\n",
         "    worst_case = generation.hold\n",
         CACHE,

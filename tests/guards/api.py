@@ -16,7 +16,7 @@ STREAMS = "tests/api/test_open_streams.py"
 API = [
     Guard(
         "key without its cap",
-        "inference/services.py",
+        "inference/generations/requesting.py",
         "        api_key=caller.api_key,\n    )\n    is_cached",
         "        api_key=None,\n    )\n    is_cached",
         CAPS_OF_KEYS,
@@ -24,7 +24,7 @@ API = [
     ),
     Guard(
         "key without the scope",
-        "inference/api_access.py",
+        "inference/openai/access.py",
         "if not has_scope(credential, Scope.CHAT):",
         "if False:",
         "tests/test_who_may_open.py",
@@ -72,7 +72,7 @@ API = [
     ),
     Guard(
         "crowd",
-        "inference/services.py",
+        "inference/generations/requesting.py",
         "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):",
         "    if not insert_generation(generation, 10**9, caller.process_id):",
         "tests/api/test_generations.py",
@@ -80,7 +80,7 @@ API = [
     ),
     Guard(
         "a flood that delays others",
-        "inference/hot_path.py",
+        "inference/generations/statements.py",
         "    ORDER BY w.place, w.created_at",
         "    ORDER BY w.created_at",
         SCHEDULING,
@@ -88,7 +88,7 @@ API = [
     ),
     Guard(
         "rows that no end makes room for",
-        "inference/worker.py",
+        "inference/worker/worker.py",
         "            self._left[model_key] = None",
         "            pass",
         SCHEDULING,
@@ -96,7 +96,7 @@ API = [
     ),
     Guard(
         "more answers than places",
-        "inference/worker.py",
+        "inference/worker/worker.py",
         "self.places - len(self._jobs)",
         "self.places",
         SCHEDULING,
@@ -104,7 +104,7 @@ API = [
     ),
     Guard(
         "a ticket that was never sent",
-        "inference/tickets.py",
+        "inference/generations/tickets.py",
         "        open_ticket(model_key)\n        raise",
         "        raise",
         SCHEDULING,
@@ -120,7 +120,7 @@ API = [
     ),
     Guard(
         "a heartbeat that waits",
-        "inference/worker.py",
+        "inference/worker/worker.py",
         "select_for_update(skip_locked=True)",
         "select_for_update()",
         SCHEDULING,
@@ -128,7 +128,7 @@ API = [
     ),
     Guard(
         "a task that finds its row locked",
-        "inference/worker.py",
+        "inference/worker/worker.py",
         "self._claim(model_key) or self._claim_passed_over(model_key)",
         "self._claim(model_key)",
         SCHEDULING,
@@ -136,7 +136,7 @@ API = [
     ),
     Guard(
         "stop that overtakes the claim",
-        "inference/worker.py",
+        "inference/worker/worker.py",
         "            if generation.pk in self._early_stops:",
         "            if False:",
         SCHEDULING,
@@ -144,7 +144,7 @@ API = [
     ),
     Guard(
         "text missed by who joins",
-        "inference/relay_reader.py",
+        "inference/relay/reader.py",
         "                for follower in asked[key]:",
         "                for follower in self._followers.get(key, ()):",
         RELAY,
@@ -152,7 +152,7 @@ API = [
     ),
     Guard(
         "text repeated",
-        "inference/relay_reader.py",
+        "inference/relay/reader.py",
         "chunk.at if self._seen is None else self._seen",
         "chunk.at",
         RELAY,
@@ -160,7 +160,7 @@ API = [
     ),
     Guard(
         "first attempt charged beside its retry",
-        "inference/completions.py",
+        "inference/generations/client_requests.py",
         "    if not _has_later_attempt(generation, attempt):\n",
         "    if True:\n",
         "tests/api/test_openai_retries.py",
@@ -168,7 +168,7 @@ API = [
     ),
     Guard(
         "an answer for nothing beside another attempt",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "left_before=not begun.done()",
         "left_before=True",
         "tests/api/test_openai_retries.py",
@@ -184,7 +184,7 @@ API = [
     ),
     Guard(
         "retry charged twice",
-        "inference/completions.py",
+        "inference/generations/client_requests.py",
         "key = PROGRAM_KEY + hashlib.sha256(question.idempotency_key.encode()).hexdigest()",
         "pass",
         RETRIES,
@@ -192,7 +192,7 @@ API = [
     ),
     Guard(
         "retry charged twice",
-        "inference/completions.py",
+        "inference/generations/client_requests.py",
         "            if earlier is not None:\n                return earlier",
         "            pass",
         RETRIES,
@@ -200,7 +200,7 @@ API = [
     ),
     Guard(
         "client that left",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "    await in_own_thread(partial(give_up, generation_id=generation_id, attempt=attempt))",
         "    pass",
         "tests/api/test_openai_disconnects.py",
@@ -208,7 +208,7 @@ API = [
     ),
     Guard(
         "retry charged twice",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "        await asyncio.sleep(grace_seconds(attempt))",
         "        pass",
         RETRIES,
@@ -216,7 +216,7 @@ API = [
     ),
     Guard(
         "one answer for two requests",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "        await in_own_thread(partial(note_refusal, request))\n",
         "",
         RETRIES,
@@ -224,7 +224,7 @@ API = [
     ),
     Guard(
         "paid and not handed over",
-        "inference/deliveries.py",
+        "inference/generations/deliveries.py",
         "        ledger.refund_rest(",
         "        str(",
         DELIVERIES,
@@ -232,7 +232,7 @@ API = [
     ),
     Guard(
         "paid and not handed over",
-        "inference/deliveries.py",
+        "inference/generations/deliveries.py",
         "    if fail_generation(generation_id=generation_id, error=error) is not None:",
         "    if False:",
         DELIVERIES,
@@ -240,7 +240,7 @@ API = [
     ),
     Guard(
         "given back though handed over",
-        "inference/completions.py",
+        "inference/generations/client_requests.py",
         "        is_open = to_hand_over.update(process_id=process_id, created_at=Now())",
         "        is_open = Delivery.objects.update_or_create("
         "generation_id=generation_id, defaults={'process_id': process_id})",
@@ -249,7 +249,7 @@ API = [
     ),
     Guard(
         "paid and not handed over",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "            fail = fail_delivery if visit.question.is_delivered_here else fail_generation",
         "            fail = fail_generation",
         DELIVERIES,
@@ -257,7 +257,7 @@ API = [
     ),
     Guard(
         "given back twice",
-        "inference/deliveries.py",
+        "inference/generations/deliveries.py",
         "    Delivery.objects.filter(pk=generation_id).delete()",
         "    pass",
         DELIVERIES,
@@ -265,7 +265,7 @@ API = [
     ),
     Guard(
         "handed over for nothing",
-        "inference/openai_answers.py",
+        "inference/openai/answers.py",
         "        if not await in_own_thread(partial(deliverer().may_hand_over, generation_id)):",
         "        if False:",
         DELIVERIES,
@@ -273,7 +273,7 @@ API = [
     ),
     Guard(
         "given back though handed over",
-        "inference/deliveries.py",
+        "inference/generations/deliveries.py",
         "                self._done.append(generation_id)",
         "                pass",
         DELIVERIES,
@@ -281,7 +281,7 @@ API = [
     ),
     Guard(
         "healthy answer ended",
-        "inference/silence.py",
+        "inference/generations/heartbeats.py",
         "        AND w.seen_at > clock_timestamp() - {gap}))",
         "        ))",
         SILENCE,
@@ -289,15 +289,15 @@ API = [
     ),
     Guard(
         "healthy answer ended",
-        "inference/services.py",
-        """    is_silent = f"g.state = 'running' AND {silence.is_silent('g.heartbeat_at')}\"""",
+        "inference/generations/endings.py",
+        """    is_silent = f"g.state = 'running' AND {heartbeats.is_silent('g.heartbeat_at')}\"""",
         """    is_silent = "g.state = 'running'\"""",
         SILENCE,
         "a_heartbeat_that_comes_while_the_sweep_runs",
     ),
     Guard(
         "connection held while waiting",
-        "inference/following.py",
+        "inference/relay/following.py",
         "        finally:\n            connection.close()",
         "        finally:\n            pass",
         "tests/api/test_generation_events.py",
@@ -305,7 +305,7 @@ API = [
     ),
     Guard(
         "conversation rewritten",
-        "chat/services.py",
+        "chat/messages.py",
         "if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():",
         "if conversation is None:",
         CONVERSATIONS,
@@ -313,7 +313,7 @@ API = [
     ),
     Guard(
         "deleted under an answer",
-        "chat/keeping.py",
+        "chat/conversations.py",
         "    if generations.live().exists():",
         "    if False:",
         CONVERSATIONS,
@@ -321,7 +321,7 @@ API = [
     ),
     Guard(
         "branch of what is being written",
-        "chat/keeping.py",
+        "chat/conversations.py",
         "    if Generation.objects.live().filter(message__in=kept).exists():",
         "    if False:",
         CONVERSATIONS,
@@ -329,7 +329,7 @@ API = [
     ),
     Guard(
         "streams without number",
-        "inference/open_streams.py",
+        "inference/relay/open_streams.py",
         "if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then",
         "if false then",
         STREAMS,
@@ -337,7 +337,7 @@ API = [
     ),
     Guard(
         "place kept after the stream",
-        "inference/open_streams.py",
+        "inference/relay/open_streams.py",
         "        ended.set()",
         "        pass",
         STREAMS,
@@ -345,7 +345,7 @@ API = [
     ),
     Guard(
         "places of the killed",
-        "inference/open_streams.py",
+        "inference/relay/open_streams.py",
         "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)",
         "local kept = now",
         STREAMS,

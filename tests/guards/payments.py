@@ -208,7 +208,7 @@ PAYMENTS = [
     ),
     Guard(
         "failed after settling",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "        *LIVE_STATES,\n        state=GenerationState.FAILED",
         "        *GenerationState,\n        state=GenerationState.FAILED",
         ANSWERS,

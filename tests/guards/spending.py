@@ -73,7 +73,7 @@ SPENDING = [
     # A hold leaked on error or panic.
     Guard(
         "leaked hold",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "        ledger.release(hold_id=generation.hold_id)\n        _tell(generation)",
         "        _tell(generation)",
         ANSWERS,
@@ -81,7 +81,7 @@ SPENDING = [
     ),
     Guard(
         "leaked hold",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "Generation.objects.silent()",
         "Generation.objects.none()",
         ANSWERS,
@@ -98,7 +98,7 @@ SPENDING = [
     # An abort billed zero, in full, twice.
     Guard(
         "abort billed zero",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
         "    ledger.release(hold_id=generation.hold_id)",
         ANSWERS,
@@ -106,7 +106,7 @@ SPENDING = [
     ),
     Guard(
         "abort billed in full",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)",
         "    ledger.settle_within(hold_id=generation.hold_id, completion_tokens=generation.max_completion_tokens)",
         ANSWERS,
@@ -114,7 +114,7 @@ SPENDING = [
     ),
     Guard(
         "abort billed twice",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "        GenerationState.RUNNING,\n        state=GenerationState.STOPPED",
         "        *GenerationState,\n        state=GenerationState.STOPPED",
         ANSWERS,
@@ -182,7 +182,7 @@ SPENDING = [
     # A spend popped from a queue before it was committed: here the charge and the answer's end commit together.
     Guard(
         "spend popped",
-        "inference/services.py",
+        "inference/generations/endings.py",
         "@transaction.atomic\ndef settle_generation(",
         "def settle_generation(",
         ANSWERS,

@@ -26,7 +26,7 @@ def unasked(
     return Guard(defect, file, text, without, ORIGINS, select)
 
 
-INFERENCE = "inference/verification.py"
+INFERENCE = "inference/generations/ledger_checks.py"
 OF_WALLS = [
     unasked(
         "a top-up without an order", "(e.kind = 'top_up' OR e.idempotency_key LIKE 'topup%:%')", "a_top_up_without"

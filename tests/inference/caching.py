@@ -6,11 +6,11 @@ import pytest
 
 from inference.answer_cache import CacheUse
 from inference.engine.fake import FakeEngine
+from inference.generations.parameters import Caller, Parameters
+from inference.generations.requesting import request_generation
 from inference.models import GenerationState
-from inference.parameters import Caller, Parameters
-from inference.prompts import Conversation, Turn
-from inference.services import request_generation
-from inference.worker import Worker
+from inference.prompting.prompts import Conversation, Turn
+from inference.worker.worker import Worker
 from tests.inference.engines import give_engine
 from tests.queue import clear_queue, forget_tickets
 

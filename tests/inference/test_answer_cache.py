@@ -13,9 +13,9 @@ from billing import ledger
 from billing.ledger import caps
 from inference import answer_cache
 from inference.answer_cache import CacheUse
+from inference.generations.requesting import AlreadyRequested, IdempotencyConflict
 from inference.models import Generation
-from inference.revisions import revision_of
-from inference.services import AlreadyRequested, IdempotencyConflict
+from inference.weights.revisions import revision_of
 from tests.cast import CREDIT, at_once, fund
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     answered,

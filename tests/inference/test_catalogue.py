@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing.models import Price
-from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
 from inference.engine.checkpoint import read_checkpoint
 from inference.models import CatalogueModel
+from inference.weights.catalogue import DEMO_KEY, SMALL_DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
 from tests.inference.checkpoints import make_checkpoint
 
 
@@ -173,7 +173,7 @@ def test_a_hub_that_refuses_says_why_and_what_to_do(db, settings, tmp_path, hub,
 def test_a_model_is_downloaded_with_progress_and_only_the_files_it_needs(
     db, settings, tmp_path, hub, monkeypatch, capsys
 ):
-    monkeypatch.setattr("inference.downloads.SAY_SECONDS", 0.001)
+    monkeypatch.setattr("inference.weights.downloads.SAY_SECONDS", 0.001)
     settings.MODEL_DIR = tmp_path
     weights = b"w" * 3_000_000
     theirs = make_model(tmp_path / "theirs")

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from inference import demo_models
-from inference.demo_models import convert_demo_model, is_bundled, write_without_lists
 from inference.engine.checkpoint import read_checkpoint
+from inference.weights import demo_models
+from inference.weights.demo_models import convert_demo_model, is_bundled, write_without_lists
 from tests.inference.checkpoints import make_checkpoint
 
 GEMMA, SMOLLM2 = "gemma-3-270m", "smollm2-135m"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from inference.engine.base import EngineRequest, Sampling
-from inference.model_memory import PUBLISHED, read_architecture
+from inference.weights.memory import PUBLISHED, read_architecture
 from tests.inference.engines import write
 from tests.inference.test_model_memory import SIZES
 

@@ -10,14 +10,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from billing import ledger
-from inference import relay, services
-from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
+from inference.generations import endings, requesting
+from inference.generations.endings import settle_generation, stop_generation, sweep_generations
+from inference.generations.parameters import Parameters
+from inference.generations.requesting import request_generation
 from inference.models import PROGRAM_KEY, CatalogueModel, Generation, GenerationState, queue_of
-from inference.parameters import Parameters
-from inference.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
-from inference.services import request_generation, settle_generation, stop_generation, sweep_generations
-from inference.worker import Worker
+from inference.prompting.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
+from inference.relay import streams
+from inference.relay import writer as relay_writer
+from inference.weights.catalogue import ModelUnavailable
+from inference.worker.worker import Worker
 from tests.cast import CREDIT, at_once, begin, fund, watch_database_for_long
 from tests.inference.engines import give_engine
 
@@ -92,7 +95,7 @@ def test_stop_costs_the_prompt_and_the_tokens_produced_until_then(alice, catalog
     engine.step_seconds = 0.02
     generation = ask(alice, catalogue, max_tokens=500)
     thread = in_thread(worker.serve, generation.model_id)
-    wait_for(lambda: relay.read_text(generation.pk)[1] >= 3)
+    wait_for(lambda: streams.read_text(generation.pk)[1] >= 3)
     stop_generation(generation=generation)
     thread.join(timeout=2)
     assert not thread.is_alive()
@@ -100,7 +103,7 @@ def test_stop_costs_the_prompt_and_the_tokens_produced_until_then(alice, catalog
     assert generation.state == GenerationState.STOPPED
     assert generation.completion_tokens == len(generation.text.split())
     assert charge(alice) == (generation.prompt_tokens * PROMPT + generation.completion_tokens * COMPLETION, 0)
-    assert relay.read_text(generation.pk)[0] == generation.text
+    assert streams.read_text(generation.pk)[0] == generation.text
     assert faults() == []
 
 
@@ -193,11 +196,11 @@ def test_an_end_that_cannot_be_written_charges_nothing(alice, catalogue, worker,
             raise failure
 
     generation = ask(alice, catalogue)
-    services.generation_ended.connect(refuse_once)
+    endings.generation_ended.connect(refuse_once)
     try:
         worker.serve(generation.model_id)
     finally:
-        services.generation_ended.disconnect(refuse_once)
+        endings.generation_ended.disconnect(refuse_once)
     generation.refresh_from_db()
     assert generation.state == GenerationState.FAILED
     assert charge(alice) == (0, 0)
@@ -229,7 +232,7 @@ def test_shutting_down_interrupts_what_still_runs_for_nothing(alice, catalogue, 
     give_engine(worker, FakeEngine(step_seconds=0.02))
     generation = ask(alice, catalogue, max_tokens=1000)
     thread = in_thread(worker.serve, generation.model_id)
-    wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
+    wait_for(lambda: streams.read_text(generation.pk)[1] >= 1)
     worker.shut_down()
     thread.join(timeout=5)
     generation.refresh_from_db()
@@ -251,7 +254,7 @@ def test_a_task_delivered_twice_runs_once(alice, catalogue, worker, engine, faul
 def test_one_of_many_workers_claims_a_row_and_nobody_an_ended_one(alice, catalogue):
     generation = ask(alice, catalogue)
     assert at_once(6, lambda _n: begin(generation)).count(True) == 1
-    services.fail_generation(generation_id=generation.pk, error="test")
+    endings.fail_generation(generation_id=generation.pk, error="test")
     assert not begin(generation)
 
 
@@ -259,9 +262,9 @@ def test_an_ended_answer_is_ended_no_second_time(alice, catalogue, faults):
     generation = ask(alice, catalogue)
     begin(generation)
     end = {"generation_id": generation.pk, "text": "late", "completion_tokens": 3, "finish_reason": "stop"}
-    assert services.fail_generation(generation_id=generation.pk, error="test") is not None
-    assert services.settle_generation(**end) is None
-    assert services.fail_generation(generation_id=generation.pk, error="again") is None
+    assert endings.fail_generation(generation_id=generation.pk, error="test") is not None
+    assert endings.settle_generation(**end) is None
+    assert endings.fail_generation(generation_id=generation.pk, error="again") is None
     generation.refresh_from_db()
     assert (generation.error, generation.text) == ("test", "")
     assert charge(alice) == (0, 0)
@@ -375,8 +378,8 @@ def test_the_broker_being_down_costs_nothing_and_says_so(alice, catalogue, monke
     from config import celery_app
 
     with celery_app.connection("redis://127.0.0.1:1/0") as nowhere:
-        monkeypatch.setattr(services, "send_ticket", lambda model_key: publish_to(nowhere, model_key))
-        with pytest.raises(services.QueueUnavailable, match="Nothing was charged"):
+        monkeypatch.setattr(requesting, "send_ticket", lambda model_key: publish_to(nowhere, model_key))
+        with pytest.raises(requesting.QueueUnavailable, match="Nothing was charged"):
             ask(alice, catalogue)
     generation = Generation.objects.get()
     assert generation.state == GenerationState.FAILED
@@ -394,9 +397,9 @@ def publish_to(connection, model_key):
 def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, faults):
     generation = ask(alice, catalogue)
     assert begin(generation)
-    writer = relay.RelayWriter(generation.pk)
+    writer = relay_writer.RelayWriter(generation.pk)
     writer.write("It was a dark and", 4)
-    wait_for(lambda: relay.read_text(generation.pk)[1] == 4)
+    wait_for(lambda: streams.read_text(generation.pk)[1] == 4)
     assert sweep_generations() == 0  # the worker was heard of just now
     Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
     watch_database_for_long()
@@ -412,7 +415,7 @@ def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue
     engine.step_seconds = 0.05
     generation = ask(alice, catalogue, max_tokens=100)
     thread = in_thread(worker.serve, generation.model_id)
-    wait_for(lambda: relay.read_text(generation.pk)[1] >= 1)
+    wait_for(lambda: streams.read_text(generation.pk)[1] >= 1)
 
     def is_swept():  # the worker, which is alive here, may say so in between
         Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))

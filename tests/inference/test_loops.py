@@ -6,8 +6,8 @@ import pytest
 from django.db import InterfaceError
 
 from inference.engine.fake import FakeEngine
-from inference.loops import Loop
-from inference.worker import Worker
+from inference.worker.loops import Loop
+from inference.worker.worker import Worker
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import ask, wait_for
 

@@ -9,7 +9,7 @@ import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.fake import FakeEngine
-from inference.manager import (
+from inference.worker.manager import (
     LeftWhileWaiting,
     Limits,
     LoadFailed,

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from accounts.models import AuditEvent
 from billing.models import Price
 from inference.models import CatalogueModel, PromptFormat
-from inference.prompts import Conversation, Turn, encode_prompt
+from inference.prompting.prompts import Conversation, Turn, encode_prompt
 from tests.inference.checkpoints import CONFIG, make_checkpoint
 from tests.inference.prompting.templates import HOSTILE
 
@@ -159,7 +159,7 @@ def test_another_source_is_tried_when_staff_change_it(admin_page, folder, tmp_pa
 
 
 def test_programs_read_what_a_model_is(catalogue, folder, settings):
-    from inference.model_cards import describe_models
+    from inference.weights.model_cards import describe_models
 
     call_command("add_model", "tiny-llama", str(folder), *PRICES)
     [card] = describe_models(CatalogueModel.objects.filter(key="tiny-llama"))

@@ -3,7 +3,7 @@
 import pytest
 
 from inference.models import PromptFormat
-from inference.prompts import (
+from inference.prompting.prompts import (
     Conversation,
     InvalidPrompt,
     ModelUnavailable,

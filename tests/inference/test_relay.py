@@ -8,15 +8,17 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 
-from inference import relay, relay_reader
-from inference.relay import BEGINNING, RelayWriter, read_text
-from inference.relay_reader import follow
+from inference.relay import reader, streams
+from inference.relay import writer as relay_writer
+from inference.relay.reader import follow
+from inference.relay.streams import BEGINNING, read_text
+from inference.relay.writer import RelayWriter
 from tests.inference.test_generation import wait_for
 from tests.redis_admin import admin
 
 
 def entries_of(generation_id):
-    return [fields for _id, fields in relay.connection().xrange(relay.stream_key(generation_id))]
+    return [fields for _id, fields in streams.connection().xrange(streams.stream_key(generation_id))]
 
 
 async def read_to_end(generation_id, after=BEGINNING):
@@ -42,14 +44,14 @@ def test_what_comes_close_together_is_one_entry_and_the_end_comes_last():
     assert first == {"text": "The ", "at": "0", "tokens": "1"}
     assert middle == []
     assert last == {"text": "quick brown fox", "at": "4", "tokens": "4", "state": "completed"}
-    assert admin().ttl(relay.stream_key(generation_id)) > 0
+    assert admin().ttl(streams.stream_key(generation_id)) > 0
     assert read_text(generation_id) == ("The quick brown fox", 4)
 
 
 @pytest.mark.parametrize("has_text", [True, False], ids=["after some text", "with nothing before"])
 def test_a_stream_outlives_its_answer_by_minutes_only(settings, has_text):
     generation_id = uuid4()
-    key, writer = relay.stream_key(generation_id), RelayWriter(generation_id)
+    key, writer = streams.stream_key(generation_id), RelayWriter(generation_id)
     if has_text:
         writer.write("The ", 1)
         wait_for(lambda: entries_of(generation_id))
@@ -115,14 +117,14 @@ class Flaky:
 @pytest.mark.parametrize("is_taken", [True, False], ids=["confirmation lost", "not there"])
 async def test_text_that_redis_did_not_confirm_is_sent_again_and_read_once(monkeypatch, is_taken):
     generation_id = uuid4()
-    flaky = Flaky(relay.connection(), is_taken=is_taken)
-    real = relay.connection
-    monkeypatch.setattr(relay, "connection", lambda: flaky)
+    flaky = Flaky(streams.connection(), is_taken=is_taken)
+    real = streams.connection
+    monkeypatch.setattr(streams, "connection", lambda: flaky)
     writer = RelayWriter(generation_id)
     writer.write("Over the ", 2)
     await asyncio.to_thread(wait_for, lambda: not flaky.failures)
     writer.write("lazy dog", 4)
-    monkeypatch.setattr(relay, "connection", real)
+    monkeypatch.setattr(streams, "connection", real)
     await asyncio.to_thread(writer.end, "completed")
     chunks = await read_to_end(generation_id)
     assert "".join(chunk.text for chunk in chunks) == "Over the lazy dog"
@@ -133,13 +135,13 @@ async def test_text_that_redis_did_not_confirm_is_sent_again_and_read_once(monke
 @pytest.mark.parametrize("is_taken", [True, False], ids=["confirmation lost", "not there"])
 async def test_log_probabilities_that_redis_did_not_confirm_are_sent_again_and_told_once(monkeypatch, is_taken):
     generation_id = uuid4()
-    flaky, real = Flaky(relay.connection(), is_taken=is_taken), relay.connection
-    monkeypatch.setattr(relay, "connection", lambda: flaky)
+    flaky, real = Flaky(streams.connection(), is_taken=is_taken), streams.connection
+    monkeypatch.setattr(streams, "connection", lambda: flaky)
     writer = RelayWriter(generation_id)
     writer.write("Over ", 1, [[0, ["Over ", -0.5]]])
     await asyncio.to_thread(wait_for, lambda: not flaky.failures)
     writer.write("lazy", 2, [[5, ["lazy", -0.25]]])
-    monkeypatch.setattr(relay, "connection", real)
+    monkeypatch.setattr(streams, "connection", real)
     await asyncio.to_thread(writer.end, "completed")
     told = []
     for chunk in await read_to_end(generation_id):
@@ -149,16 +151,16 @@ async def test_log_probabilities_that_redis_did_not_confirm_are_sent_again_and_t
 
 async def test_who_comes_back_is_not_given_again_what_was_written_twice():
     generation_id = uuid4()
-    key = relay.stream_key(generation_id)
-    seen = relay.connection().xadd(key, {"text": "Over the ", "at": 0, "tokens": 2})
-    relay.connection().xadd(key, {"text": "Over the lazy ", "at": 0, "tokens": 3})  # its confirmation was lost
+    key = streams.stream_key(generation_id)
+    seen = streams.connection().xadd(key, {"text": "Over the ", "at": 0, "tokens": 2})
+    streams.connection().xadd(key, {"text": "Over the lazy ", "at": 0, "tokens": 3})  # its confirmation was lost
     RelayWriter(generation_id).end("completed")
     assert "".join(chunk.text for chunk in await read_to_end(generation_id, seen)) == "lazy "
 
 
 def test_an_end_that_redis_cannot_take_lets_its_thread_go_on(monkeypatch):
     dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
-    monkeypatch.setattr(relay, "connection", lambda: dead)
+    monkeypatch.setattr(streams, "connection", lambda: dead)
     RelayWriter(uuid4()).end("completed")  # returns: readers ask the database
 
 
@@ -202,7 +204,7 @@ async def first_chunks(generation_id, count):
 
 
 async def test_who_joins_while_the_others_are_silent_is_read_for_now(monkeypatch):
-    monkeypatch.setattr(relay_reader, "BLOCK_MILLISECONDS", 0)  # a read that nobody ends never ends
+    monkeypatch.setattr(reader, "BLOCK_MILLISECONDS", 0)  # a read that nobody ends never ends
     silent, ended = uuid4(), uuid4()
     for generation_id in (silent, ended):
         RelayWriter(generation_id).write("Hello", 1)
@@ -238,7 +240,7 @@ async def test_who_watches_nothing_yet_is_told_so_now_and_then():
 
 def test_a_notice_that_was_lost_on_the_way_silences_nobody(monkeypatch):
     """A notice alone, given back, left an entry without a field, which Redis' client refuses: for all of the round."""
-    connection, refused = relay.connection, []
+    connection, refused = streams.connection, []
 
     def away_once():
         if not refused:
@@ -247,7 +249,7 @@ def test_a_notice_that_was_lost_on_the_way_silences_nobody(monkeypatch):
         return connection()
 
     loading, other = RelayWriter(uuid4()), RelayWriter(uuid4())
-    monkeypatch.setattr(relay, "connection", away_once)
+    monkeypatch.setattr(streams, "connection", away_once)
     loading.notice("loading")
     wait_for(lambda: refused)
     time.sleep(1.2)
@@ -262,7 +264,7 @@ def test_a_notice_that_was_lost_on_the_way_silences_nobody(monkeypatch):
 
 
 def test_the_thread_that_sends_outlives_whatever_goes_wrong(monkeypatch):
-    send, broken = relay._send, []
+    send, broken = relay_writer._send, []
 
     def fail_once(entries):
         if not broken:
@@ -270,7 +272,7 @@ def test_the_thread_that_sends_outlives_whatever_goes_wrong(monkeypatch):
             raise ValueError("not an error of Redis")
         send(entries)
 
-    monkeypatch.setattr(relay, "_send", fail_once)
+    monkeypatch.setattr(relay_writer, "_send", fail_once)
     generation_id = uuid4()
     writer = RelayWriter(generation_id)
     writer.write("kept", 1)

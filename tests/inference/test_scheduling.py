@@ -11,15 +11,16 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from inference import relay
 from inference.engine.fake import FakeEngine
-from inference.hot_path import claim_next
-from inference.jobs import Job
+from inference.generations.endings import stop_generation
+from inference.generations.queue import QueuePlace, find_place
+from inference.generations.requesting import TooManyAnswers
+from inference.generations.statements import claim_next
+from inference.generations.tickets import open_ticket, send_ticket
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.queueing import QueuePlace, find_place
-from inference.services import TooManyAnswers, stop_generation
-from inference.tickets import open_ticket, send_ticket
-from inference.worker import Worker
+from inference.relay import streams
+from inference.worker.jobs import Job
+from inference.worker.worker import Worker
 from tests.cast import CREDIT, begin, fund
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import ask, charge, in_thread, wait_for
@@ -113,7 +114,7 @@ def test_there_are_never_more_answers_than_places_and_each_end_makes_room_for_th
         claims.append((sum(running.values()), count))
         return claim_next(model_key, running, most_of_user, count)
 
-    monkeypatch.setattr("inference.worker.claim_next", claim)
+    monkeypatch.setattr("inference.worker.worker.claim_next", claim)
     worker.places = 2
     give_engine(worker, FakeEngine(length=3, step_seconds=0.02))
     for user in (alice, alice, charlie, charlie, alice):
@@ -162,7 +163,7 @@ def test_what_was_claimed_is_answered_though_the_next_claim_fails(
             raise OperationalError("the database is away")
         return claim_next(model_key, *arguments)
 
-    monkeypatch.setattr("inference.worker.claim_next", claim)
+    monkeypatch.setattr("inference.worker.worker.claim_next", claim)
     give_engine(worker, FakeEngine(length=20, step_seconds=0.02))
     worker.places = 1
     first = ask(alice, catalogue)
@@ -200,7 +201,7 @@ def test_a_ticket_that_could_not_be_sent_stands_in_nobody_s_way(catalogue, monke
     send_ticket(catalogue.pk)
     assert admin().llen(catalogue.queue) == 1
     nowhere = redis.Redis(port=1, socket_connect_timeout=1)
-    monkeypatch.setattr(relay, "connection", lambda: nowhere)
+    monkeypatch.setattr(streams, "connection", lambda: nowhere)
     open_ticket(catalogue.pk)  # a worker looks all the same
     with pytest.raises(BrokerError):
         send_ticket(catalogue.pk)

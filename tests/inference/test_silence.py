@@ -7,9 +7,10 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.models import Hold
-from inference import silence
+from inference.generations import heartbeats
+from inference.generations.endings import sweep_generations
 from inference.models import DatabaseWatch, Generation, GenerationState
-from inference.services import sweep_generations
+from inference.relay import streams
 from tests.cast import begin, watch_database_for_long
 from tests.inference.test_generation import ask, charge
 
@@ -55,19 +56,18 @@ def test_a_database_that_pauses_for_15_seconds_ends_no_healthy_answer(running, f
 
 def test_a_pause_between_the_look_and_the_sweep_is_seen_too(running, monkeypatch):
     """The statements of a sweep that the database took 15 s for look at the same row again."""
-    monkeypatch.setattr(silence, "look", lambda: watch(seen=15, since=3600))
+    monkeypatch.setattr(heartbeats, "look", lambda: watch(seen=15, since=3600))
     assert sweep_generations() == 0
 
 
 def test_a_heartbeat_that_comes_while_the_sweep_runs_counts(running, monkeypatch):
-    from inference import relay
 
     def hear_of_it(_generation_id):
         Generation.objects.update(heartbeat_at=timezone.now())
         return "", 0
 
     watch_database_for_long()
-    monkeypatch.setattr(relay, "read_text", hear_of_it)
+    monkeypatch.setattr(streams, "read_text", hear_of_it)
     assert sweep_generations() == 0
     assert Generation.objects.get().state == GenerationState.RUNNING
 
@@ -87,7 +87,7 @@ def test_a_clock_of_this_machine_that_is_wrong_ends_nothing(alice, catalogue, mo
 
 
 def watch_database_by_its_own_clock():
-    silence.look()
+    heartbeats.look()
     watched = DatabaseWatch.objects.get()
     DatabaseWatch.objects.update(watched_since=watched.seen_at - timedelta(hours=1))
 

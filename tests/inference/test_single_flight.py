@@ -5,14 +5,16 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from billing.ledger import caps
-from inference import relay, services, single_flight, tasks
+from inference import tasks
 from inference.answer_cache import CacheUse
-from inference.completions import Question, begin_answer
+from inference.generations import endings, requesting, single_flight
+from inference.generations.client_requests import Question, begin_answer
+from inference.generations.endings import stop_generation, sweep_generations
+from inference.generations.parameters import Caller, Parameters
+from inference.generations.queue import find_place
 from inference.models import Generation, GenerationState
-from inference.parameters import Caller, Parameters
-from inference.prompts import Conversation, Turn
-from inference.queueing import find_place
-from inference.services import stop_generation, sweep_generations
+from inference.prompting.prompts import Conversation, Turn
+from inference.relay import streams
 from tests.cast import at_once, begin, fund, watch_database_for_long
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     COMPLETION,
@@ -67,8 +69,8 @@ def test_whoever_waits_reads_the_whole_text_and_the_end_from_its_own_stream(alic
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
     worker.serve(leader.model_id)
     run_tasks()
-    assert relay.read_text(follower.pk) == (read(leader).text, 7)
-    entries = relay.connection().xrange(f"generation:{follower.pk}")
+    assert streams.read_text(follower.pk) == (read(leader).text, 7)
+    entries = streams.connection().xrange(f"generation:{follower.pk}")
     assert entries[-1][1]["state"] == "completed"
 
 
@@ -91,7 +93,7 @@ def test_when_the_leader_is_stopped_the_next_one_leads(alice, catalogue, worker,
     engine.length, engine.step_seconds = 500, 0.02
     first, second = ask(alice, catalogue, max_tokens=500), ask(alice, catalogue, max_tokens=500)
     thread = in_thread(worker.serve, first.model_id)
-    wait_for(lambda: relay.read_text(first.pk)[1] >= 1)
+    wait_for(lambda: streams.read_text(first.pk)[1] >= 1)
     stop_generation(generation=first)
     thread.join(timeout=5)
     run_tasks()
@@ -131,7 +133,7 @@ def test_whoever_stopped_or_went_on_alone_is_given_nothing_and_charged_nothing(
     stop_generation(generation=stopped)
     Generation.objects.filter(pk=alone.pk).update(follows=None)
     for follower in (stopped, alone):
-        assert services.repeat_generation(generation_id=follower.pk, answer=leader) is None
+        assert endings.repeat_generation(generation_id=follower.pk, answer=leader) is None
     assert charge(alice) == (full_price(leader), alone.hold.amount_microcredits)
     assert faults() == []
 
@@ -269,7 +271,7 @@ def test_followers_count_as_live_answers(alice, catalogue, settings):
     settings.MAX_LIVE_GENERATIONS = 3
     for _ in range(3):
         ask(alice, catalogue)
-    with pytest.raises(services.TooManyAnswers):
+    with pytest.raises(requesting.TooManyAnswers):
         ask(alice, catalogue)
 
 
@@ -286,12 +288,12 @@ def test_an_end_that_cannot_be_written_gives_a_follower_nothing_for_nothing(alic
     def refuse(generation, **_kwargs):
         raise RuntimeError("the disk is full")
 
-    services.generation_ended.connect(refuse)
+    endings.generation_ended.connect(refuse)
     try:
         with pytest.raises(RuntimeError):
             run_tasks()
     finally:
-        services.generation_ended.disconnect(refuse)
+        endings.generation_ended.disconnect(refuse)
     assert read(follower).state == GenerationState.QUEUED
     assert charge(alice) == (full_price(leader), follower.hold.amount_microcredits)
     assert single_flight.sweep_followers() == 1

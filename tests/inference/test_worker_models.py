@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from inference import manager_status, relay
-from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
-from inference.manager import ModelSource
-from inference.model_memory import read_architecture
+from inference.generations.endings import hand_back_generation, stop_generation
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.services import hand_back_generation, stop_generation
-from inference.worker import Worker
+from inference.relay import streams
+from inference.weights.catalogue import DEMO_KEY
+from inference.weights.memory import read_architecture
+from inference.worker import status
+from inference.worker.manager import ModelSource
+from inference.worker.worker import Worker
 from tests.cast import at_once, begin
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
@@ -84,7 +85,7 @@ def test_weights_that_do_not_load_say_why_and_cost_nothing(
     for generation in generations:  # those that still waited in the queue have ended with the first
         generation.refresh_from_db()
         assert (generation.state, generation.error) == (GenerationState.FAILED, catalogue.unavailable_reason)
-        assert [chunk[1].get("state") for chunk in relay.connection().xrange(f"generation:{generation.pk}")][-1] == (
+        assert [chunk[1].get("state") for chunk in streams.connection().xrange(f"generation:{generation.pk}")][-1] == (
             "failed"
         )
     with pytest.raises(AssertionError, match=reason):
@@ -137,7 +138,7 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
     there = work()
     there.name = "gpu@there"
     give_engine(there, FakeEngine())
-    manager_status.write_worker(there.status())
+    status.write_worker(there.status())
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     here = work(MODEL_DIR=tmp_path)
     here.places = 1
@@ -147,7 +148,7 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
     assert (first.state, second.state) == (GenerationState.FAILED, GenerationState.QUEUED)
     assert row(catalogue).is_available
     there.serve(second.model_id)
-    manager_status.forget_worker("gpu@there")
+    status.forget_worker("gpu@there")
     second.refresh_from_db()
     assert second.state == GenerationState.COMPLETED
 
@@ -237,8 +238,8 @@ import torch
 from django.conf import settings
 from pathlib import Path
 from inference.engine import batching
-from inference.manager import LoadFailed, ModelSource
-from inference.model_loader import CatalogueLoader
+from inference.worker.manager import LoadFailed, ModelSource
+from inference.worker.loader import CatalogueLoader
 settings.MODEL_DIR = Path(sys.argv[1])
 settings.INFERENCE_ENGINE = "inference.engine.batching.BatchingEngine"
 settings.INFERENCE_CACHE_TOKENS = 2_000_000
@@ -271,8 +272,8 @@ django.setup()
 import psutil
 from django.conf import settings
 from inference.engine.base import EngineRequest, Sampling
-from inference.manager import ModelManager, ModelSource
-from inference.model_loader import CatalogueLoader
+from inference.worker.manager import ModelManager, ModelSource
+from inference.worker.loader import CatalogueLoader
 from pathlib import Path
 settings.MODEL_DIR = Path(sys.argv[1])
 settings.INFERENCE_ENGINE = "inference.engine.batching.BatchingEngine"

@@ -5,8 +5,8 @@ import time
 import pytest
 from django.urls import reverse
 
-from inference import relay
-from inference.manager_status import WorkerStatus, forget_worker, write_worker
+from inference.relay import streams
+from inference.worker.status import WorkerStatus, forget_worker, write_worker
 from tests.redis_admin import admin
 
 
@@ -54,11 +54,11 @@ def test_a_model_that_nobody_can_ask_needs_no_worker(client, catalogue):
 
 def test_a_missing_redis_is_named(client, db, settings):
     settings.RELAY_REDIS_URL = "redis://127.0.0.1:1/0"
-    relay.connection.cache_clear()
+    streams.connection.cache_clear()
     try:
         answer = ready(client)
     finally:
-        relay.connection.cache_clear()
+        streams.connection.cache_clear()
     assert answer == (503, {"database": True, "redis": False, "workers": False, "missing": ["redis"]})
 
 

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from billing.ledger.prices import InvalidPrice, parse_price
-from inference.catalogue import ModelUnavailable
-from inference.downloads import download_weights, is_hub_id
-from inference.model_memory import PRECISIONS, for_people
 from inference.models import CatalogueModel, PromptFormat
-from inference.new_models import ModelRefused, Plan, Prices, Wishes, add_model, plan_model
+from inference.weights.catalogue import ModelUnavailable
+from inference.weights.downloads import download_weights, is_hub_id
+from inference.weights.memory import PRECISIONS, for_people
+from inference.weights.new_models import ModelRefused, Plan, Prices, Wishes, add_model, plan_model
 
 
 class Command(BaseCommand):

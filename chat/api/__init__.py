@@ -1,0 +1,1 @@
+"""Chat's part of /api/v1/."""

@@ -1,0 +1,18 @@
+"""Chat's part of /api/v1/."""
+
+from django.urls import path
+
+from chat.api import views
+
+urlpatterns = [
+    path("conversations", views.Conversations.as_view(), name="conversations"),
+    path("conversations/<uuid:conversation_id>", views.One.as_view(), name="conversation"),
+    path("conversations/<uuid:conversation_id>/messages", views.Messages.as_view(), name="messages"),
+    path(
+        "conversations/<uuid:conversation_id>/messages/<int:message_id>/regenerate",
+        views.Regenerate.as_view(),
+        name="message_regenerate",
+    ),
+    path("conversations/<uuid:conversation_id>/stop", views.Stop.as_view(), name="conversation_stop"),
+    path("conversations/<uuid:conversation_id>/branch", views.Branch.as_view(), name="conversation_branch"),
+]

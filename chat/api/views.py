@@ -1,0 +1,271 @@
+"""Conversations and their messages, as the chat pages keep them, for programs."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import django_filters
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.callers.views import ApiList, ApiView
+from chat import messages
+from chat.api import examples
+from chat.api.serializers import BranchIn, ConversationIn, ConversationOut, ExchangeOut, MessageOut, SendIn, TitleIn
+from chat.conversations import (
+    branch_conversation,
+    delete_conversation,
+    open_conversation,
+    regenerate_answer,
+    rename_conversation,
+)
+from chat.models import MOST_SEARCHED, Conversation, Message
+from core.api.idempotency import read_idempotency_key, shorten
+from core.api.problems import CONFLICT, explain
+from core.api.schema import operation
+from inference.api.serializers import parameters_of
+from inference.api.views import CHAT, OPTIONAL_KEY, find_model, key_of
+from inference.generations.endings import stop_generation
+from inference.generations.parameters import Caller
+from inference.models import Generation
+
+TAG = "Conversations"
+MOST_KEPT_CHARACTERS = 90  # of a key, as it was sent: with its mark, what fits into the row
+ASKING = (402, 404, 409, 422, 503)
+
+explain(messages.AnswerInProgress, CONFLICT)
+explain(messages.NotTheLastAnswer, CONFLICT)
+
+
+class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """By words and model."""
+
+    q = django_filters.CharFilter(
+        max_length=200,
+        method="search",
+        help_text=f"Words of the title or the messages. The latest {MOST_SEARCHED:,} conversations are looked through.",
+    )
+    model = django_filters.CharFilter(field_name="model_id", max_length=64)
+
+    class Meta:
+        model = Conversation
+        fields = ("q", "model")
+
+    def search(self, conversations: Any, _name: str, text: str) -> Any:
+        """As the page's own search."""
+        return conversations.searchable().matching(text)
+
+
+class ConversationView(ApiView):
+    """Whatever is about one of the caller's conversations."""
+
+    permission_classes = (CHAT,)
+
+    def find(self, conversation_id: UUID) -> Conversation:
+        """Their own, or a 404."""
+        own = Conversation.objects.for_user(self.caller).select_related("model")
+        return get_object_or_404(own, pk=conversation_id)
+
+    def find_message(self, conversation_id: UUID, message_id: int) -> Message:
+        """A message of their own conversation, or a 404."""
+        own = Message.objects.filter(conversation__user=self.caller, conversation=conversation_id)
+        return get_object_or_404(own, pk=message_id)
+
+
+class AskingView(ConversationView):
+    """A view that asks for an answer."""
+
+    def show(self, exchange: messages.Exchange) -> Response:
+        """The prompt and the answer."""
+        if exchange.is_repeated:
+            self.mark_replay()
+        shown = ExchangeOut({"prompt": exchange.prompt, "answer": exchange.answer})
+        return Response(dict(shown.data), status=201)
+
+
+class Conversations(ApiList):
+    """The caller's conversations."""
+
+    permission_classes = (CHAT,)
+    serializer_class = ConversationOut
+    filterset_class = ConversationFilter
+    ordering = "-updated_at"
+
+    def rows(self) -> QuerySet[Conversation]:
+        """Their own."""
+        return Conversation.objects.for_user(self.caller)
+
+    @operation(
+        tag=TAG, summary="List my conversations", answer=ConversationOut(many=True), example=examples.CONVERSATION
+    )
+    def get(self, request: Request) -> Response:
+        """Those of the pages and of programs alike, the latest first."""
+        return self.list(request)
+
+    @operation(
+        tag=TAG,
+        summary="Open a conversation",
+        answer=ConversationOut,
+        example=examples.CONVERSATION,
+        body=ConversationIn,
+        body_example=examples.CONVERSATION_BODY,
+        status=201,
+        errors=(404, 422),
+    )
+    def post(self, _request: Request) -> Response:
+        """Open an empty conversation with a model. It costs nothing."""
+        fields = self.read_body(ConversationIn)
+        opened = open_conversation(
+            user=self.caller, model=find_model(fields["model"]), title=fields.get("title") or _("New chat")
+        )
+        return Response(ConversationOut(opened).data, status=201)
+
+
+class One(ConversationView):
+    """One conversation."""
+
+    @operation(tag=TAG, summary="Look at a conversation", answer=ConversationOut, example=examples.CONVERSATION)
+    def get(self, _request: Request, conversation_id: UUID) -> Response:
+        """One conversation without its messages."""
+        return Response(ConversationOut(self.find(conversation_id)).data)
+
+    @operation(
+        tag=TAG,
+        summary="Rename a conversation",
+        answer=ConversationOut,
+        example=examples.CONVERSATION | {"title": "Physics"},
+        body=TitleIn,
+        body_example={"title": "Physics"},
+        errors=(422,),
+    )
+    def patch(self, _request: Request, conversation_id: UUID) -> Response:
+        """Give it another title."""
+        conversation = self.find(conversation_id)
+        fields = self.read_body(TitleIn)
+        if "title" in fields:
+            rename_conversation(conversation=conversation, title=fields["title"])
+        return Response(ConversationOut(conversation).data)
+
+    @operation(tag=TAG, summary="Delete a conversation", status=204, errors=(409,))
+    def delete(self, _request: Request, conversation_id: UUID) -> Response:
+        """Remove it with its messages and the text of its answers. What they cost stays in the history of credits.
+        409 while an answer is being written.
+        """
+        delete_conversation(conversation=self.find(conversation_id))
+        return Response(status=204)
+
+
+class Messages(AskingView, ApiList):
+    """The messages of one conversation."""
+
+    serializer_class = MessageOut
+    ordering = "pk"
+
+    def rows(self) -> QuerySet[Message]:
+        """Of the caller's own conversation, or a 404."""
+        return self.find(self.kwargs["conversation_id"]).messages.select_related("generation__hold")
+
+    @operation(tag=TAG, summary="List the messages", answer=MessageOut(many=True), example=examples.ANSWER)
+    def get(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002  read from kwargs
+        """What was said, the oldest first; answers with what they cost."""
+        return self.list(request)
+
+    @operation(
+        tag=TAG,
+        summary="Send a message",
+        answer=ExchangeOut,
+        example=examples.EXCHANGE,
+        body=SendIn,
+        body_example=examples.MESSAGE_BODY,
+        status=201,
+        errors=ASKING,
+        parameters=[OPTIONAL_KEY],
+    )
+    def post(self, request: Request, conversation_id: UUID) -> Response:
+        """Add a prompt and ask for its answer. Follow it with `GET /api/v1/generations/{id}/events`, where `id` is
+        that of `answer.generation`. 409 while another answer is being written here.
+        """
+        conversation, fields = self.find(conversation_id), self.read_body(SendIn)
+        exchange = messages.send_message(
+            user=self.caller,
+            conversation=conversation,
+            model=find_model(fields["model"]) if "model" in fields else conversation.model,
+            text=fields["text"],
+            parameters=parameters_of(fields),
+            idempotency_key=chat_key(request),
+            caller=Caller(api_key=key_of(self)),
+        )
+        return self.show(exchange)
+
+
+class Regenerate(AskingView):
+    """The last answer, again."""
+
+    @operation(
+        tag=TAG,
+        summary="Write the last answer again",
+        answer=ExchangeOut,
+        example=examples.AGAIN,
+        status=201,
+        errors=ASKING,
+        parameters=[OPTIONAL_KEY],
+    )
+    def post(self, request: Request, conversation_id: UUID, message_id: int) -> Response:
+        """Ask for another answer to the last prompt, as before but with another draw. It is paid like any other;
+        what is said later sees the new one. 409 for any but the last answer.
+        """
+        answer = self.find_message(conversation_id, message_id)
+        exchange = regenerate_answer(
+            user=self.caller,
+            answer=answer,
+            idempotency_key=chat_key(request),
+            caller=Caller(api_key=key_of(self)),
+        )
+        return self.show(exchange)
+
+
+class Stop(ConversationView):
+    """The end of the answer that is being written."""
+
+    @operation(tag=TAG, summary="Stop the answer", status=204)
+    def post(self, _request: Request, conversation_id: UUID) -> Response:
+        """Stop what is being written here; without such an answer nothing happens. The prompt and the tokens produced
+        until then are paid, nothing if it had not begun.
+        """
+        live = Generation.objects.live().filter(message__conversation=self.find(conversation_id)).first()
+        if live is not None:
+            stop_generation(generation=live)
+        return Response(status=204)
+
+
+class Branch(ConversationView):
+    """A conversation that begins as another did."""
+
+    @operation(
+        tag=TAG,
+        summary="Branch a conversation",
+        answer=ConversationOut,
+        example=examples.CONVERSATION,
+        body=BranchIn,
+        body_example={"message_id": 42},
+        status=201,
+        errors=(409,),
+    )
+    def post(self, _request: Request, conversation_id: UUID) -> Response:
+        """Copy it up to and with an answer, or up to but without a prompt, so that you can send another in its place.
+        Nothing is charged. 409 for an answer that is still being written.
+        """
+        conversation = self.find(conversation_id)
+        message = self.find_message(conversation.pk, self.read_body(BranchIn)["message_id"])
+        branch = branch_conversation(message=message)
+        return Response(ConversationOut(branch).data, status=201)
+
+
+def chat_key(request: Request) -> str:
+    """The key of one send; a client that names none repeats nothing. Raises InvalidIdempotencyKey."""
+    key = read_idempotency_key(request)
+    if key and len(key) > MOST_KEPT_CHARACTERS:
+        key = shorten(key)
+    return f"api-chat:{key or uuid4()}"

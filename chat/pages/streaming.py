@@ -1,0 +1,109 @@
+"""The streamed answer as server-sent events of HTML, for htmx's SSE extension.
+
+Events: `start` (empties the answer when a reader begins anew), `status` (what a waiting customer waits for),
+`block` (a finished block, appended), `tail` (the block in progress, replaced), `done` (the whole message with its
+receipt). The id of an event is the id of the relay entry, so a browser that reconnects goes on where it was.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from chat.markdown import StreamingMarkdown
+from core.async_queries import in_thread
+from core.postgresql.retrying import try_again_while_the_database_is_away
+from inference.generations.queue import find_place
+from inference.models import Generation, GenerationState
+from inference.relay import streams
+from inference.relay.reader import follow
+
+WAIT_SECONDS = 2.0  # how often a silent stream looks into the database
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the database says of a generation that is silent."""
+
+    is_live: bool
+    status: str
+
+
+async def stream_answer(
+    generation_id: UUID, last_event_id: str, render_done: Callable[[], str]
+) -> AsyncGenerator[bytes]:
+    """Yield the events after `last_event_id` until the answer has ended. Holds no database connection meanwhile.
+
+    `render_done` renders the finished message; it runs in a thread and may query.
+    """
+    events = _Events(last_event_id)
+    if not last_event_id:
+        yield _event("start", "")
+    async with aclosing(follow(generation_id, streams.BEGINNING, WAIT_SECONDS)) as batches:
+        async for chunks in batches:
+            if any(chunk.state for chunk in chunks):
+                break
+            if chunks:
+                for event in events.of(chunks):
+                    yield event
+                continue
+            progress = await in_thread(lambda: try_again_while_the_database_is_away(lambda: _progress(generation_id)))
+            if not progress.is_live:
+                break
+            if progress.status:
+                yield events.status(progress.status)
+    yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
+
+
+class _Events:
+    """Turns relay entries into events, leaving out what the browser has seen."""
+
+    def __init__(self, last_event_id: str) -> None:
+        self._seen = _parts(last_event_id)
+        self._markdown = StreamingMarkdown()
+        self._status = ""
+
+    def of(self, chunks: list[streams.Chunk]) -> Iterator[bytes]:
+        """The events of one batch of entries."""
+        new = [chunk for chunk in chunks if _parts(chunk.id) > self._seen]
+        self._markdown.skip("".join(chunk.text for chunk in chunks if _parts(chunk.id) <= self._seen))
+        text = "".join(chunk.text for chunk in new)
+        if text:
+            finished, tail = self._markdown.push(text)
+            yield self.status("")
+            if finished:
+                yield _event("block", finished)
+            yield _event("tail", tail, new[-1].id)
+        elif any(chunk.notice for chunk in new):
+            yield self.status(_("Loading the model…"))
+
+    def status(self, text: str) -> bytes:
+        """Say what the customer waits for; nothing when that was said already."""
+        if text == self._status:
+            return b""
+        self._status = text
+        return _event("status", text)
+
+
+def _progress(generation_id: UUID) -> Progress:
+    generation = Generation.objects.get(pk=generation_id)
+    status = ""
+    if generation.state == GenerationState.QUEUED:
+        status = find_place(generation).describe()
+    return Progress(generation.is_live, status)
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    """A relay id, milliseconds-sequence, as numbers that compare; (0, 0) for anything else."""
+    if not streams.is_entry_id(entry_id):
+        return 0, 0
+    milliseconds, _dash, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _event(name: str, html: str, event_id: str = "") -> bytes:
+    """One server-sent event. Each line of the data needs its own `data:`."""
+    lines = "".join(f"data: {line}\n" for line in html.split("\n"))
+    return f"event: {name}\n{f'id: {event_id}' + chr(10) if event_id else ''}{lines}\n".encode()

@@ -1,0 +1,300 @@
+"""The chat pages. A view scopes by user, validates, makes one call, and renders the page or its fragment."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_required
+from django.db import connection
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
+
+from accounts.callers.page_limits import answer_too_often
+from accounts.callers.requests import Request
+from billing.ledger import CreditsOwed, InsufficientCredits, LedgerError, MonthlyCapReached, NoPrice
+from billing.ledger.charges import refunded_of
+from billing.ledger.prices import current_price_tags
+from billing.templatetags.money import format_credits
+from chat import messages
+from chat.models import MOST_SEARCHED, Conversation, Message, Role
+from chat.pages.forms import MessageForm, RetryForm
+from chat.pages.streaming import stream_answer
+from core.api.throttles import RateLimited
+from core.async_queries import in_thread
+from inference.generations.endings import stop_generation
+from inference.generations.parameters import Parameters
+from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers
+from inference.models import CatalogueModel, Generation
+from inference.prompting.prompts import InvalidPrompt
+from inference.prompting.showable import showable
+from inference.relay.open_streams import Place, keep_place, take_place
+from inference.weights.catalogue import NOT_OFFERED, ModelUnavailable
+
+SIDEBAR_CONVERSATIONS = 100
+
+# What can go wrong with a send, and the status that says so. Each message tells what to do.
+FAILURES: dict[type[Exception], int] = {
+    InvalidPrompt: 422,
+    IdempotencyConflict: 409,
+    messages.AnswerInProgress: 409,
+    messages.NotTheLastAnswer: 409,
+    InsufficientCredits: 402,
+    CreditsOwed: 402,
+    MonthlyCapReached: 402,
+    LedgerError: 409,
+    ModelUnavailable: 503,
+    QueueUnavailable: 503,
+    TooManyAnswers: 429,
+}
+
+
+@require_safe
+@login_required
+def home(request: Request) -> HttpResponse:
+    """A new chat."""
+    return _page(request)
+
+
+@require_safe
+@login_required
+def conversation(request: Request, conversation_id: UUID) -> HttpResponse:
+    """One conversation; an answer that is still being written goes on streaming."""
+    return _page(request, _own_conversation(request, conversation_id))
+
+
+@require_POST
+@login_required
+def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
+    """Add a prompt and stream its answer."""
+    talk = _own_conversation(request, conversation_id)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        error = next(iter(form.errors.values()))[0]
+        return _refuse(request, talk, str(error), 422)
+    try:
+        exchange = messages.send_message(
+            user=request.user,
+            conversation=talk,
+            model=form.cleaned_data["model"],
+            text=form.cleaned_data["text"],
+            parameters=Parameters(max_tokens=form.cleaned_data["max_tokens"]),
+            idempotency_key=str(form.cleaned_data["idempotency_key"]),
+        )
+    except tuple(FAILURES) as error:
+        return _refuse_for(request, talk, error)
+    return _show(request, exchange, is_new=talk is None)
+
+
+@require_POST
+@login_required
+def estimate(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
+    """What the draft would cost; empty while it cannot be sent anyway."""
+    talk = _own_conversation(request, conversation_id)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse()
+    try:
+        cost = messages.estimate_message(
+            user=request.user, conversation=talk, model=form.cleaned_data["model"], text=form.cleaned_data["text"]
+        )
+    except (InvalidPrompt, ModelUnavailable):
+        return HttpResponse()
+    return render(request, "chat/_estimate.html", {"estimate": cost})
+
+
+@require_POST
+@login_required
+def retry(request: Request, message_id: int) -> HttpResponse:
+    """Ask again for an answer that was interrupted."""
+    answers = Message.objects.filter(conversation__user=request.user, role=Role.ASSISTANT)
+    answer = get_object_or_404(answers.select_related("generation__model", "conversation"), pk=message_id)
+    form = RetryForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, answer.conversation, _("This form is broken. Reload the page."), 422)
+    try:
+        exchange = messages.retry_answer(
+            user=request.user, answer=answer, idempotency_key=str(form.cleaned_data["idempotency_key"])
+        )
+    except tuple(FAILURES) as error:
+        return _refuse_for(request, answer.conversation, error)
+    return _show(request, exchange, is_new=False)
+
+
+@require_POST
+@login_required
+def stop(request: Request, generation_id: UUID) -> HttpResponse:
+    """Stop an answer. The page learns of it through its stream."""
+    own = Message.objects.filter(conversation__user=request.user).select_related("generation", "conversation")
+    answer = own.filter(generation=generation_id).order_by("pk").first()
+    if answer is None or answer.generation is None:
+        raise Http404
+    stop_generation(generation=answer.generation)
+    return HttpResponse(status=204) if request.htmx else redirect(answer.conversation)
+
+
+@require_safe
+@login_required
+async def events(request: Request, generation_id: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The answer as server-sent events; see `chat.pages.streaming`."""
+    answer_id = await sync_to_async(_answer_id)(request, generation_id)
+    if answer_id is None:
+        return HttpResponse(status=404)
+    try:
+        place = await sync_to_async(_take_place)(request)
+    except RateLimited as refused:
+        return await in_thread(partial(answer_too_often, request, int(refused.wait)))
+    # A browser names the last event when it connects again by itself; a page that was hidden names it in the address.
+    last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
+    response = StreamingHttpResponse(
+        keep_place(place, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
+        content_type="text/event-stream",
+    )
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"  # nginx passes it on as it comes
+    return response
+
+
+def _own_conversation(request: Request, conversation_id: UUID | None) -> Conversation | None:
+    """This user's conversation, None for a new chat, 404 for anybody else's."""
+    if conversation_id is None:
+        return None
+    return get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id)
+
+
+def _answer_id(request: Request, generation_id: UUID) -> int | None:
+    """The message of this user's generation. Gives the connection back: the stream may last minutes."""
+    try:
+        answers = Message.objects.filter(generation__user=request.user, generation=generation_id)
+        return answers.order_by("pk").values_list("pk", flat=True).first()
+    finally:
+        connection.close()
+
+
+def _take_place(request: Request) -> Place | None:
+    """A place among the streams that this user watches; HEAD asks for none. Raises RateLimited."""
+    return take_place(request.user) if request.method == "GET" else None
+
+
+def _render_done(request: Request, answer_id: int) -> str:
+    answer = Message.objects.select_related("generation__model", "generation__hold", "conversation").get(pk=answer_id)
+    return render_to_string(
+        "chat/_done.html", _talk_context(request, answer.conversation) | {"message": answer}, request
+    )
+
+
+def _show(request: Request, exchange: messages.Exchange, *, is_new: bool) -> HttpResponse:
+    """The new turns as a fragment, or the conversation's page."""
+    if is_new or not request.htmx:
+        url = exchange.conversation.get_absolute_url()
+        return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
+    turns = [message for message in (exchange.prompt, exchange.answer) if message is not None]
+    context = _talk_context(request, exchange.conversation) | {"turns": turns}
+    return render(request, "chat/_exchange.html", context)
+
+
+def _refuse_for(request: Request, talk: Conversation | None, error: Exception) -> HttpResponse:
+    """Say why; a page that does not know of the answer that is being written learns of it, and can stop it."""
+    is_capped = isinstance(error, MonthlyCapReached)
+    response = _refuse(request, talk, _explain(error), _status_of(error), is_capped)
+    if request.htmx and talk is not None and isinstance(error, messages.AnswerInProgress):
+        context = _talk_context(request, talk) | {"turns": _turns(talk)}
+        response.write(render_to_string("chat/_caught_up.html", context, request))
+    return response
+
+
+def _refuse(
+    request: Request, talk: Conversation | None, error: str, status: int, is_capped: bool = False
+) -> HttpResponse:
+    """Say what is wrong beside the composer, with the draft kept; nothing was changed."""
+    if request.htmx:
+        context = {"error": error, "status": status, "is_capped": is_capped}
+        response = render(request, "chat/_error.html", context, status=status)
+        return reswap(retarget(response, "#compose-error"), "innerHTML")
+    return _page(request, talk, draft=request.POST.get("text", ""), error=error, status=status, is_capped=is_capped)
+
+
+def _page(
+    request: Request,
+    talk: Conversation | None = None,
+    draft: str = "",
+    error: str = "",
+    status: int = 200,
+    is_capped: bool = False,
+) -> HttpResponse:
+    turns = [] if talk is None else _turns(talk)
+    conversations = Conversation.objects.for_user(request.user)
+    search = showable(request.GET.get("q", "")).strip()
+    most_searched = 0
+    if search:
+        searchable = conversations.searchable()
+        most_searched = 0 if searchable is conversations else MOST_SEARCHED
+        conversations = searchable.matching(search)
+    context = _talk_context(request, talk) | {
+        "turns": turns,
+        "conversations": conversations[:SIDEBAR_CONVERSATIONS],
+        "search": search,
+        "most_searched": most_searched,
+        "draft": draft,
+        "error": error,
+        "status": status,
+        "is_capped": is_capped,
+    }
+    return render(request, "chat/conversation.html", context, status=status)
+
+
+def _turns(talk: Conversation) -> QuerySet[Message]:
+    """Every turn, each answer with its charge and what was refunded of it. One query."""
+    turns = talk.messages.select_related("generation__model", "generation__hold")
+    return turns.annotate(refunded_microcredits=refunded_of("generation__hold"))
+
+
+def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]:
+    """What the composer and the purse need. Four queries: models, prices, the live answer, the wallet."""
+    models = list(CatalogueModel.objects.offered())
+    tags = current_price_tags([model.key for model in models])
+    live = Generation.objects.live().filter(message__conversation=talk).first() if talk else None
+    request.user.wallet.refresh_from_db()
+    return {
+        "conversation": talk,
+        "models": [(model, tags[model.key]) for model in models if model.key in tags],
+        "not_offered": NOT_OFFERED,
+        "chosen_model": talk.model_id if talk else next((m.key for m in models if m.is_available), None),
+        "live": live,
+        "wallet": request.user.wallet,
+        "new_key": uuid4(),
+    }
+
+
+def _status_of(error: Exception) -> int:
+    return next(status for kind, status in FAILURES.items() if isinstance(error, kind))
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, InsufficientCredits):
+        return _("You have {available} credits free, and this needs at least {needed}. Top up, or shorten it.").format(
+            available=format_credits(error.available_microcredits), needed=format_credits(error.needed_microcredits)
+        )
+    if isinstance(error, MonthlyCapReached):
+        return _(
+            "Your monthly cap of {cap} credits leaves {room}, and this needs at least {needed}. "
+            "Answers start again next month, or when you raise it."
+        ).format(
+            cap=format_credits(error.cap_microcredits),
+            room=format_credits(error.room_microcredits),
+            needed=format_credits(error.needed_microcredits),
+        )
+    if isinstance(error, CreditsOwed):
+        return _("You owe {owed} credits for a payment that was taken back. Top up to go on.").format(
+            owed=format_credits(error.owed_microcredits)
+        )
+    if isinstance(error, ModelUnavailable | NoPrice):
+        return str(NOT_OFFERED)
+    if isinstance(error, LedgerError):
+        return _("This could not be paid for: {reason}. Nothing was charged.").format(reason=error)
+    return str(error)

@@ -1,0 +1,1 @@
+"""Inference's part of /api/v1/."""

@@ -1,0 +1,97 @@
+"""How an answer is asked for: by whom, and how it is to be written."""
+
+import secrets
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from accounts.models import ApiKey
+from inference.answer_cache import CacheUse
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS, Sampling
+from inference.models import CatalogueModel
+from inference.prompting.prompts import InvalidPrompt, sampling_defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How an answer was asked for when it was not on a page.
+
+    `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
+    calls its own user. `attempt` counts the automatic retries of an official OpenAI
+    client, from 0; None for everybody else. `cache` is who a deterministic answer is kept for and repeated to.
+    `process_id` is the web process that has to hand the answer over, None where it can be fetched again.
+    """
+
+    api_key: ApiKey | None = None
+    end_user: str = ""
+    attempt: int | None = None
+    cache: CacheUse = CacheUse.OFF
+    process_id: UUID | None = None
+
+
+PAGE = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range.
+
+    `top_logprobs` is how many of the likeliest tokens are named beside each; None: no log probabilities at all.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = field(default=())
+    min_p: float = 0.0
+    repetition_penalty: float | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    top_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        rules = {
+            _("Temperature is between 0 and 2."): self.temperature is None or 0 <= self.temperature <= 2,
+            _("Top-p is above 0 and at most 1."): self.top_p is None or 0 < self.top_p <= 1,
+            _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): (
+                self.top_k is None or 1 <= self.top_k <= MAX_TOP_K
+            ),
+            _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
+            _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
+                self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
+            ),
+            _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY): (
+                abs(self.frequency_penalty) <= MAX_TOKEN_PENALTY and abs(self.presence_penalty) <= MAX_TOKEN_PENALTY
+            ),
+            _("At most {most} log probabilities beside each token.").format(most=MAX_TOP_LOGPROBS): (
+                self.top_logprobs is None or 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS
+            ),
+            _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
+            _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
+            and all(1 <= len(text) <= 200 for text in self.stop),
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise InvalidPrompt(rule)
+
+    def sampling_of(self, model: CatalogueModel) -> Sampling:
+        """How the next token is drawn: what was asked for, else as the model's authors have it.
+
+        Without a seed, one is drawn. Raises ModelUnavailable when the model's files are not on this machine.
+        """
+        usual = sampling_defaults(model)
+        return Sampling(
+            temperature=usual.temperature if self.temperature is None else self.temperature,
+            top_p=usual.top_p if self.top_p is None else self.top_p,
+            top_k=usual.top_k if self.top_k is None else self.top_k,
+            seed=secrets.randbits(31) if self.seed is None else self.seed,
+            min_p=self.min_p,
+            repetition_penalty=(
+                usual.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
+            ),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+        )

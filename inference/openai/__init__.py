@@ -1,0 +1,1 @@
+"""`/v1/`: OpenAI's API, as its clients know it."""

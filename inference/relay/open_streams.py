@@ -1,0 +1,104 @@
+"""How many streams of answers one person may watch at the same time, on the pages and through /api/v1 together.
+
+Each open stream has a place: a member of its user's sorted set in Redis, with the second in which it ends. The process
+that serves the stream puts the end off again and again, and removes the member when the stream is over, so that a
+process that is killed frees its places after LEASE_SECONDS. While Redis is away nobody is refused. Streams of /v1 have
+no place: docs/adr/0040.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+import redis
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+from core.api.throttles import RateLimited
+from inference.answer_cache import connection
+from inference.relay.following import do_afterwards, in_own_thread
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15  # of a place, unless it is renewed
+RENEW_SECONDS = 5.0
+WAIT_SECONDS = 5  # what a refused client is told to wait: any stream of theirs may end at any moment
+
+# Takes or renews the place ARGV[1], unless ARGV[2] are taken. By Redis' own clock, since web machines may differ.
+TAKE = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+    return 0
+end
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One stream's member `name` in its user's sorted set `key`."""
+
+    key: str
+    name: str
+
+
+def take_place(user: User) -> Place | None:
+    """A place for one more stream of this user; None while Redis is away. Raises RateLimited when all are taken.
+
+    `keep_place` renews and frees it. Where it is never called, the place is free after LEASE_SECONDS.
+    """
+    place = Place(f"streams:{user.pk}", str(uuid4()))
+    most = settings.MAX_OPEN_STREAMS_OF_USER
+    try:
+        if _hold(place, most):
+            return place
+    except redis.RedisError as error:
+        logger.warning("open streams are not counted: %s", error)
+        return None
+    text = _("{limit} streams at once are allowed here, and all are open. Close one, or wait {seconds} seconds.")
+    raise RateLimited(WAIT_SECONDS, text.format(limit=most, seconds=WAIT_SECONDS))
+
+
+async def keep_place(place: Place | None, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the events of a stream. Its place is kept meanwhile and freed when they end or the client leaves."""
+    ended = asyncio.Event()
+    if place is not None:
+        do_afterwards(_keep_until(ended, place))
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        ended.set()
+
+
+async def _keep_until(ended: asyncio.Event, place: Place) -> None:
+    """Renew the place until the stream has ended, then free it: in turn, so that no renewal comes after its end."""
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_SECONDS):
+                await ended.wait()
+        with contextlib.suppress(redis.RedisError):
+            await in_own_thread(partial(_free if ended.is_set() else _renew, place))
+
+
+def _renew(place: Place) -> None:
+    """Whoever watches is not sent away, even where others took all places while Redis had lost this one."""
+    _hold(place, 2**31)
+
+
+def _hold(place: Place, most: int) -> bool:
+    return bool(connection().eval(TAKE, 1, place.key, place.name, most, LEASE_SECONDS))
+
+
+def _free(place: Place) -> None:
+    connection().zrem(place.key, place.name)

@@ -1,0 +1,187 @@
+"""Reading the relay in the web process: one connection reads the streams of all who watch.
+
+A connection, a blocked read and a wake-up for each watcher and entry would cost more than all else that is done for a
+streamed answer (docs/adr/0017).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+from inference.relay import streams as relay_streams
+from inference.relay.streams import Chunk, read_chunk, stream_key
+
+logger = logging.getLogger(__name__)
+
+BLOCK_MILLISECONDS = 1000  # how long Redis keeps a read that finds nothing
+RING_AFTER_SECONDS = 0.005  # so long a new watcher waits for the read that is under way to end by itself
+BELL_LIFETIME_SECONDS = 60
+ANSWER_SECONDS = 5.0  # then Redis is away
+ENTRIES_A_READ = 500  # of one stream
+AWAY_SECONDS = 1.0  # between two tries while Redis is away
+
+
+async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
+    """Yield the entries after the id `after` as they come, for ever; an empty list each time none came for a while.
+
+    The reader stops at the terminal entry or when it closes the iterator. While Redis is away it yields empty
+    lists, so that the caller can ask the database instead.
+    """
+    follower = _Follower(stream_key(generation_id), after)
+    reader = _reader_of_this_loop()
+    reader.add(follower)
+    try:
+        while True:
+            yield await follower.take(wait_seconds)
+    finally:
+        reader.remove(follower)
+
+
+class _Follower:
+    """Somebody who watches one stream: where they are, and what they have not fetched yet."""
+
+    def __init__(self, key: str, after: str) -> None:
+        self.key = key
+        self._given = _parts(after)
+        self.after = _before(self._given)  # the entry they have is read again: it says how much text they have
+        self._seen: int | None = None  # characters; unknown until the first text
+        self._chunks: list[Chunk] = []
+        self._came = asyncio.Event()
+
+    def give(self, chunk: Chunk) -> None:
+        """Add an entry, unless it was given before."""
+        place = _parts(chunk.id)
+        if place <= self.after:
+            return
+        self.after = place
+        if chunk.text:
+            chunk = chunk.after(chunk.at if self._seen is None else self._seen)
+            self._seen = chunk.at + len(chunk.text)
+        if place > self._given:
+            self._chunks.append(chunk)
+            self._came.set()
+
+    async def take(self, wait_seconds: float) -> list[Chunk]:
+        """What came since the last call, or within `wait_seconds`."""
+        if not self._chunks:
+            alarm = asyncio.get_running_loop().call_later(wait_seconds, self._came.set)
+            try:
+                await self._came.wait()
+            finally:
+                alarm.cancel()
+        self._came.clear()
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+
+class _Reader:
+    """Reads for the followers of one event loop, as long as there are any."""
+
+    def __init__(self) -> None:
+        self._followers: dict[str, set[_Follower]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._bell = f"relay-bell:{uuid4()}"  # a stream that is read with the others, to end a read early
+        self._rung = relay_streams.BEGINNING
+        self._ringing: asyncio.Task[None] | None = None
+        self._client: redis.asyncio.Redis | None = None  # while a read is under way
+        self._has_new = False  # followers that are not read for yet
+
+    def add(self, follower: _Follower) -> None:
+        """Read for this one too, from the next round trip on, which comes soon."""
+        self._followers.setdefault(follower.key, set()).add(follower)
+        self._has_new = True
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._read_for_ever())
+        elif self._ringing is None or self._ringing.done():
+            self._ringing = loop.create_task(self._ring())
+
+    def remove(self, follower: _Follower) -> None:
+        """Read no more for this one."""
+        followers = self._followers[follower.key]
+        followers.discard(follower)
+        if not followers:
+            del self._followers[follower.key]
+
+    async def _ring(self) -> None:
+        """End the read that is under way for the sake of who has come. Should that fail, it ends by itself."""
+        await asyncio.sleep(RING_AFTER_SECONDS)
+        if self._client is None or not self._has_new:
+            return
+        with contextlib.suppress(redis.RedisError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS), self._client.pipeline(transaction=False) as pipeline:
+                pipeline.xadd(self._bell, {"rung": 1}, maxlen=1, approximate=False)
+                pipeline.expire(self._bell, BELL_LIFETIME_SECONDS)
+                await pipeline.execute()
+
+    async def _read_for_ever(self) -> None:
+        while self._followers:  # who comes while the connection is closed is read for with the next one
+            await self._read_on_one_connection()
+
+    async def _read_on_one_connection(self) -> None:
+        # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may
+        # swallow a cancellation.
+        client = redis.asyncio.Redis.from_url(
+            settings.RELAY_REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
+        )
+        async with client:
+            while self._followers:
+                try:
+                    await self._read(client)
+                except (redis.RedisError, TimeoutError) as error:
+                    logger.warning("relay: Redis is away (%s)", type(error).__name__)
+                    await asyncio.sleep(AWAY_SECONDS)
+
+    async def _read(self, client: "redis.asyncio.Redis") -> None:
+        """One round trip for all that is followed, and a pause in which more may come."""
+        # Who comes during the read begins with the next one: this one may not reach back to where they are.
+        asked = {key: list(followers) for key, followers in self._followers.items()}
+        streams = {key: _id_of(min(each.after for each in followers)) for key, followers in asked.items()}
+        streams[self._bell] = self._rung
+        self._client, self._has_new = client, False
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await client.xread(streams, count=ENTRIES_A_READ, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        finally:
+            self._client = None
+        for key, entries in answer:
+            if key == self._bell:
+                self._rung = entries[-1][0]
+                continue
+            for entry_id, fields in entries:
+                chunk = read_chunk(entry_id, fields)
+                for follower in asked[key]:
+                    follower.give(chunk)
+        await asyncio.sleep(max(settings.RELAY_READ_PAUSE_SECONDS, len(streams) / settings.RELAY_READS_PER_SECOND))
+
+
+_readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Reader]" = WeakKeyDictionary()
+
+
+def _reader_of_this_loop() -> _Reader:
+    return _readers.setdefault(asyncio.get_running_loop(), _Reader())
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    """A relay id, milliseconds-sequence, as numbers that compare."""
+    milliseconds, _dash, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _before(place: tuple[int, int]) -> tuple[int, int]:
+    """The largest id below one."""
+    milliseconds, sequence = place
+    if sequence:
+        return milliseconds, sequence - 1
+    return (milliseconds - 1, 2**64 - 1) if milliseconds else (0, 0)
+
+
+def _id_of(parts: tuple[int, int]) -> str:
+    return f"{parts[0]}-{parts[1]}"

@@ -1,0 +1,128 @@
+"""The token relay: text flows from a worker to whoever watches through one Redis Stream a generation.
+
+An entry holds `text` and `tokens` (the running count), and the log probabilities of the tokens of its text where the
+request asked for them. The last entry holds `state`. Entry ids are the ids of the
+server-sent events, so a reader that comes back names the last one it saw, misses nothing and repeats nothing. The
+relay carries no money: when Redis is away, the answer goes on and is saved whole.
+
+`writer` writes it, `reader` reads it.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.retry import Retry
+
+logger = logging.getLogger(__name__)
+
+
+STOP_CHANNEL = "generation-stops"
+
+
+_ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}", re.ASCII)
+
+
+BEGINNING = "0-0"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One entry: its id, the text it adds, the tokens so far, a notice to show while waiting, and the end state.
+
+    `at` is how many characters of the answer came before `text`. Should Redis take an entry and its confirmation be
+    lost, the text is sent again: by its place readers know what they have. So it is with `logprobs`, which are as
+    `inference.generations.logprobs` keeps them, and the number `logprobs_at` of them that came before.
+    """
+
+    id: str
+    text: str
+    at: int
+    tokens: int
+    notice: str
+    state: str
+    logprobs: Sequence[Any] = ()
+    logprobs_at: int = 0
+
+    def after(self, seen: int) -> "Chunk":
+        """The chunk without what somebody who has the first `seen` characters has already."""
+        return self if seen <= self.at else replace(self, text=self.text[seen - self.at :], at=seen)
+
+    def logprobs_after(self, seen: int) -> Sequence[Any]:
+        """Those that somebody who has the first `seen` of the answer does not have yet."""
+        return self.logprobs[max(0, seen - self.logprobs_at) :]
+
+
+@cache
+def connection() -> "redis.Redis":
+    """This process's connections to Redis; short time-outs, since a person waits, and one retry: what is left unsent is
+    sent later by who writes it."""
+    return redis.Redis.from_url(
+        settings.RELAY_REDIS_URL,
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def read_text(generation_id: UUID) -> tuple[str, int]:
+    """The text and token count that were written so far; empty when Redis is away or the stream has expired."""
+    try:
+        entries = connection().xrange(stream_key(generation_id))
+    except redis.RedisError:
+        return "", 0
+    text, tokens = "", 0
+    for entry_id, fields in entries:  # type: ignore[union-attr]
+        chunk = read_chunk(entry_id, fields)
+        text += chunk.after(len(text)).text
+        tokens = max(tokens, chunk.tokens)
+    return text, tokens
+
+
+def subscribe_to_stops() -> PubSub:
+    """A subscription to the ids that `publish_stop` sends. A context manager; raises RedisError."""
+    channel: PubSub = connection().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    channel.subscribe(STOP_CHANNEL)  # type: ignore[no-untyped-call]
+    return channel
+
+
+def publish_stop(generation_id: UUID) -> None:
+    """Tell the workers to stop a generation now. When Redis is away they see it in the row with the next heartbeat."""
+    try:
+        connection().publish(STOP_CHANNEL, str(generation_id))
+    except redis.RedisError as error:
+        logger.warning("stop of %s goes by the row: Redis is away (%s)", generation_id, type(error).__name__)
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether this may be the id of an entry; a browser sends back whatever it likes."""
+    return _ENTRY_ID.fullmatch(text) is not None
+
+
+def stream_key(generation_id: UUID) -> str:
+    """The Redis Stream of a generation."""
+    return f"generation:{generation_id}"
+
+
+def read_chunk(entry_id: str, fields: dict[str, str]) -> Chunk:
+    """An entry as Redis gives it."""
+    return Chunk(
+        entry_id,
+        fields.get("text", ""),
+        int(fields.get("at", 0)),
+        int(fields.get("tokens", 0)),
+        fields.get("notice", ""),
+        fields.get("state", ""),
+        json.loads(fields.get("logprobs", "[]")),
+        int(fields.get("logprobs_at", 0)),
+    )

@@ -1,0 +1,1 @@
+"""The operators' part of /api/v1/."""
