@@ -3,7 +3,7 @@
 from django.urls import include, path, re_path
 
 from accounts.callers.views import UnknownPath
-from core.api import docs
+from core.rest import docs
 
 app_name = "api"
 urlpatterns = [

@@ -6,8 +6,8 @@ from django.http import HttpRequest
 from flower.views import BaseHandler
 from tornado.web import Finish, HTTPError
 
-from core.api.problems import Problem
-from core.api.throttles import Door, RateLimited, count_try, demand_open
+from core.rest.problems import Problem
+from core.rest.throttles import Door, RateLimited, count_try, demand_open
 
 FLOWER = Door("flower", by_address=("5/m", "30/h"), by_account=())
 

@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 
 from deploy.local import processes
+from deploy.local.embedded.servers import PostgresServer, RedisServer
 from deploy.local.runtime import RuntimeFile
-from deploy.local.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_ADMIN_URL", "SECRET_KEY")

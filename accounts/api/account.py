@@ -18,9 +18,9 @@ from accounts.callers.views import ApiList, ApiView
 from accounts.data_export import stream_export
 from accounts.login import registration
 from accounts.models import ApiKey
-from core.api.problems import REFUSED, Problem, explain
-from core.api.schema import operation
-from core.api.throttles import EXPORT, count_try
+from core.rest.problems import REFUSED, Problem, explain
+from core.rest.schema import operation
+from core.rest.throttles import EXPORT, count_try
 
 EXPORTED = {
     "type": "object",

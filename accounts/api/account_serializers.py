@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import ApiKey, Scope, User
-from core.api.fields import ApiInput, Choice, Credits, Instant, Integer, Microcredits, Secret, Text
+from core.rest.fields import ApiInput, Choice, Credits, Instant, Integer, Microcredits, Secret, Text
 
 MOST_MODELS = 100
 MOST_OVERLAP_SECONDS = 30 * 86_400

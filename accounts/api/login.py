@@ -29,9 +29,9 @@ from accounts.callers.views import ApiList, ApiView
 from accounts.login import registration, sessions
 from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.models import ApiSession
-from core.api.problems import REFUSED, Kind, explain
-from core.api.schema import operation
-from core.api.throttles import RESET, SIGNUP, count_try
+from core.rest.problems import REFUSED, Kind, explain
+from core.rest.schema import operation
+from core.rest.throttles import RESET, SIGNUP, count_try
 
 TAG = "Authentication"
 NOT_VERIFIED = Kind(

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import ApiSession
-from core.api.fields import ApiInput, Email, Flag, Secret, Text
+from core.rest.fields import ApiInput, Email, Flag, Secret, Text
 
 
 class LoginIn(ApiInput):

@@ -12,8 +12,8 @@ from accounts.callers.authentication import requires_permission
 from accounts.callers.views import ApiList, ApiView
 from accounts.models import AuditEvent, User
 from accounts.staff import suspension
-from core.api.problems import REFUSED, explain
-from core.api.schema import operation
+from core.rest.problems import REFUSED, explain
+from core.rest.schema import operation
 
 TAG = "Staff: users"
 USER = {

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import AuditEvent, User
-from core.api.fields import ApiInput, Text
+from core.rest.fields import ApiInput, Text
 
 MOST_ID = 2**63 - 1
 

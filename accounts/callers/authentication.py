@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from accounts.api_keys import MARK, find_key, note_use
 from accounts.login.sessions import InvalidToken, find_session
 from accounts.models import ApiKey, ApiSession, Scope, User
-from core.api.permissions import TallyPermission
+from core.rest.permissions import TallyPermission
 
 CHALLENGE = 'Bearer realm="tally"'
 Credential = ApiKey | ApiSession

@@ -16,8 +16,8 @@ from django.shortcuts import render
 from django_htmx.http import reswap, retarget
 
 from accounts.callers.requests import Request
-from core.api.throttles import count_in_minute
 from core.async_queries import in_thread
+from core.rest.throttles import count_in_minute
 
 View = Callable[..., Any]
 Condition = Callable[[HttpRequest], bool]

@@ -14,10 +14,10 @@ from rest_framework.views import APIView
 
 from accounts.callers.authentication import AnyCaller, Credential
 from accounts.models import ApiKey, ApiSession, User
-from core.api.idempotency import HEADER, mark_replay, read_idempotency_key, shorten
-from core.api.lists import Pages, StrictFilters, refuse_unknown
-from core.api.problems import NOT_FOUND, Problem
-from core.api.throttles import RateLimited, count_request
+from core.rest.idempotency import HEADER, mark_replay, read_idempotency_key, shorten
+from core.rest.lists import Pages, StrictFilters, refuse_unknown
+from core.rest.problems import NOT_FOUND, Problem
+from core.rest.throttles import RateLimited, count_request
 
 
 class ApiView(APIView):

@@ -18,7 +18,7 @@ from django.urls import reverse
 from accounts.login.devices import find_device
 from accounts.mail.security_notices import tell_of_guesses
 from accounts.models import User
-from core.api.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
+from core.rest.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
 
 SALT = "accounts.login_door"
 LINK_SECONDS = 2 * 3600

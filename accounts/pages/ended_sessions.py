@@ -16,7 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.callers.requests import Request
-from core.api.middleware import PATHS as API_PATHS
+from core.rest.middleware import PATHS as API_PATHS
 
 DOORS = ("account_login", "account_reauthenticate")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew

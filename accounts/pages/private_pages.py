@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
-from core.api.middleware import Handler
+from core.rest.middleware import Handler
 
 
 @sync_and_async_middleware

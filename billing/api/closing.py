@@ -10,8 +10,8 @@ from accounts.callers.authentication import LoggedIn
 from accounts.callers.views import ApiView
 from accounts.login.registration import confirm_password
 from billing.closing import close_account, plan_closing
-from core.api.fields import ApiInput, Credits, Microcredits, Secret
-from core.api.schema import operation
+from core.rest.fields import ApiInput, Credits, Microcredits, Secret
+from core.rest.schema import operation
 
 KEPT = (
     "Ledger, payments and the audit log are kept as bookkeeping, under a number, without name or address. "

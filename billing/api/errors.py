@@ -6,7 +6,7 @@ from billing.ledger.key_caps import KeyCapReached
 from billing.refunds import requests
 from billing.topups import code_tries, orders, promotions
 from billing.topups.payments import PaymentError
-from core.api.problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
+from core.rest.problems import BY_STATUS, CONFLICT, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
 
 INSUFFICIENT = BY_STATUS[402]
 OWED = Kind(402, "credits_owed", "Credits are owed", "Buy credits: what is owed is paid from them first.")

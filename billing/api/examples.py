@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.api.fields import exact_credits
+from core.rest.fields import exact_credits
 
 HOLD_ID = "0d6f1c1e-7d55-4b53-9c1d-3b1c0a9d7f52"
 TOPUP_ID = "b7a0a4f2-2a6e-4f0e-8d84-5f0b8f3f6c11"

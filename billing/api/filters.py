@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, TopUp, TopUpState
 from billing.reporting.history import MOST_SEARCHED, SEARCH_CHARACTERS, latest, narrow
-from core.api.filters import Since, Until
+from core.rest.filters import Since, Until
 
 
 class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]

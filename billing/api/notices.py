@@ -19,8 +19,8 @@ from billing.ledger.thresholds import alert_threshold
 from billing.models import Notice
 from billing.notices.low_balance import set_alert
 from billing.notices.notices import read_notices, url_of, words_of
-from core.api.fields import ApiInput, Credits, Microcredits
-from core.api.schema import operation
+from core.rest.fields import ApiInput, Credits, Microcredits
+from core.rest.schema import operation
 
 TAG = "Notifications and preferences"
 READ_OR_WRITE = requires_scope("billing:read", write="billing:write")

@@ -10,10 +10,10 @@ from billing.api.fields import Money
 from billing.models import EntryKind, Grant, Hold, HoldState, LedgerEntry, Package, TopUp, TopUpState
 from billing.reporting.exports import COLUMNS
 from billing.reporting.usage import DEFAULT_DAYS, MOST_DAYS, ModelUse, last_days
-from core.api.fields import ApiInput, Credits, Integer, Text
-from core.api.filters import Moment
-from core.api.problems import REFUSED, Problem
 from core.days import first_moment
+from core.rest.fields import ApiInput, Credits, Integer, Text
+from core.rest.filters import Moment
+from core.rest.problems import REFUSED, Problem
 
 
 class WalletOut(serializers.Serializer[Any]):

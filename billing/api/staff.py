@@ -40,7 +40,7 @@ from billing.refunds import requests
 from billing.reporting.history import entries_of
 from billing.topups import promotions
 from billing.topups.promotions import CodeTerms
-from core.api.schema import IDEMPOTENCY_KEY, either, operation
+from core.rest.schema import IDEMPOTENCY_KEY, either, operation
 
 MONEY = "Staff: money"
 REFUNDS = "Staff: refunds"

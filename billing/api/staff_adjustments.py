@@ -17,8 +17,8 @@ from billing.api import examples
 from billing.api.staff import MONEY
 from billing.api.staff_serializers import AdjustmentFilter, AdjustmentIn, AdjustmentOut
 from billing.models import Adjustment
-from core.api.problems import REFUSED, Problem
-from core.api.schema import IDEMPOTENCY_KEY, operation
+from core.rest.problems import REFUSED, Problem
+from core.rest.schema import IDEMPOTENCY_KEY, operation
 
 
 class CustomerAdjustments(ApiView):

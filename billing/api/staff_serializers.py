@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from billing.ledger.price_changes import MOST_PRICE
 from billing.models import Adjustment, AdjustmentState, Price, PromotionCode, Refund, RefundState
-from core.api.fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
+from core.rest.fields import ApiInput, Credits, Flag, Identifier, Instant, Integer, Microcredits, Text
 
 MOST_ADJUSTED = 10**13  # ten million credits: as the admin has it
 

@@ -41,7 +41,7 @@ from billing.reporting.history import entries_of
 from billing.reporting.usage import Usage, summarise_usage
 from billing.topups import orders, promotions
 from billing.topups.code_tries import count_code_try
-from core.api.schema import IDEMPOTENCY_KEY, either, operation
+from core.rest.schema import IDEMPOTENCY_KEY, either, operation
 
 TAG = "Credits"
 BUYING = "Buying credits"

@@ -6,7 +6,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
-from core.api.fields import ApiInput, Integer, Text
+from core.rest.fields import ApiInput, Integer, Text
 from inference.api.serializers import GenerationOut, SamplingIn, Words
 
 

@@ -22,9 +22,9 @@ from chat.conversations import (
     rename_conversation,
 )
 from chat.models import MOST_SEARCHED, Conversation, Message
-from core.api.idempotency import read_idempotency_key, shorten
-from core.api.problems import CONFLICT, explain
-from core.api.schema import operation
+from core.rest.idempotency import read_idempotency_key, shorten
+from core.rest.problems import CONFLICT, explain
+from core.rest.schema import operation
 from inference.api.serializers import parameters_of
 from inference.api.views import CHAT, OPTIONAL_KEY, find_model, key_of
 from inference.generations.endings import stop_generation

@@ -25,8 +25,8 @@ from chat import messages
 from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.pages.forms import MessageForm, RetryForm
 from chat.pages.streaming import stream_answer
-from core.api.throttles import RateLimited
 from core.async_queries import in_thread
+from core.rest.throttles import RateLimited
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
 from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers

@@ -56,10 +56,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.callers.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.callers.authentication.LoggedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["core.api.json.StrictJson"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.json.AlwaysJson",
-    "DEFAULT_SCHEMA_CLASS": "core.api.schema.TallySchema",
-    "EXCEPTION_HANDLER": "core.api.problems.handle_exception",
+    "DEFAULT_PARSER_CLASSES": ["core.rest.json.StrictJson"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.rest.json.AlwaysJson",
+    "DEFAULT_SCHEMA_CLASS": "core.rest.schema.TallySchema",
+    "EXCEPTION_HANDLER": "core.rest.problems.handle_exception",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SIMPLE_JWT = {
@@ -96,7 +96,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.openai.schema.add_openai_paths",
-        "core.api.schema.say_int64",
+        "core.rest.schema.say_int64",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "core.api.middleware.api_middleware",
+    "core.rest.middleware.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "accounts.pages.private_pages.private_pages_middleware",
     "django.middleware.locale.LocaleMiddleware",

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 
-from core.api.middleware import PATHS, REFUSED_BODY, BodyRefused
-from core.api.problems import BY_STATUS, Kind
+from core.rest.middleware import PATHS, REFUSED_BODY, BodyRefused
+from core.rest.problems import BY_STATUS, Kind
 from core.serving.headers import complete_headers
 
 BODY_SECONDS = 60.0  # for the whole body of a request

@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 from django.urls import set_script_prefix
 
-from core.api.middleware import api_middleware
+from core.rest.middleware import api_middleware
 from core.serving.bodies import Body, ClientLeft
 from core.serving.keep_alive import KeepAlive
 from core.serving.paths import OPENAI, path_meant

@@ -6,9 +6,7 @@ stack.py        `run`: the processes of Tally, brought up, looked after and take
 control.py      `run --detach`, `status` and `stop`: a run seen from elsewhere
 checks.py       `test` and `check`
 environment.py  the virtual environment and its pins
-servers.py      PostgresServer and RedisServer; embedded.py is what they have in common
-redis_users.py  who logs in to Redis, and what each may do
-binaries.py     where their programs come from, and the account they run as
+embedded/       PostgresServer and RedisServer, where their programs come from, and who logs in to Redis
 supervisor.py   starts services, restarts the dead, stops everything; readiness.py says when one is ready
 processes.py    is it alive, is it ours, stop all of it; free ports
 runtime.py      the local directory, its lock, runtime.json, logs, the secret key

@@ -8,10 +8,10 @@ from functools import partial
 from deploy.local import environment, interrupts, processes, runtime
 from deploy.local.console import Step, say
 from deploy.local.control import EXIT_INTERRUPTED
+from deploy.local.embedded.servers import PostgresServer, RedisServer
 from deploy.local.environment import PYTHON
 from deploy.local.processes import Record
 from deploy.local.runtime import ROOT, Lock
-from deploy.local.servers import PostgresServer, RedisServer
 from deploy.local.steps import Command
 
 DEMO_MODELS = ("gemma-3-270m", "smollm2-135m")

@@ -10,12 +10,12 @@ from typing import Any
 from deploy.local import environment, interrupts, processes, readiness, runtime
 from deploy.local.console import Step, say
 from deploy.local.control import EXIT_INTERRUPTED, lock_of, summary, tell_who_runs
-from deploy.local.embedded import EmbeddedServer, GivenServer
+from deploy.local.embedded.server import EmbeddedServer, GivenServer
+from deploy.local.embedded.servers import servers_of
 from deploy.local.environment import PYTHON
 from deploy.local.errors import StartupError, StepFailedError
 from deploy.local.processes import Record
 from deploy.local.runtime import ROOT, RuntimeFile
-from deploy.local.servers import servers_of
 from deploy.local.steps import Command
 from deploy.local.supervisor import App, Supervisor
 

@@ -1,7 +1,7 @@
 """What the refusals of generations are called in the API."""
 
-from core.api.idempotency import HEADER, InvalidIdempotencyKey
-from core.api.problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
+from core.rest.idempotency import HEADER, InvalidIdempotencyKey
+from core.rest.problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
 from inference.generations import requesting
 from inference.prompting import prompts
 from inference.weights.catalogue import NOT_OFFERED, ModelUnavailable

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing.ledger.prices import PriceTag
-from core.api.fields import ApiInput, Choice, Credits, Integer, Text
+from core.rest.fields import ApiInput, Choice, Credits, Integer, Text
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.generations.parameters import Parameters

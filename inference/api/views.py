@@ -17,9 +17,9 @@ from accounts.callers.views import ApiList, ApiView
 from accounts.models import ApiKey
 from billing.ledger import NoPrice
 from billing.ledger.prices import current_price_tags
-from core.api.filters import Since, Until
-from core.api.idempotency import read_idempotency_key
-from core.api.schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
+from core.rest.filters import Since, Until
+from core.rest.idempotency import read_idempotency_key
+from core.rest.schema import IDEMPOTENCY_KEY, KEY_SCHEMA, either, operation
 from inference.answer_cache import CacheUse
 from inference.api import (
     errors,  # noqa: F401  names what services refuse

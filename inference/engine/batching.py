@@ -14,13 +14,13 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason
 from inference.engine.checkpoint import read_checkpoint
+from inference.engine.cpu.teams import IdleWait
 from inference.engine.loading import batching_options, load_language_model, use_cpu_attention
 from inference.engine.logprobs import make_room
 from inference.engine.precision import Precision
 from inference.engine.sampler import NO_TOKEN_ID, Draw, OnePassSampler, read_first_row_for_no_token
 from inference.engine.scheduling import TOO_LARGE
 from inference.engine.shown_tokens import ShownTokens
-from inference.engine.teams import IdleWait
 from inference.engine.text import TextAssembler, load_tokenizer
 from inference.engine.vocabulary import Vocabulary
 

@@ -14,10 +14,10 @@ from transformers import (
 )
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from inference.engine.attention import CPU_ATTENTION
 from inference.engine.base import EngineError
 from inference.engine.checkpoint import CheckpointError, read_checkpoint
-from inference.engine.int8_layers import to_int8
+from inference.engine.cpu.attention import CPU_ATTENTION
+from inference.engine.cpu.int8_layers import to_int8
 from inference.engine.precision import Precision, choose_precision
 from inference.engine.scheduling import SCHEDULER
 

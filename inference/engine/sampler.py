@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.engine.base import COUNTED_TOKENS, MAX_TOP_K, PENALTY_TOKENS, Sampling
-from inference.engine.kernels import Array
+from inference.engine.cpu.kernels import Array
 from inference.engine.logprobs import pack
 
 # Says that a row's logits were not numbers. It is the id of no token, so whoever reads one has to expect it: see

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from accounts.models import ApiKey, User
 from billing import ledger
-from core.api.throttles import count_tokens
+from core.rest.throttles import count_tokens
 from inference import answer_cache
 from inference.engine.base import Sampling
 from inference.generations.endings import end_as, fail_generation

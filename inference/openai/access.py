@@ -5,7 +5,7 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
 from accounts.callers.authentication import has_scope, read_credential
 from accounts.models import ApiKey, Scope, User
-from core.api.throttles import count_request
+from core.rest.throttles import count_request
 
 
 class ScopeMissing(Exception):

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 
 from billing.ledger.charges import Charge
-from core.api.idempotency import mark_replay, read_idempotency_key
+from core.rest.idempotency import mark_replay, read_idempotency_key
 from inference.generations.client_requests import Question, begin_answer, fail_overtaken, give_up
 from inference.generations.client_retries import grace_seconds, note_refusal, read_attempt, was_refused
 from inference.generations.deliveries import LOST, deliverer, fail_delivery
@@ -96,7 +96,7 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
     generation = begin_answer(user=user, question=question)
     if generation.is_repeated:
         mark_replay(request)
-    request.token_usage = generation.token_usage  # type: ignore[attr-defined]  # for the headers: core.api.middleware
+    request.token_usage = generation.token_usage  # type: ignore[attr-defined]  # for the headers: core.rest.middleware
     return Visit(question, generation, call.is_streamed, call.includes_usage, attempt)
 
 

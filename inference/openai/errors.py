@@ -22,8 +22,8 @@ from billing.ledger import (
     NoPrice,
 )
 from billing.templatetags.money import format_credits
-from core.api.idempotency import InvalidIdempotencyKey
-from core.api.throttles import RateLimited
+from core.rest.idempotency import InvalidIdempotencyKey
+from core.rest.throttles import RateLimited
 from inference.generations.requesting import IdempotencyConflict, ModelNotAllowed, QueueUnavailable, TooManyAnswers
 from inference.models import Generation, GenerationState
 from inference.openai.access import ScopeMissing

@@ -3,7 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
-from core.api.schema import KEY_SCHEMA
+from core.rest.schema import KEY_SCHEMA
 from inference.answer_cache import CacheUse
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
 from inference.models import PromptFormat

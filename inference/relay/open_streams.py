@@ -20,7 +20,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from core.api.throttles import RateLimited
+from core.rest.throttles import RateLimited
 from inference.answer_cache import connection
 from inference.relay.following import do_afterwards, in_own_thread
 

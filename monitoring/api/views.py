@@ -5,8 +5,8 @@ from rest_framework.response import Response
 
 from accounts.callers.authentication import requires_permission
 from accounts.callers.views import ApiView
-from core.api.problems import BY_STATUS, explain
-from core.api.schema import operation
+from core.rest.problems import BY_STATUS, explain
+from core.rest.schema import operation
 from monitoring import machine
 from monitoring.api.serializers import AnswerCacheOut, HealthOut, ModelsOut, QueuesOut, SystemOut, WorkersOut
 

@@ -32,7 +32,7 @@ def server(staff, monkeypatch, settings):
     settings.API_USER_REQUESTS_PER_MINUTE = settings.API_ADDRESS_REQUESTS_PER_MINUTE = 10**9
     settings.CODE_TRIES_PER_USER = settings.CODE_TRIES_PER_ADDRESS = "1000000/h"
     unlimited = {"count": 1, "limit": 10**9, "should_limit": False, "time_left": 60}
-    monkeypatch.setattr("core.api.throttles._count", lambda *args, **options: unlimited)
+    monkeypatch.setattr("core.rest.throttles._count", lambda *args, **options: unlimited)
     monkeypatch.setattr("monitoring.machine.WORKERS_ANSWER_SECONDS", 0.02)
     with serve() as url:
         yield url

@@ -283,5 +283,5 @@ def test_with_the_counter_away_tokens_are_not_limited(alices, settings, monkeypa
     settings.API_USER_TOKENS_PER_MINUTE = 1
 
     dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
-    monkeypatch.setattr("core.api.throttles._counters", lambda: dead)
+    monkeypatch.setattr("core.rest.throttles._counters", lambda: dead)
     assert [alices.post(URL, BODY).status_code for _ in range(2)] == [201, 201]

@@ -92,7 +92,7 @@ def test_requests_are_limited_by_key_and_by_user(with_key, login, alice, charlie
 
 def test_without_redis_the_api_stays_open(login, alice, monkeypatch):
     dead = redis.Redis(port=1, socket_connect_timeout=0.2, retry=None)
-    monkeypatch.setattr("core.api.throttles._counters", lambda: dead)
+    monkeypatch.setattr("core.rest.throttles._counters", lambda: dead)
     answer = login(alice).get("/api/v1/me")
     assert answer.status_code == 200
     assert "X-RateLimit-Limit" not in answer

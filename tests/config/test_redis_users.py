@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 
-from core.api.throttles import count_in_minute
 from core.redis_users import KEYS, might_of, refuse_mighty_users
-from deploy.local import redis_users
+from core.rest.throttles import count_in_minute
+from deploy.local.embedded import redis_users
 from inference import answer_cache
 from inference.relay import open_streams
 from monitoring import machine

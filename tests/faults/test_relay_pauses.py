@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from deploy.local.servers import RedisServer
+from deploy.local.embedded.servers import RedisServer
 from inference.relay import streams
 from inference.relay import writer as relay_writer
 

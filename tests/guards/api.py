@@ -64,7 +64,7 @@ API = [
     ),
     Guard(
         "unlimited tokens",
-        "core/api/throttles.py",
+        "core/rest/throttles.py",
         "        if count - tokens >= limit:",
         "        if False:",
         "tests/api/test_generations.py",

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention, silu
 from transformers.models.gemma3.modeling_gemma3 import apply_rotary_pos_emb
 
-from inference.engine import kernels
+from inference.engine.cpu import kernels
 
 pytestmark = pytest.mark.slow
 EPSILON, LIMIT = 1e-6, 63.0

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.perplexity import perplexity
-from inference.engine import checkpoint, int8_layers, kernels, loading, precision
+from inference.engine import checkpoint, loading, precision
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.checkpoint import CheckpointError
-from inference.engine.int8 import HEAD_ROWS, LARGEST, Int8Head, Int8Linear, largest_activation
-from inference.engine.int8_layers import Int8Layer
+from inference.engine.cpu import int8_layers, kernels
+from inference.engine.cpu.int8 import HEAD_ROWS, LARGEST, Int8Head, Int8Linear, largest_activation
+from inference.engine.cpu.int8_layers import Int8Layer
 from inference.engine.precision import can_int8, choose_precision
 from tests.inference.engine_asking import tokens_of
 from tests.inference.engines import begin

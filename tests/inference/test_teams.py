@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil, torch
 from inference.engine.base import EngineRequest, Sampling
 from inference.engine.batching import BatchingEngine
-from inference.engine.teams import IdleWait
+from inference.engine.cpu.teams import IdleWait
 
 def native_threads():
     return psutil.Process().num_threads() - threading.active_count()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.embedded import EmbeddedServer
-from deploy.local.servers import PostgresServer, RedisServer
+from deploy.local.embedded.server import EmbeddedServer
+from deploy.local.embedded.servers import PostgresServer, RedisServer
 
 QUICK = {"fsync": "off"}  # a killed process loses nothing by it; only a power cut would
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from deploy.local import redis_users
+from deploy.local.embedded import redis_users
 from tests.stack import ROOT, Stack
 
 COMMANDS = {

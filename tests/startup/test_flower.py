@@ -8,7 +8,7 @@ import psutil
 import pytest
 import redis
 
-from deploy.local import redis_users
+from deploy.local.embedded import redis_users
 from tests.stack import Stack, wait_until
 
 NOT_ITS_BUSINESS = ("database_url", "database_owner_url")

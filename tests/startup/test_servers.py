@@ -11,10 +11,11 @@ import psycopg
 import pytest
 import redis
 
-from deploy.local import binaries, processes, redis_users
-from deploy.local.embedded import EmbeddedServer, GivenServer
+from deploy.local import processes
+from deploy.local.embedded import binaries, redis_users
+from deploy.local.embedded.server import EmbeddedServer, GivenServer
+from deploy.local.embedded.servers import PostgresServer, RedisServer, servers_of
 from deploy.local.errors import ServerError
-from deploy.local.servers import PostgresServer, RedisServer, servers_of
 
 MakeServer = Callable[..., EmbeddedServer]
 BOTH = pytest.mark.parametrize("name", ["postgresql", "redis"])
@@ -120,7 +121,7 @@ def test_busy_port_gives_way_to_the_next_free_one(make_server: MakeServer, name:
 def test_restart_keeps_the_port_even_when_a_stranger_takes_it(
     make_server: MakeServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.local.embedded.START_ATTEMPTS", 2)
+    monkeypatch.setattr("deploy.local.embedded.server.START_ATTEMPTS", 2)
     server = make_server(name)
     server.start()
     server.kill()

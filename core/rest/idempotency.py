@@ -38,5 +38,5 @@ def shorten(key: str) -> str:
 
 def mark_replay(request: HttpRequest, made_at: datetime | None = None) -> None:
     """Let the answer say that an earlier request made it: where `made_at`, by this process's clock, was before."""
-    if made_at is None or made_at < request.begun_at:  # type: ignore[attr-defined]  # core.api.middleware
+    if made_at is None or made_at < request.begun_at:  # type: ignore[attr-defined]  # core.rest.middleware
         request.is_replayed = True  # type: ignore[attr-defined]

@@ -18,9 +18,10 @@ import socket
 import subprocess
 from pathlib import Path
 
-from deploy.local import binaries, processes, redis_users
-from deploy.local.binaries import Binary
-from deploy.local.embedded import EmbeddedServer, GivenServer
+from deploy.local import processes
+from deploy.local.embedded import binaries, redis_users
+from deploy.local.embedded.binaries import Binary
+from deploy.local.embedded.server import EmbeddedServer, GivenServer
 from deploy.local.errors import ServerError
 from deploy.local.processes import Record
 from deploy.local.runtime import write_private

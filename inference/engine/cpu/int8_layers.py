@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from inference.engine import kernels
-from inference.engine.attention import attend_rows
-from inference.engine.int8 import NO_NUMBERS, Int8Head, Int8Linear, Int8Matrix
-from inference.engine.kernels import Array
+from inference.engine.cpu import kernels
+from inference.engine.cpu.attention import attend_rows
+from inference.engine.cpu.int8 import NO_NUMBERS, Int8Head, Int8Linear, Int8Matrix
+from inference.engine.cpu.kernels import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from inference.engine import kernels
-from inference.engine.kernels import Array
+from inference.engine.cpu import kernels
+from inference.engine.cpu.kernels import Array
 
 CPU_ATTENTION = "tally_cpu_paged"
 

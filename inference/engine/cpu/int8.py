@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from inference.engine import kernels
-from inference.engine.kernels import Array
+from inference.engine.cpu import kernels
+from inference.engine.cpu.kernels import Array
 
 # The output head is computed in slices of this many rows. A whole one of 262,144 would be written to fresh memory
 # from the system every step, which takes longer than the arithmetic; the products of 32 requests with a slice of this

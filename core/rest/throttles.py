@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
 from rest_framework import exceptions
 
-from core.api.problems import BY_STATUS, Problem
 from core.client_addresses import client_place
+from core.rest.problems import BY_STATUS, Problem
 
 
 class RateLimited(exceptions.Throttled):

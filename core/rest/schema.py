@@ -18,10 +18,10 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
 
-from core.api.fields import ApiInput
-from core.api.idempotency import MOST_CHARACTERS
-from core.api.permissions import TallyPermission
-from core.api.problems import BY_STATUS, CONTENT_TYPE, problem_body
+from core.rest.fields import ApiInput
+from core.rest.idempotency import MOST_CHARACTERS
+from core.rest.permissions import TallyPermission
+from core.rest.problems import BY_STATUS, CONTENT_TYPE, problem_body
 
 INT32 = 2**31 - 1
 ERRORS = "x-tally-errors"

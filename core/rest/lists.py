@@ -12,7 +12,7 @@ from rest_framework import exceptions
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
-from core.api.problems import NOT_FOUND, Problem
+from core.rest.problems import NOT_FOUND, Problem
 
 MOST_A_PAGE = 100
 PAGING = ("limit", "cursor")

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.local import binaries, console, interrupts, processes, redis_users
-from deploy.local.binaries import Binary
+from deploy.local import console, interrupts, processes
+from deploy.local.embedded import binaries, redis_users
+from deploy.local.embedded.binaries import Binary
 from deploy.local.errors import ServerError
 from deploy.local.processes import Record
 from deploy.local.runtime import open_log, private_directory, read_object, write_private

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
 
-from core.api.problems import BY_STATUS, Kind, problem_response
+from core.rest.problems import BY_STATUS, Kind, problem_response
 
 OPENAI_PATHS = "/v1/"
 PATHS = ("/api/v1/", OPENAI_PATHS)
