@@ -6,6 +6,7 @@
     python3 startup.py stop            stop it, from anywhere
     python3 startup.py test [...]      install, bring up test servers, run pytest with these arguments
     python3 startup.py check           linters, types, templates, imports, migrations
+    python3 startup.py lock            write requirements/locked/ anew from the pins
 
 The first start installs into .venv beside this file and converts the demo model, which takes minutes; a later
 one takes seconds. Data, logs and runtime.json lie in .local beside this file.
@@ -51,13 +52,15 @@ def main() -> int:
 
 
 def _dispatch(words: "list[str]") -> int:
-    from deploy.local import checks, control, runtime, stack
+    from deploy.local import checks, control, lock, runtime, stack
 
     if words[:1] == ["test"]:
         return checks.test(words[1:])
     arguments = _parser().parse_args(words or ["run"])
     if arguments.command == "check":
         return checks.check()
+    if arguments.command == "lock":
+        return lock.write_locks()
     if arguments.command == "status":
         return control.status()
     if arguments.command == "stop":
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--in-background", action="store_true", help=argparse.SUPPRESS)
     commands.add_parser("test", help="run the test suite; every further argument goes to pytest")
     commands.add_parser("check", help="run every linter and check")
+    commands.add_parser("lock", help="write the locks of all packages anew from the pins in requirements/")
     commands.add_parser("status", help="what runs; exit status 0 healthy, 1 not healthy, 3 not running")
     commands.add_parser("stop", help="stop a run, wherever it was started")
     return parser

