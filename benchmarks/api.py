@@ -101,8 +101,8 @@ def _make_customer() -> str:
     from accounts.models import Scope, User
     from billing import ledger
     from billing.models import EntryKind
+    from inference.catalogue import DEMO_KEY, seed_catalogue
     from inference.models import CatalogueModel
-    from inference.weights.catalogue import DEMO_KEY, seed_catalogue
 
     seed_catalogue()
     CatalogueModel.objects.filter(key=DEMO_KEY).update(unavailable_reason="")

@@ -113,7 +113,7 @@ def _make_users() -> list[int]:
     from accounts.models import User
     from billing import ledger
     from billing.models import EntryKind, Wallet
-    from inference.weights.catalogue import seed_catalogue
+    from inference.catalogue import seed_catalogue
 
     seed_catalogue()
     users = User.objects.bulk_create(User(email=f"bench{n}@example.com") for n in range(WALLETS))

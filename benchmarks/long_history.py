@@ -91,7 +91,7 @@ def _median(ask: Callable[[], Any], rounds: int) -> float:
 def _make_user() -> Any:
     from accounts.models import User
     from billing.models import Wallet
-    from inference.weights.catalogue import seed_catalogue
+    from inference.catalogue import seed_catalogue
 
     seed_catalogue()
     user = User.objects.create(email="long@example.com")

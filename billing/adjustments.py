@@ -11,6 +11,7 @@ from accounts import audit
 from accounts.models import User
 from billing import approvals, ledger
 from billing.models import Adjustment, AdjustmentState, Wallet
+from core.repeats import asked_the_same
 
 
 class AdjustmentRefused(Exception):
@@ -27,7 +28,8 @@ def adjust_credits(*, user: User, amount_microcredits: int, idempotency_key: str
     wallet = ledger.lock_wallet(user=user)
     earlier = Adjustment.objects.filter(idempotency_key=idempotency_key).first()
     if earlier is not None:
-        if (earlier.wallet_id, earlier.amount_microcredits, earlier.reason) != (wallet.pk, amount_microcredits, reason):
+        inputs = {"wallet_id": wallet.pk, "amount_microcredits": amount_microcredits, "reason": reason}
+        if not asked_the_same(earlier, **inputs):
             raise ledger.IdempotencyConflict(f"{idempotency_key} was used for another adjustment")
         return earlier
     approvals.refuse_own_wallet(by=by, customer=user)

@@ -1,8 +1,6 @@
 """Writing conversations: send a message, retry an answer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -48,6 +46,35 @@ class Exchange:
     is_repeated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Who asks for an answer, and under which key: the same whether they send a prompt or retry an answer."""
+
+    user: User
+    idempotency_key: str
+    inputs_hash: str
+    caller: Caller
+
+    def refuse_repeat(self) -> None:
+        """Raises AlreadyRequested, or IdempotencyConflict. The conversation is locked."""
+        refuse_repeat(user=self.user, idempotency_key=self.idempotency_key, inputs_hash=self.inputs_hash)
+
+    def answer(self, model: CatalogueModel, turns: list[Turn], parameters: Parameters) -> Generation:
+        """Request the answer to these turns. Raises as `request_generation` does."""
+        return request_generation(
+            user=self.user,
+            model=model,
+            prompt=Prompt(alternate(turns)),
+            parameters=parameters,
+            idempotency_key=self.idempotency_key,
+            inputs_hash=self.inputs_hash,
+            caller=self.caller,
+        )
+
+
+_ENDS_OTHERWISE = (AlreadyRequested, InsufficientCredits, QueueUnavailable)
+
+
 def send_message(
     *,
     user: User,
@@ -65,8 +92,11 @@ def send_message(
     """
     text = clean_prompt(text)
     inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters))
-    add = partial(_add_exchange, user, conversation, model, text, parameters, idempotency_key, inputs_hash, caller)
-    return _ask(add, user, is_new=conversation is None)
+    request = _Request(user, idempotency_key, inputs_hash, caller)
+    try:
+        return _add_exchange(request, conversation, model, text, parameters)
+    except _ENDS_OTHERWISE as error:
+        return _see_to(error, request, is_new=conversation is None)
 
 
 def _plain(parameters: Parameters) -> str:
@@ -84,77 +114,59 @@ def estimate_message(
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
     """Ask again for the last answer, which failed, say. Raises NotTheLastAnswer, and as `send_message` does."""
-    inputs_hash = hash_inputs("retry", answer.pk)
-    return _ask(partial(_add_retry, user, answer, idempotency_key, inputs_hash, caller), user, is_new=False)
-
-
-def _ask(add: Callable[[], Exchange], user: User, *, is_new: bool) -> Exchange:
-    """Add an exchange; a repeat gives the earlier one, and one that never reached the queue is taken back."""
+    request = _Request(user, idempotency_key, hash_inputs("retry", answer.pk), caller)
     try:
-        return add()
-    except AlreadyRequested as repeat:
-        return replace(_exchange_of(repeat.generation.pk), is_repeated=True)
-    except InsufficientCredits as error:
-        call_after_refusal(user=user, needed_microcredits=error.needed_microcredits)
-        raise
-    except QueueUnavailable as error:
-        _take_back(_exchange_of(error.generation_id), is_new=is_new)
-        raise
+        return _add_retry(request, answer)
+    except _ENDS_OTHERWISE as error:
+        return _see_to(error, request, is_new=False)
+
+
+def _see_to(error: Exception, request: _Request, *, is_new: bool) -> Exchange:
+    """The earlier exchange, where the request is a repeat. Raises the error otherwise, once what follows is done.
+
+    What never reached the queue is taken back; credits that are missing may be bought automatically.
+    """
+    match error:
+        case AlreadyRequested():
+            return replace(_exchange_of(error.generation.pk), is_repeated=True)
+        case InsufficientCredits():
+            call_after_refusal(user=request.user, needed_microcredits=error.needed_microcredits)
+        case QueueUnavailable():
+            _take_back(_exchange_of(error.generation_id), is_new=is_new)
+    raise error
 
 
 @transaction.atomic
 def _add_exchange(
-    user: User,
-    conversation: Conversation | None,
-    model: CatalogueModel,
-    text: str,
-    parameters: Parameters,
-    idempotency_key: str,
-    inputs_hash: str,
-    caller: Caller,
+    request: _Request, conversation: Conversation | None, model: CatalogueModel, text: str, parameters: Parameters
 ) -> Exchange:
     if conversation is not None:
         conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
-    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    request.refuse_repeat()
     turns: list[Turn] = []
     if conversation is None:
-        conversation = Conversation.objects.create(user=user, title=_title(text), model=model)
+        conversation = Conversation.objects.create(user=request.user, title=_title(text), model=model)
     else:
         _refuse_while_answering(conversation)
         turns = _turns(conversation, before=None)
         conversation.model = model
         conversation.save(update_fields=["model", "updated_at"])
     prompt = Message.objects.create(conversation=conversation, role=Role.USER, text=text)
-    generation = request_generation(
-        user=user,
-        model=model,
-        prompt=Prompt(alternate([*turns, Turn("user", text)])),
-        parameters=parameters,
-        idempotency_key=idempotency_key,
-        inputs_hash=inputs_hash,
-        caller=caller,
-    )
+    generation = request.answer(model, [*turns, Turn("user", text)], parameters)
     answer = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, prompt, answer)
 
 
 @transaction.atomic
-def _add_retry(user: User, answer: Message, idempotency_key: str, inputs_hash: str, caller: Caller) -> Exchange:
+def _add_retry(request: _Request, answer: Message) -> Exchange:
     conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
-    refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
+    request.refuse_repeat()
     _refuse_while_answering(conversation)
     if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():
         raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
     failed = Generation.objects.select_related("model").get(message=answer)
-    generation = request_generation(
-        user=user,
-        model=failed.model,
-        prompt=Prompt(alternate(_up_to_prompt(_turns(conversation, before=answer.pk)))),
-        parameters=_parameters_of(failed),
-        idempotency_key=idempotency_key,
-        inputs_hash=inputs_hash,
-        caller=caller,
-    )
+    turns = _up_to_prompt(_turns(conversation, before=answer.pk))
+    generation = request.answer(failed.model, turns, _parameters_of(failed))
     again = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, None, again)
 

@@ -10,6 +10,8 @@ import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from core.redis_clients import connect
+
 logger = logging.getLogger(__name__)
 
 KEYS = {  # one that nobody uses, of each
@@ -33,7 +35,7 @@ def might_of(setting: str) -> list[str]:
                 (f"may read what is for {other}", ("GET", key)),
                 (f"may change what is for {other}", ("DEL", key)),
             ]
-    with redis.Redis.from_url(getattr(settings, setting), socket_timeout=5, socket_connect_timeout=2) as client:
+    with connect(getattr(settings, setting), answer_seconds=5, connect_seconds=2) as client:
         client.ping()
         return [might for might, command in tries if _is_let(client, command)]
 

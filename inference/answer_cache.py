@@ -24,6 +24,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from core.redis_clients import connect
 from inference.engine.base import Sampling
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.weights.revisions import revision_of
@@ -101,9 +102,7 @@ class Figures:
 @cache
 def connection() -> "redis.Redis":
     """This process's connections; the time-outs are shorter than any answer is worth waiting for."""
-    return redis.Redis.from_url(
-        settings.CACHE_REDIS_URL, decode_responses=True, socket_timeout=0.5, socket_connect_timeout=0.5
-    )
+    return connect(settings.CACHE_REDIS_URL, answer_seconds=0.5, as_text=True)
 
 
 def find_place(user: User, request: Request, use: CacheUse) -> Place | None:

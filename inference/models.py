@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.rest.throttles import Usage
+from inference import heartbeats
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K, MAX_TOP_LOGPROBS
-from inference.generations import heartbeats
 
 
 def queue_of(model_key: str) -> str:

@@ -7,7 +7,7 @@ from celery import shared_task
 from inference.generations import deliveries, single_flight
 from inference.generations.endings import sweep_generations as sweep
 from inference.generations.tickets import TASK
-from inference.worker.worker import current_worker
+from inference.worker.process import current_worker
 
 
 @shared_task(name=TASK, ignore_result=True)

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import psutil
-import pynvml
 import redis
 from celery import current_app
 from django.conf import settings
@@ -15,6 +14,8 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from core.gpus import NoGpu, read_gpu_loads
+from core.redis_clients import connect
 from inference import answer_cache
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.relay import streams
@@ -66,7 +67,7 @@ def redis_answers() -> bool:
 @cache
 def broker_connection() -> "redis.Redis":
     """This process's connections to the broker, for looking at it."""
-    return redis.Redis.from_url(settings.BROKER_REDIS_URL, socket_timeout=5, socket_connect_timeout=2)
+    return connect(settings.BROKER_REDIS_URL, answer_seconds=5, connect_seconds=2)
 
 
 def unserved_models() -> list[str]:
@@ -93,17 +94,11 @@ def read_system() -> dict[str, Any]:
 
 
 def read_gpus() -> list[dict[str, Any]]:
-    """NVIDIA's figures for each GPU; none where there is no driver."""
+    """The driver's figures for each GPU; none where there is no driver."""
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        return [asdict(load) for load in read_gpu_loads()]
+    except NoGpu:
         return []
-    try:
-        return [_read_gpu(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def read_models() -> list[dict[str, Any]]:
@@ -191,15 +186,3 @@ def _timed(name: str, answers: Any) -> Check:
 
 def _age(since: Any) -> float | None:
     return None if since is None else round((timezone.now() - since).total_seconds(), 1)
-
-
-def _read_gpu(handle: Any) -> dict[str, Any]:
-    memory, load = pynvml.nvmlDeviceGetMemoryInfo(handle), pynvml.nvmlDeviceGetUtilizationRates(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
-    return {
-        "name": name.decode() if isinstance(name, bytes) else name,
-        "utilisation_percent": load.gpu,
-        "memory_total_bytes": memory.total,
-        "memory_used_bytes": memory.used,
-        "temperature_celsius": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-    }

@@ -80,8 +80,8 @@ def _mail_goes_through_the_outbox(django_test_environment: None) -> None:
 @pytest.fixture
 def catalogue(db: None) -> Any:
     """The catalogue with its prices; the demo model is available, the others are not."""
+    from inference.catalogue import DEMO_KEY, seed_catalogue
     from inference.models import CatalogueModel
-    from inference.weights.catalogue import DEMO_KEY, seed_catalogue
 
     seed_catalogue()
     CatalogueModel.objects.filter(key=DEMO_KEY).update(unavailable_reason="")

@@ -15,7 +15,7 @@ from celery.contrib.testing.worker import start_worker
 from config.celery import app
 from core.serving.handlers import Dispatcher
 from core.serving.web_server import PatientProtocol
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 
 
 class LiveServer:

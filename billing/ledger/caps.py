@@ -5,14 +5,14 @@ hold counts as if it were spent. So the cap holds whatever runs at the same time
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 
 from django.db.models import Count, Max, Q, Sum
-from django.utils import timezone
 
 from accounts.models import User
 from billing.ledger.entries import LedgerError
 from billing.models import EntryKind, LedgerEntry, SpendingPreferences, Wallet
+from core.days import first_moment, this_month
 
 COUNT_ANEW_ENTRIES = 500  # since the last count, before the next one is kept: a hold never adds up more
 
@@ -80,12 +80,10 @@ def read_room_microcredits(wallet: Wallet) -> int | None:
 
 def count_spent(wallet: Wallet) -> MonthSpent:
     """What this month's answers cost, refunds taken off: the kept count and the entries since. Two queries."""
-    month = timezone.now().astimezone(UTC).date().replace(day=1)
+    month = this_month()
     kept = SpendingPreferences.objects.of(wallet)
     since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
-    of_month = Q(
-        kind__in=[EntryKind.USAGE, EntryKind.REFUND], hold__closed_at__gte=datetime.combine(month, time.min, UTC)
-    )
+    of_month = Q(kind__in=[EntryKind.USAGE, EntryKind.REFUND], hold__closed_at__gte=first_moment(month))
     found = since.aggregate(total=Sum("amount_microcredits", filter=of_month), entries=Count("pk"), last=Max("pk"))
     before = kept.counted_microcredits if kept.counted_month == month else 0
     return MonthSpent(

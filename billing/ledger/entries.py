@@ -12,6 +12,7 @@ from django.db.models import Case, Max, Q, QuerySet, Sum, When
 from accounts.models import User
 from billing.ledger.thresholds import arm
 from billing.models import DebtPayment, EntryKind, Grant, GrantUse, Hold, LedgerEntry, TopUp, Wallet
+from core.repeats import asked_the_same
 
 Part = tuple[int, int]  # the id of a grant, and microcredits of it
 
@@ -144,7 +145,7 @@ def find_repeat(
     """What this key wrote before. Raises IdempotencyConflict when that had other inputs."""
     earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
     inputs_hash = _hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None)
-    if earlier is not None and earlier.inputs_hash != inputs_hash:
+    if earlier is not None and not asked_the_same(earlier, inputs_hash=inputs_hash):
         raise IdempotencyConflict(f"{idempotency_key} was used with other inputs")
     return earlier
 

@@ -3,15 +3,13 @@
 Spent is counted as under a customer's own cap (`caps`), for the holds of one key.
 """
 
-from datetime import UTC, datetime, time
-
 from django.db.models import Count, Max, Q, Sum
-from django.utils import timezone
 
 from accounts.models import ApiKey
 from billing.ledger.caps import COUNT_ANEW_ENTRIES
 from billing.ledger.entries import LedgerError
 from billing.models import EntryKind, Hold, HoldState, KeySpending, LedgerEntry, Wallet
+from core.days import first_moment, this_month
 
 
 class KeyCapReached(LedgerError):
@@ -41,12 +39,12 @@ def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | N
 
 def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:
     """What this month's answers of the key cost, refunds taken off: the kept count and the entries since."""
-    month = timezone.now().astimezone(UTC).date().replace(day=1)
+    month = this_month()
     kept = KeySpending.objects.filter(api_key=api_key).first() or KeySpending(api_key=api_key)
     of_month = Q(
         kind__in=[EntryKind.USAGE, EntryKind.REFUND],
         hold__api_key=api_key,
-        hold__closed_at__gte=datetime.combine(month, time.min, UTC),
+        hold__closed_at__gte=first_moment(month),
     )
     since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
     found = since.aggregate(total=Sum("amount_microcredits", filter=of_month), entries=Count("pk"), last=Max("pk"))

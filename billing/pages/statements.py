@@ -13,7 +13,8 @@ from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
 from billing.reporting import exports
-from billing.reporting.statements import NoStatement, Statement, make_statement, months_of, this_month
+from billing.reporting.statements import NoStatement, Statement, make_statement, months_of
+from core.days import this_month
 
 MARK = "<!--lines-->"  # where the template has the lines; autoescape lets nobody else write it
 

@@ -23,6 +23,7 @@ from billing.models import (
 )
 from billing.refunds.payouts import carry_out, customer_of, worth_of
 from billing.templatetags.money import format_credits
+from core.repeats import asked_the_same
 
 PERMISSION = "billing.make_refund"
 
@@ -93,7 +94,7 @@ def _store(by: User, amount: int, reason: str, idempotency_key: str, hold: Hold 
     customer, hold, topup = _lock_target(hold, topup)
     earlier = Refund.objects.filter(idempotency_key=idempotency_key).first()
     if earlier is not None:
-        if (earlier.hold, earlier.topup, earlier.amount, earlier.reason) != (hold, topup, amount, reason):
+        if not asked_the_same(earlier, hold=hold, topup=topup, amount=amount, reason=reason):
             raise RefundConflict(_("This form was already sent with another amount or reason. Reload the page."))
         return earlier
     approvals.refuse_own_wallet(by=by, customer=customer)

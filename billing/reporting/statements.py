@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Count, QuerySet, Sum
-from django.utils import timezone
 
 from accounts.models import User
 from billing.models import EntryKind, LedgerEntry
 from billing.reporting.history import entries_of
+from core.days import month_of, this_month
 
 
 class NoStatement(Exception):
@@ -65,15 +65,10 @@ class MonthConverter:
         return value.isoformat()[:7]
 
 
-def this_month() -> date:
-    """The first day of the running month."""
-    return timezone.now().astimezone(UTC).date().replace(day=1)
-
-
 def months_of(user: User) -> Iterable[date]:
     """The months that have a statement, the latest first: from the first entry on, and always the running one."""
     first = entries_of(user).order_by("pk").values_list("created_at", flat=True).first()
-    earliest = min(first.astimezone(UTC).date().replace(day=1), this_month()) if first else this_month()
+    earliest = min(month_of(first), this_month()) if first else this_month()
     month, months = this_month(), []
     while month >= earliest:
         months.append(month)

@@ -6,7 +6,7 @@ wallet. No network inside a transaction.
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
@@ -24,6 +24,7 @@ from billing.notices.notices import notify
 from billing.templatetags.money import format_credits
 from billing.topups import orders
 from billing.topups.payments import AUTHENTICATION_REQUIRED, Charge, ChargeOutcome, PaymentError, provider_named
+from core.days import first_moment, month_of, this_month
 
 logger = logging.getLogger(__name__)
 
@@ -182,9 +183,7 @@ def stuck_order_ids() -> list[UUID]:
 
 def ordered_minor(*, user: User, currency: str) -> int:
     """What the automatic orders of this month (UTC) in this currency come to, those that failed left out."""
-    ordered = TopUp.objects.automatic().filter(
-        user=user, currency=currency, created_at__gte=_month_start(timezone.now())
-    )
+    ordered = TopUp.objects.automatic().filter(user=user, currency=currency, created_at__gte=first_moment(this_month()))
     counted = ordered.filter(state__in=[*OPEN_STATES, TopUpState.PAID])
     return counted.aggregate(total=Sum("amount_minor"))["total"] or 0
 
@@ -269,7 +268,7 @@ def _stop(automatic: AutomaticTopUp, user: User, notice: str, **figures: str) ->
 
 
 def _wait_for_next_month(automatic: AutomaticTopUp, user: User) -> None:
-    automatic.next_attempt_at = _month_start(_month_start(timezone.now()) + timedelta(days=31))
+    automatic.next_attempt_at = first_moment(month_of(first_moment(this_month()) + timedelta(days=31)))
     automatic.save(update_fields=["next_attempt_at"])
     _set_armed(user, None)
     ceiling = format_money(automatic.ceiling_minor, automatic.currency)
@@ -282,8 +281,3 @@ def _set_armed(user: User, below_microcredits: int | None) -> Wallet:
     wallet.armed_refill_microcredits = below_microcredits
     wallet.save(update_fields=["armed_refill_microcredits"])
     return wallet
-
-
-def _month_start(moment: datetime) -> datetime:
-    """The first moment of that month, UTC."""
-    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

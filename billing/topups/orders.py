@@ -21,6 +21,7 @@ from billing.models import MICROCREDITS_PER_CREDIT, AutomaticTopUp, EntryKind, P
 from billing.notices.notices import notify
 from billing.templatetags.money import format_credits
 from billing.topups.payments import default_provider
+from core.repeats import asked_the_same
 
 
 class InvalidAmount(Exception):
@@ -244,7 +245,7 @@ def store_order(
         earlier = TopUp.objects.filter(user=user, idempotency_key=idempotency_key).first()
         if earlier is None:
             raise
-        if earlier.inputs_hash != inputs_hash:
+        if not asked_the_same(earlier, inputs_hash=inputs_hash):
             raise TopUpConflict(_("This form was already sent with another amount. Reload the page.")) from None
         return earlier
 

@@ -16,6 +16,7 @@ from accounts.models import User
 from billing import approvals, ledger
 from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpState, Wallet
 from billing.topups.bonus_mailboxes import was_here_before
+from core.repeats import asked_the_same
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
 MOST_GENERATED = 10_000
@@ -103,7 +104,7 @@ def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> l
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"codes {terms.batch}"])
     earlier = list(PromotionCode.objects.filter(batch=terms.batch).order_by("pk"))
     if earlier:
-        if len(earlier) == count and all(getattr(earlier[0], name) == value for name, value in fields.items()):
+        if len(earlier) == count and asked_the_same(earlier[0], **fields):
             return earlier
         raise StockExists(_("There is another stock of this name."))
     worth = count * terms.credits_microcredits

@@ -7,7 +7,6 @@ receipt). The id of an event is the id of the relay entry, so a browser that rec
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.utils.translation import gettext as _
@@ -18,17 +17,7 @@ from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference.generations.queue import find_place
 from inference.models import Generation, GenerationState
 from inference.relay import streams
-from inference.relay.reader import follow
-
-WAIT_SECONDS = 2.0  # how often a silent stream looks into the database
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the database says of a generation that is silent."""
-
-    is_live: bool
-    status: str
+from inference.relay.following import follow_to_end
 
 
 async def stream_answer(
@@ -41,19 +30,14 @@ async def stream_answer(
     events = _Events(last_event_id)
     if not last_event_id:
         yield _event("start", "")
-    async with aclosing(follow(generation_id, streams.BEGINNING, WAIT_SECONDS)) as batches:
-        async for chunks in batches:
+    async with aclosing(follow_to_end(generation_id, _status)) as batches:
+        async for chunks, status in batches:
             if any(chunk.state for chunk in chunks):
                 break
-            if chunks:
-                for event in events.of(chunks):
-                    yield event
-                continue
-            progress = await in_thread(lambda: try_again_while_the_database_is_away(lambda: _progress(generation_id)))
-            if not progress.is_live:
-                break
-            if progress.status:
-                yield events.status(progress.status)
+            for event in events.of(chunks):
+                yield event
+            if status:
+                yield events.status(status)
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 
@@ -87,12 +71,12 @@ class _Events:
         return _event("status", text)
 
 
-def _progress(generation_id: UUID) -> Progress:
+def _status(generation_id: UUID) -> str | None:
+    """What a silent answer waits for, empty where it is being written; None for one that has ended."""
     generation = Generation.objects.get(pk=generation_id)
-    status = ""
-    if generation.state == GenerationState.QUEUED:
-        status = find_place(generation).describe()
-    return Progress(generation.is_live, status)
+    if not generation.is_live:
+        return None
+    return find_place(generation).describe() if generation.state == GenerationState.QUEUED else ""
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from chat.pages.forms import MessageForm, RetryForm
 from chat.pages.streaming import stream_answer
 from core.async_queries import in_thread
 from core.rest.throttles import RateLimited
+from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
 from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers
@@ -34,7 +35,6 @@ from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt
 from inference.prompting.showable import showable
 from inference.relay.open_streams import Place, keep_place, take_place
-from inference.weights.catalogue import NOT_OFFERED, ModelUnavailable
 
 SIDEBAR_CONVERSATIONS = 100
 

@@ -165,7 +165,7 @@ WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)  # then
 CELERY_BEAT_SCHEDULE = {
     "sweep-generations": {
         "task": "inference.sweep_generations",
-        "schedule": WORKER_SILENT_SECONDS / 2,  # more often than `inference.generations.heartbeats` calls a gap
+        "schedule": WORKER_SILENT_SECONDS / 2,  # more often than `inference.heartbeats` calls a gap
         "options": {"expires": WORKER_SILENT_SECONDS / 2},
     },
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},

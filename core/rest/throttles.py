@@ -18,6 +18,7 @@ from django_ratelimit.core import get_usage
 from rest_framework import exceptions
 
 from core.client_addresses import client_place
+from core.redis_clients import connect
 from core.rest.problems import BY_STATUS, Problem
 
 
@@ -121,7 +122,7 @@ def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None
 @cache
 def _counters() -> redis.Redis:
     """One for the process: that of Django's cache is made anew for each request."""
-    return redis.Redis.from_url(settings.CACHE_REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+    return connect(settings.CACHE_REDIS_URL, answer_seconds=1)
 
 
 @dataclass(frozen=True, slots=True)

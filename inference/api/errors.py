@@ -2,9 +2,9 @@
 
 from core.rest.idempotency import HEADER, InvalidIdempotencyKey
 from core.rest.problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain
+from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.generations import requesting
 from inference.prompting import prompts
-from inference.weights.catalogue import NOT_OFFERED, ModelUnavailable
 
 TOO_MANY_ANSWERS = Kind(
     429, "too_many_answers", "Too many answers at once", "Wait until one ends, or cancel one that is running."

@@ -26,14 +26,14 @@ async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGen
     sent = ""
     if waiting:
         yield _event("status", waiting)
-        async with aclosing(follow_to_end(generation_id, after)) as batches:
-            async for chunks in batches:
+        async with aclosing(follow_to_end(generation_id, _look, after)) as batches:
+            async for chunks, found in batches:
                 text = "".join(chunk.text for chunk in chunks).replace("\x00", "")  # PostgreSQL keeps no NUL either
                 if text:
                     sent += text
                     yield _event("text", {"text": text, "completion_tokens": chunks[-1].tokens}, chunks[-1].id)
                     continue
-                before, waiting = waiting, await read_patiently(partial(_look, generation_id))
+                before, waiting = waiting, found or await read_patiently(partial(_look, generation_id))
                 if waiting and waiting != before:
                     yield _event("status", waiting)
     ended = await read_patiently(partial(_describe, generation_id))
@@ -43,11 +43,11 @@ async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGen
     yield _event("done", ended)
 
 
-def _look(generation_id: UUID) -> dict[str, Any]:
-    """What a live answer waits for; empty for one that has ended."""
+def _look(generation_id: UUID) -> dict[str, Any] | None:
+    """What a live answer waits for; None for one that has ended."""
     generation = Generation.objects.get(pk=generation_id)
     if not generation.is_live:
-        return {}
+        return None
     if generation.state != GenerationState.QUEUED:
         return {"state": generation.state}
     place = find_place(generation)

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from billing.ledger.prices import PriceTag
 from core.rest.fields import ApiInput, Choice, Credits, Integer, Text
 from inference.answer_cache import CacheUse
+from inference.catalogue import NOT_OFFERED
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOKEN_PENALTY, MAX_TOP_K
 from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
@@ -17,7 +18,6 @@ from inference.openai.messages import MAX_MESSAGES
 from inference.openai.requests import INT32, INT64, MAX_STOP_CHARACTERS, MAX_STOP_STRINGS
 from inference.prompting.prompts import Prompt, RawText, conversation_of
 from inference.prompting.showable import showable
-from inference.weights.catalogue import NOT_OFFERED
 from inference.weights.model_cards import describe_sampling
 
 ROLES = ("system", "user", "assistant")

@@ -21,11 +21,11 @@ from django.db import connection, transaction
 
 from billing import ledger
 from core import sql
-from inference.generations import heartbeats
+from core.loops import Loop
+from inference import heartbeats
 from inference.generations.endings import fail_generation
 from inference.models import Delivery, Generation, WebProcess
 from inference.relay import streams
-from inference.worker.loops import Loop
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from kombu.exceptions import OperationalError
 
 from billing import ledger
-from inference.generations import heartbeats
+from inference import heartbeats
 from inference.generations.logprobs import keep_logprobs
 from inference.generations.statements import end_generation
 from inference.generations.tickets import send_ticket

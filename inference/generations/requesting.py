@@ -14,8 +14,10 @@ from kombu.exceptions import OperationalError
 
 from accounts.models import ApiKey, User
 from billing import ledger
+from core.repeats import asked_the_same
 from core.rest.throttles import count_tokens
 from inference import answer_cache
+from inference.catalogue import ModelUnavailable
 from inference.engine.base import Sampling
 from inference.generations.endings import end_as, fail_generation
 from inference.generations.parameters import PAGE, Caller, Parameters
@@ -23,7 +25,6 @@ from inference.generations.statements import insert_generation
 from inference.generations.tickets import send_ticket
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import Prompt, completion_room, encode_prompt, format_of
-from inference.weights.catalogue import ModelUnavailable
 
 
 class QueueUnavailable(Exception):
@@ -66,7 +67,7 @@ def refuse_repeat(*, user: User, idempotency_key: str, inputs_hash: str) -> None
     earlier = Generation.objects.for_user(user).filter(idempotency_key=idempotency_key).first()
     if earlier is None:
         return
-    if earlier.inputs_hash != inputs_hash:
+    if not asked_the_same(earlier, inputs_hash=inputs_hash):
         raise IdempotencyConflict(_("This form was already sent with another message. Reload the page."))
     raise AlreadyRequested(earlier)
 
@@ -144,16 +145,10 @@ def _hold_and_insert(generation: Generation, caller: Caller, place: answer_cache
     if place is not None:
         ledger.lock_wallet(user=generation.user)  # before the key of the cache
     standing = answer_cache.decide_standing(place)
-    hold = generation.hold = _way_of_paying(standing.answer, generation.requested_completion_tokens)(
-        user=generation.user,
-        model_key=generation.model_id,
-        prompt_tokens=generation.prompt_tokens,
-        reference=f"generation:{generation.pk}",
-        api_key=caller.api_key,
-    )
+    _pay(generation, caller.api_key, standing.answer)
     is_cached = standing.answer is not None
     generation.max_completion_tokens = (
-        generation.requested_completion_tokens if is_cached else hold.max_completion_tokens
+        generation.requested_completion_tokens if is_cached else generation.hold.max_completion_tokens
     )
     generation.cache_key, generation.follows = standing.key, standing.follows
     if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):
@@ -184,11 +179,19 @@ def _refuse_unavailable(model: CatalogueModel) -> None:
         raise ModelUnavailable(f"{model.key}: {model.unavailable_reason}")
 
 
-def _way_of_paying(answer: Generation | None, requested_tokens: int) -> "partial[Any]":
-    """Charge what the cache has, exactly; hold the worst case of everything else. Both give a hold."""
-    if answer is not None:
-        return partial(ledger.charge_from_cache, completion_tokens=answer.completion_tokens)
-    return partial(ledger.hold_within, max_completion_tokens=requested_tokens)
+def _pay(generation: Generation, api_key: ApiKey | None, cached: Generation | None) -> None:
+    """Charge exactly what the cache has; hold the worst case of everything else. Both give the answer its hold."""
+    asked: dict[str, Any] = {
+        "user": generation.user,
+        "model_key": generation.model_id,
+        "prompt_tokens": generation.prompt_tokens,
+        "reference": f"generation:{generation.pk}",
+        "api_key": api_key,
+    }
+    if cached is not None:
+        generation.hold = ledger.charge_from_cache(**asked, completion_tokens=cached.completion_tokens)
+    else:
+        generation.hold = ledger.hold_within(**asked, max_completion_tokens=generation.requested_completion_tokens)
 
 
 def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:

@@ -30,7 +30,7 @@ from inference.openai.access import admit
 from inference.openai.errors import OpenAIError, demand_answer, from_service
 from inference.openai.format import DONE, Shape, event
 from inference.openai.requests import Call, parse_body
-from inference.relay.following import do_afterwards, follow_to_end, in_own_thread, read_patiently
+from inference.relay.following import do_afterwards, follow_to_end, in_own_thread, is_live, read_patiently
 
 logger = logging.getLogger(__name__)
 
@@ -218,8 +218,8 @@ async def _texts(generation: Generation) -> AsyncGenerator[tuple[str, list[Any]]
         return
     told = 0
     logprobs: list[Any] = []
-    async with aclosing(follow_to_end(generation.pk)) as batches:
-        async for chunks in batches:
+    async with aclosing(follow_to_end(generation.pk, is_live)) as batches:
+        async for chunks, _found in batches:
             text = "".join(chunk.text for chunk in chunks).replace("\x00", "")  # PostgreSQL keeps no NUL either
             for chunk in chunks:
                 new = chunk.logprobs_after(told)
@@ -232,8 +232,8 @@ async def _texts(generation: Generation) -> AsyncGenerator[tuple[str, list[Any]]
 
 async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
     if generation.is_live:
-        async with aclosing(follow_to_end(generation.pk)) as batches:
-            async for _chunks in batches:
+        async with aclosing(follow_to_end(generation.pk, is_live)) as batches:
+            async for _batch in batches:
                 pass
     return await read_patiently(partial(_read_ended, generation.pk))
 

@@ -24,11 +24,11 @@ from billing.ledger import (
 from billing.templatetags.money import format_credits
 from core.rest.idempotency import InvalidIdempotencyKey
 from core.rest.throttles import RateLimited
+from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.generations.requesting import IdempotencyConflict, ModelNotAllowed, QueueUnavailable, TooManyAnswers
 from inference.models import Generation, GenerationState
 from inference.openai.access import ScopeMissing
 from inference.prompting.prompts import InvalidPrompt, PromptTooLong
-from inference.weights.catalogue import NOT_OFFERED, ModelUnavailable
 
 
 class OpenAIError(Exception):

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from inference.catalogue import ModelUnavailable, find_weights
 from inference.engine.checkpoint import Checkpoint, CheckpointError, SamplingDefaults, read_checkpoint
 from inference.models import CatalogueModel, PromptFormat
 from inference.prompting.chat_template import prepare_template, template_of, try_template, write_conversation
@@ -18,7 +19,6 @@ from inference.prompting.encoding import Part, PromptEncoder
 from inference.prompting.rendering import ConversationRefused, Template, TemplateBroken
 from inference.prompting.showable import showable, without_blank_ends
 from inference.prompting.transcript import write_transcript
-from inference.weights.catalogue import ModelUnavailable, find_weights
 
 logger = logging.getLogger(__name__)
 

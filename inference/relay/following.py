@@ -44,15 +44,28 @@ async def read_patiently(function: Callable[[], T]) -> T:
     return await in_own_thread(partial(try_again_while_the_database_is_away, function))
 
 
-async def follow_to_end(generation_id: UUID, after: str = streams.BEGINNING) -> AsyncGenerator[list[streams.Chunk]]:
-    """Yield the entries after `after` as they come, an empty list while none do; ends when the answer has ended."""
+def is_live(generation_id: UUID) -> bool | None:
+    """For `follow_to_end`, where nothing else is asked of a silent answer."""
+    return Generation.objects.live().filter(pk=generation_id).exists() or None
+
+
+async def follow_to_end(
+    generation_id: UUID, look: Callable[[UUID], T | None], after: str = streams.BEGINNING
+) -> AsyncGenerator[tuple[list[streams.Chunk], T | None]]:
+    """Yield the entries after `after` as they come; after a silence none, and what `look` says of the answer's row.
+
+    Ends when the answer has ended: after its last entry, or when `look` returns None.
+    """
     async with aclosing(follow(generation_id, after, WAIT_SECONDS)) as batches:
         async for chunks in batches:
+            found = None
+            if not chunks:
+                found = await read_patiently(partial(look, generation_id))
+                if found is None:
+                    return
             if not chunks or any(chunk.text or chunk.notice for chunk in chunks):
-                yield chunks
+                yield chunks, found
             if any(chunk.state for chunk in chunks):
-                return
-            if not chunks and not await read_patiently(lambda: _is_live(generation_id)):
                 return
 
 
@@ -67,7 +80,3 @@ def _forget(task: asyncio.Task[Any]) -> None:
     _afterwards.discard(task)
     if not task.cancelled() and task.exception() is not None:
         logger.error("what followed a client that left went wrong", exc_info=task.exception())
-
-
-def _is_live(generation_id: UUID) -> bool:
-    return Generation.objects.live().filter(pk=generation_id).exists()

@@ -19,9 +19,9 @@ from uuid import UUID
 
 import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
 from redis.client import PubSub
-from redis.retry import Retry
+
+from core.redis_clients import connect, one_more_try
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +66,7 @@ class Chunk:
 def connection() -> "redis.Redis":
     """This process's connections to Redis; short time-outs, since a person waits, and one retry: what is left unsent is
     sent later by who writes it."""
-    return redis.Redis.from_url(
-        settings.RELAY_REDIS_URL,
-        decode_responses=True,
-        socket_timeout=5,
-        socket_connect_timeout=2,
-        retry=Retry(NoBackoff(), 1),
-    )
+    return connect(settings.RELAY_REDIS_URL, answer_seconds=5, connect_seconds=2, as_text=True, retry=one_more_try())
 
 
 def read_text(generation_id: UUID) -> tuple[str, int]:

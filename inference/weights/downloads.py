@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from inference.weights.catalogue import ModelUnavailable
+from inference.catalogue import ModelUnavailable
 from inference.weights.memory import for_people
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 
 from billing.ledger.prices import PriceTag, current_price_tags, price_in_money
+from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel
 from inference.prompting.prompts import sampling_defaults
-from inference.weights.catalogue import ModelUnavailable
 from inference.weights.downloads import is_hub_id
 
 SUPPORTED_PARAMETERS = (

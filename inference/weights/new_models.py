@@ -19,10 +19,10 @@ from accounts import audit
 from accounts.models import User
 from billing.ledger.price_changes import set_first_price
 from billing.ledger.prices import current_price_tags
+from inference.catalogue import ModelUnavailable
 from inference.engine.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from inference.models import CatalogueModel, PromptFormat
 from inference.prompting.prompts import check_prompting, check_prompting_of
-from inference.weights.catalogue import ModelUnavailable
 from inference.weights.downloads import download_description, is_hub_id
 from inference.weights.memory import Architecture, read_architecture
 

@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from inference.weights.catalogue import find_weights
+from inference.catalogue import find_weights
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
 

@@ -6,11 +6,11 @@ and the worker's next try puts the row right.
 
 import logging
 
+from inference.catalogue import ModelUnavailable
 from inference.generations.endings import fail_generation
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompting.prompts import check_prompting
 from inference.relay import writer
-from inference.weights.catalogue import ModelUnavailable
 from inference.worker import status
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import pynvml
+
+from core.gpus import NoGpu, find_gpus
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -17,31 +18,6 @@ class DeviceMemory:
     kind: Literal["cuda", "cpu"]
     total_bytes: int
     free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One NVIDIA GPU of this machine, as the driver sees it."""
-
-    name: str
-    total_bytes: int
-    free_bytes: int
-
-
-class NoGpu(Exception):
-    """There is none; the text is the driver's reason."""
-
-
-def find_gpus() -> list[Gpu]:
-    """Ask the driver through NVML, without torch. Raises NoGpu."""
-    try:
-        pynvml.nvmlInit()
-        try:
-            return [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError as error:
-        raise NoGpu(str(error)) from error
 
 
 def read_device_memory() -> DeviceMemory:
@@ -57,12 +33,6 @@ def read_device_memory() -> DeviceMemory:
             pairs = [torch.cuda.mem_get_info(index) for index in range(torch.cuda.device_count())]
             return DeviceMemory("cuda", sum(total for _free, total in pairs), sum(free for free, _total in pairs))
     return _read_machine()
-
-
-def _describe(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return Gpu(str(pynvml.nvmlDeviceGetName(handle)), int(memory.total), int(memory.free))
 
 
 def _read_machine() -> DeviceMemory:

@@ -11,12 +11,12 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from inference.catalogue import ModelUnavailable, find_weights
 from inference.engine.base import Engine, EngineError
 from inference.engine.checkpoint import CheckpointError
-from inference.weights.catalogue import ModelUnavailable, find_weights
 from inference.weights.memory import Precision, read_architecture
+from inference.worker.contracts import Limits, LoadFailed, ModelSource
 from inference.worker.device import DeviceMemory, read_device_memory
-from inference.worker.manager import Limits, LoadFailed, ModelSource
 
 OUT_OF_MEMORY = "The machine ran out of memory while loading it."
 BROKEN = "Its files cannot be read ({what}). Delete its folder and run manage.py prepare_models."

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from inference.relay.streams import connection
-from inference.worker.manager import LoadedModel, State
+from inference.worker.contracts import LoadedModel, State
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """What runs in a GPU worker process: answers written by its threads with the engines of one model manager.
 
-A ticket has it claim the rows that wait, as many as it has places. A thread for each takes a lease on the model's
-engine, waits while the engine puts its text into the relay, and settles. A few more threads serve all of them: one
-tells the database every two seconds that the running answers are alive, one listens for Stop, one says in Redis what is
-loaded, one unloads what is idle, tries again what did not load, and looks for rows without a ticket.
+A ticket has it claim the rows that wait, as many as it has free seats (`seats`). A thread for each takes a lease on the
+model's engine, waits while the engine puts its text into the relay, and settles. A few more threads serve all of them:
+one tells the database every two seconds that the running answers are alive, one listens for Stop, one says in Redis
+what is loaded, one unloads what is idle, tries again what did not load, and looks for rows without a ticket.
 """
 
 import logging
@@ -11,23 +11,20 @@ import os
 import socket
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
-from typing import Any
+from functools import partial
 from uuid import UUID
 
 import psutil
 from celery import current_app
-from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from core.garbage import look_for_garbage_less_often
+from core.loops import Loop
 from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference.engine.base import Delta, EngineError, EngineRequest, FinishReason, Sampling
 from inference.generations.endings import (
@@ -37,7 +34,6 @@ from inference.generations.endings import (
     hand_back_generation,
     settle_generation,
 )
-from inference.generations.statements import claim_next
 from inference.generations.tickets import open_ticket
 from inference.models import CatalogueModel, Generation, GenerationState, PromptFormat
 from inference.prompting.transcript import stop_strings
@@ -45,17 +41,15 @@ from inference.relay import streams
 from inference.relay import writer as relay_writer
 from inference.worker import status as manager_status
 from inference.worker.availability import mark_available, mark_unavailable
+from inference.worker.contracts import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelSource, NoRoom
 from inference.worker.jobs import HandedBack, Job, StoppedBeforeItBegan
-from inference.worker.loader import CatalogueLoader, import_engine
-from inference.worker.loops import Loop
-from inference.worker.manager import LeftWhileWaiting, LoadFailed, ManagerClosed, ModelManager, ModelSource, NoRoom
+from inference.worker.loader import CatalogueLoader
+from inference.worker.manager import ModelManager
+from inference.worker.seats import Seats
 
 logger = logging.getLogger(__name__)
 
-QUEUE_PREFIX = "generate."
-DEFAULT_PLACES = 64  # answers at a time; in a Celery worker it is the size of its pool
-MOST_THREADS = 10_000  # more than there are places: what is claimed is written at once
-PASSED_OVER_TRIES, PASSED_OVER_SECONDS = 10, 0.02  # a change of a queued row takes milliseconds
+MOST_THREADS = 10_000  # more than there are seats: what is claimed is written at once
 RESTARTED = "The service was restarted."
 
 
@@ -65,18 +59,13 @@ class Worker:
     def __init__(self) -> None:
         loader = CatalogueLoader()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.places = DEFAULT_PLACES
+        self.seats = Seats()
         self.limits = loader.limits()
         self.models = ModelManager(loader=loader, limits=self.limits, listener=self)
         self._device = loader.device.kind
-        self._jobs: dict[UUID, Job] = {}
-        self._claiming = threading.Lock()
         self._keys: list[str] = []  # of the models whose queues this process listens to
-        self._left: dict[str, None] = {}  # models with rows that found no place, or whose customers had enough
-        # A place has a thread: there are never more than places. The threads of Celery's pool wait for them.
+        # A seat has a thread: there are never more than seats. The threads of Celery's pool wait for them.
         self._threads = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="answer")
-        self._early_stops: deque[UUID] = deque(maxlen=1000)  # ids that were stopped before they were jobs here
-        self._is_stopping = False
         self._stopping = threading.Lock()
         self._has_ended = threading.Event()
         self._started_at = time.time()
@@ -86,79 +75,32 @@ class Worker:
         self._keep_doing(self._listen, 1.0, self._never, begins_at_once=True)
 
     def serve(self, model_key: str) -> None:
-        """Answer the rows of this model that wait, those that there are places for; returns when they are written.
+        """Answer the rows of this model that wait, those that there are seats for; returns when they are written.
 
         Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends.
         """
         open_ticket(model_key)
         for loop in list(self._loops):
             loop.revive()
-        if self._is_stopping:
+        if self.seats.is_closed:
             call_worker(model_key=model_key)
         answers: deque[Future[None]] = deque()
-        self._begin(self._claim(model_key) or self._claim_passed_over(model_key), answers)
+        self._begin(self.seats.claim(model_key) or self.seats.claim_passed_over(model_key), answers)
         while answers:
             answers.popleft().result()
-
-    def _claim(self, model_key: str) -> list[Generation]:
-        """Take rows for the places that are free, one thread at a time, so that each sees what the others have."""
-        with self._claiming:
-            return self._take(model_key)
-
-    def _models_left(self) -> list[str]:
-        """Those with rows that could not be taken before, once whoever is claiming has said what is left."""
-        with self._claiming:
-            return list(self._left)
-
-    def _take(self, model_key: str) -> list[Generation]:
-        """Claim rows and note them as jobs, and whether some may be left. One thread at a time."""
-        places = self.places - len(self._jobs)
-        if self._is_stopping:
-            return []
-        most = settings.MAX_RUNNING_OF_USER
-        try:
-            taken = claim_next(model_key, self._running_by_user(model_key), most, places) if places > 0 else []
-        finally:
-            connection.close()  # back to the pool: the engine may take minutes
-        for generation in taken:
-            job = self._jobs[generation.pk] = Job(generation.pk, model_key, generation.user_id)
-            if generation.pk in self._early_stops:
-                job.stop()
-        self._left.pop(model_key, None)
-        if len(taken) >= places or max(self._running_by_user(model_key).values(), default=0) >= most:
-            self._left[model_key] = None
-        return taken
 
     def _begin(self, generations: list[Generation], answers: "deque[Future[None]]") -> None:
         """Give each row to a thread, and note it among the answers that a task waits for."""
         answers.extend(self._threads.submit(self._answer_and_go_on, each, answers) for each in generations)
 
     def _answer_and_go_on(self, generation: Generation, answers: "deque[Future[None]]") -> None:
-        """Write one answer, then begin what was left for want of a place: each claim before the next one may fail."""
+        """Write one answer, then begin what was left for want of a seat: each claim before the next one may fail."""
         try:
-            if self._answer(generation, self._jobs[generation.pk]):
-                for model_key in self._models_left():
-                    self._begin(self._claim(model_key), answers)
+            if self._answer(generation, self.seats.jobs[generation.pk]):
+                for model_key in self.seats.models_left():
+                    self._begin(self.seats.claim(model_key), answers)
         except DatabaseError as error:
             logger.warning("the database is away, what waits is seen to a little later: %s", error)
-
-    def _claim_passed_over(self, model_key: str) -> list[Generation]:
-        """Claim what a ticket came for and a claim passed over, since somebody was just changing it."""
-        for _try in range(PASSED_OVER_TRIES):
-            if model_key in self._left or not self._is_one_claimable(model_key):
-                return []
-            time.sleep(PASSED_OVER_SECONDS)
-            taken = self._claim(model_key)
-            if taken:
-                return taken
-        return []
-
-    def _is_one_claimable(self, model_key: str) -> bool:
-        rows = Generation.objects.claimable().filter(model_id=model_key)
-        try:
-            return not self._is_stopping and self._without_the_busy(rows, model_key).exists()
-        finally:
-            connection.close()
 
     def _answer(self, generation: Generation, job: Job) -> bool:
         """Write one answer. Whatever fails in here, the customer pays nothing for it; False when something did."""
@@ -185,7 +127,7 @@ class Worker:
             self._fail(job, error, writer)
             return False
         finally:
-            self._jobs.pop(generation.pk, None)
+            self.seats.jobs.pop(generation.pk, None)
             connection.close()
         return True
 
@@ -196,18 +138,18 @@ class Worker:
         ends them, and nobody pays.
         """
         with self._stopping:
-            if self._is_stopping:
+            if self.seats.is_closed:
                 return
-            self._is_stopping = True
+            self.seats.is_closed = True
         deadline = time.monotonic() + settings.SHUTDOWN_GRACE_SECONDS
-        while self._jobs and time.monotonic() < deadline:
-            for job in list(self._jobs.values()):  # each time: a thread may just have been about to take one
+        while self.seats.jobs and time.monotonic() < deadline:
+            for job in list(self.seats.jobs.values()):  # each time: a thread may just have been about to take one
                 job.hand_back()
             self.models.wake()
             time.sleep(0.05)
-        for job in list(self._jobs.values()):
+        for job in list(self.seats.jobs.values()):
             job.abandon(RESTARTED)
-        while self._jobs and time.monotonic() < deadline + 2:
+        while self.seats.jobs and time.monotonic() < deadline + 2:
             time.sleep(0.05)
         self.models.close()
         self._has_ended.set()
@@ -232,10 +174,10 @@ class Worker:
                 self._try_loading(model)
 
     def _look_for_work(self, keys: Sequence[str]) -> None:
-        """Call a worker for rows that wait without a ticket: it was lost, or came to a worker without a place."""
+        """Call a worker for rows that wait without a ticket: it was lost, or came to a worker without a seat."""
         for key in keys:
-            waiting = self._without_the_busy(Generation.objects.unclaimed(key), key)
-            if len(self._jobs) < self.places and waiting.exists():
+            waiting = self.seats.without_the_busy(Generation.objects.unclaimed(key), key)
+            if self.seats.has_free() and waiting.exists():
                 call_worker(model_key=key)
 
     def _serve_new_models(self) -> None:
@@ -251,23 +193,14 @@ class Worker:
                 self._keys.append(model.key)
                 logger.info("%s is new and served here", model.key)
 
-    def _without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
-        """The rows of users who may have another answer in this worker."""
-        running = self._running_by_user(model_key)
-        enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
-        return rows.exclude(user_id__in=enough)
-
-    def _running_by_user(self, model_key: str) -> Counter[int]:
-        return Counter(job.user_id for job in list(self._jobs.values()) if job.model_key == model_key)
-
     def status(self) -> manager_status.WorkerStatus:
         """What operators see."""
         return manager_status.WorkerStatus(
             name=self.name,
             pid=os.getpid(),
             device=self._device,
-            is_stopping=self._is_stopping,
-            running=len(self._jobs),
+            is_stopping=self.seats.is_closed,
+            running=len(self.seats.jobs),
             process_bytes=psutil.Process().memory_info().rss,
             budget_bytes=self.limits.budget_bytes,
             started_at=self._started_at,
@@ -377,7 +310,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Say that the running rows are alive, and look for what happened to them."""
-        jobs = dict(self._jobs)
+        jobs = dict(self.seats.jobs)
         if jobs:
             self._beat_once(jobs)
 
@@ -405,8 +338,7 @@ class Worker:
                     self._stop_by_id(UUID(message["data"]))
 
     def _stop_by_id(self, generation_id: UUID) -> None:
-        self._early_stops.append(generation_id)  # first, for a thread that is about to make the job
-        job = self._jobs.get(generation_id)
+        job = self.seats.find_to_stop(generation_id)
         if job is not None:
             self._stop(job)
 
@@ -429,56 +361,3 @@ class Worker:
         self._serve_new_models()
         self.try_unavailable(self._keys)
         self._look_for_work(self._keys)
-
-
-_making = threading.Lock()
-
-
-@cache
-def _make_worker() -> Worker:
-    return Worker()
-
-
-def current_worker() -> Worker:
-    """The worker of this process, made at its first task."""
-    with _making:
-        return _make_worker()
-
-
-def _served_models() -> list[str]:
-    """The keys of the models whose queues this process listens to; none in a default worker."""
-    queues = current_app.amqp.queues.consume_from
-    return [queue.removeprefix(QUEUE_PREFIX) for queue in queues if queue.startswith(QUEUE_PREFIX)]
-
-
-@celeryd_after_setup.connect
-def preload_models(sender: str, **_kwargs: object) -> None:
-    """Load PRELOAD_MODELS before the worker takes tasks and says that it is ready."""
-    keys = _served_models()
-    if keys:
-        worker = current_worker()
-        worker.name = sender
-        worker.preload([key for key in settings.PRELOAD_MODELS if key in keys])
-        connection.close()
-
-
-@worker_ready.connect
-def look_after_models(sender: Any, **_kwargs: object) -> None:
-    """Begin to report; and import torch (8 s) while a GPU worker without a model waits for its first question."""
-    keys = _served_models()
-    if keys:
-        current_worker().places = sender.controller.concurrency
-        current_worker().look_after(keys)
-        threading.Thread(target=_finish_loading, daemon=True).start()
-
-
-def _finish_loading() -> None:
-    import_engine()
-    look_for_garbage_less_often()
-
-
-@worker_shutting_down.connect
-def shut_down_current_worker(**_kwargs: object) -> None:
-    """On SIGTERM, end or interrupt what runs; in a thread, since this is Celery's signal handler."""
-    if _make_worker.cache_info().currsize:
-        threading.Thread(target=current_worker().shut_down, name="worker-shutdown").start()

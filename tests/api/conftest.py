@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from accounts import api_keys
 from accounts.login.sessions import open_session
 from accounts.models import Scope, User
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 
 # The OpenAI tests' own fixtures live beside them; naming them here makes them known to pytest.
 from tests.api.openai_fixtures import _live, ai, client_of, engine, http, key_of, paid, server  # noqa: F401

@@ -12,7 +12,7 @@ from accounts import api_keys
 from accounts.models import Scope, User
 from inference.engine.fake import FakeEngine
 from inference.models import Generation
-from inference.worker.worker import current_worker
+from inference.worker.process import current_worker
 from tests.inference.engines import give_engine
 from tests.live import LiveServer
 from tests.stack import wait_until
@@ -34,7 +34,7 @@ def server(_live: LiveServer, transactional_db: None) -> Iterator[LiveServer]:
     end = time.monotonic() + 3
     while Generation.objects.live().exists() and time.monotonic() < end:
         time.sleep(0.05)  # what is queued may be taken at any moment; what nobody takes is left
-    wait_until(lambda: not current_worker()._jobs, 20, "the answers of this test to end")
+    wait_until(lambda: not current_worker().seats.jobs, 20, "the answers of this test to end")
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from billing.models import Hold
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.queue import clear_queue, run_tasks
 from tests.stack import wait_until

@@ -6,10 +6,10 @@ import pytest
 
 from billing.models import Hold
 from chat.models import Conversation, Message
+from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.models import Generation, GenerationState
 from inference.prompting.prompts import _prompting_of
-from inference.weights.catalogue import DEMO_KEY
 from inference.worker.worker import Worker
 from tests.cast import at_once
 from tests.inference.engines import give_engine

@@ -10,10 +10,10 @@ import pytest
 from django.utils import timezone
 
 from billing.models import LedgerEntry
+from inference.catalogue import DEMO_KEY
 from inference.generations import deliveries
 from inference.generations.deliveries import Deliverer, deliverer, sweep_deliveries
 from inference.models import Delivery, Generation, GenerationState, WebProcess
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.cast import watch_database_for_long
 from tests.stack import wait_until

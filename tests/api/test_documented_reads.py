@@ -19,7 +19,7 @@ from billing.refunds import requests
 from billing.topups.orders import offer_of_amount, offer_of_package, start_topup
 from billing.topups.packages import seed_packages
 from billing.topups.sandbox import play
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 from tests.api.documents import PREFIX, Document
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, UserFactory, fund

@@ -15,10 +15,10 @@ from billing.topups.orders import offer_of_amount, start_topup
 from billing.topups.packages import seed_packages
 from billing.topups.sandbox import play
 from chat.messages import send_message
+from inference.catalogue import DEMO_KEY
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel
-from inference.weights.catalogue import DEMO_KEY
 from tests.asgi import serve
 from tests.billing.test_ledger import open_hold
 from tests.cast import CREDIT, PASSWORD, fund

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 
 from inference.api import events as api_events
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation
 from inference.relay import streams
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.cast import at_once
 from tests.redis_admin import admin

@@ -7,9 +7,9 @@ import pytest
 import redis
 
 from billing.models import Hold
+from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.models import CatalogueModel, Generation, GenerationState
-from inference.weights.catalogue import DEMO_KEY
 from inference.worker.worker import Worker
 from tests.api.openai_fixtures import price
 from tests.billing.automatic import save_sandbox_card, turn_on

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation
-from inference.weights.catalogue import DEMO_KEY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from billing.models import PromotionCode, TopUp
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation
-from inference.weights.catalogue import DEMO_KEY
 from tests.cast import CREDIT, answered_talk
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

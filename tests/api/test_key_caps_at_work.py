@@ -4,7 +4,7 @@ import pytest
 
 from billing.ledger.caps import set_cap
 from billing.models import Hold
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 from tests.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

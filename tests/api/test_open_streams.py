@@ -13,11 +13,11 @@ from django.test import Client
 from django.urls import reverse
 
 from chat.messages import send_message
+from inference.catalogue import DEMO_KEY
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation
 from inference.relay import open_streams as places
-from inference.weights.catalogue import DEMO_KEY
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,10 +7,10 @@ from django.conf import settings
 from tokenizers import Tokenizer
 
 from billing.ledger.caps import set_cap
+from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
 from inference.prompting.conversation import Turn
 from inference.prompting.transcript import write_transcript
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.cast import fund
 

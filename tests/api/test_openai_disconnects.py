@@ -6,11 +6,11 @@ import time
 import httpx
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
 from inference.openai import answers
 from inference.relay import streams
-from inference.weights.catalogue import DEMO_KEY
-from inference.worker.worker import current_worker
+from inference.worker.process import current_worker
 from tests.api.openai_fixtures import price
 from tests.cast import at_once
 from tests.stack import wait_until
@@ -35,7 +35,7 @@ def wait_for_tokens(generation, count):
 
 def demand_stopped_at_once(generation, paid, faults):
     left = time.monotonic()
-    wait_until(lambda: not current_worker()._jobs, 2, "the slot to be free")
+    wait_until(lambda: not current_worker().seats.jobs, 2, "the slot to be free")
     took = time.monotonic() - left
     generation.refresh_from_db()
     assert took < 1.0

@@ -7,9 +7,9 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from billing.models import Hold
+from inference.catalogue import DEMO_KEY
 from inference.generations import requesting
 from inference.models import CatalogueModel, Generation
-from inference.weights.catalogue import DEMO_KEY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,10 +10,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from accounts.data_export import SECTIONS, _read_batch
 from billing.closing import close_account
+from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.models import Generation
-from inference.weights.catalogue import DEMO_KEY
-from inference.worker.worker import current_worker
+from inference.worker.process import current_worker
 from tests.inference.engines import give_engine
 from tests.redis_admin import admin
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from inference.catalogue import DEMO_KEY, NOT_OFFERED
 from inference.models import CatalogueModel, Generation, PromptFormat
 from inference.openai.requests import read_chat
 from inference.prompting.prompts import Turn
-from inference.weights.catalogue import DEMO_KEY, NOT_OFFERED
 
 QUESTION = {"role": "user", "content": "How is the weather in Paris?"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 
 SCHEMAS = json.loads(Path(__file__).with_name("openai_schema").joinpath("openapi.json").read_text())["components"][
     "schemas"

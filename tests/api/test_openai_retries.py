@@ -13,10 +13,10 @@ from django.db import connection, transaction
 
 from billing import ledger
 from billing.models import Hold
+from inference.catalogue import DEMO_KEY
 from inference.generations import client_requests
 from inference.generations.endings import fail_generation, stop_generation
 from inference.models import Generation, GenerationState
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.dropping_proxy import losing
 from tests.api.openai_fixtures import price
 from tests.cast import at_once, fund

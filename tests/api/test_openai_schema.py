@@ -10,7 +10,7 @@ import openai.types
 import pytest
 from openai.types import chat
 
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT = ("/v1/chat/completions", {"model": DEMO_KEY, "messages": HELLO, "max_tokens": 5})

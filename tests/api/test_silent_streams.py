@@ -6,8 +6,8 @@ import time
 import httpx
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.nginx import IS_HERE, nginx_before
 from tests.stack import wait_until

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 from tests.api.test_what_can_be_shown import PASTED, SHOWN
 from tests.stack import wait_until
 

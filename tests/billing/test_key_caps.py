@@ -59,7 +59,7 @@ def test_a_new_month_begins_with_the_whole_cap(alice, monkeypatch):
     ledger.settle(hold_id=hold_with(key, alice).pk, completion_tokens=3)
     still_running = hold_with(key, alice)
     later = timezone.now() + timedelta(days=32)
-    monkeypatch.setattr("billing.ledger.key_caps.timezone.now", lambda: later)
+    monkeypatch.setattr("core.days.timezone.now", lambda: later)
     assert key_cap_room_microcredits(key, alice.wallet) == CREDIT - still_running.amount_microcredits
 
 
@@ -77,7 +77,7 @@ def test_the_count_is_kept_so_that_a_busy_month_makes_no_hold_slower(alice, staf
     ledger.refund(hold_id=holds[0].pk, amount_microcredits=20, idempotency_key="r", reason="bad", by=staff)
     assert key_cap_room_microcredits(key, alice.wallet) == CREDIT - spent + 20
     later = timezone.now() + timedelta(days=32)
-    monkeypatch.setattr("billing.ledger.key_caps.timezone.now", lambda: later)
+    monkeypatch.setattr("core.days.timezone.now", lambda: later)
     assert key_cap_room_microcredits(key, alice.wallet) == CREDIT
 
 

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
+from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
-from inference.weights.catalogue import DEMO_KEY
 from inference.worker.worker import Worker
 from tests.api import openai_fixtures
 from tests.inference.engines import give_engine

@@ -8,10 +8,10 @@ from django.test import Client
 from django.urls import reverse
 
 from chat.models import Message
+from inference.catalogue import DEMO_KEY
 from inference.generations import endings
 from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel, Generation
-from inference.weights.catalogue import DEMO_KEY
 from tests.cast import PASSWORD, answered_talk
 from tests.chat.browser import ask, path_of
 from tests.stack import wait_until

@@ -4,8 +4,8 @@ import pytest
 from django.urls import reverse
 
 from chat.models import Message
+from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel
-from inference.weights.catalogue import DEMO_KEY
 from tests.cast import answered_talk
 from tests.chat.browser import ask, path_of
 from tests.chat.test_log_in_again import hide

@@ -4,8 +4,8 @@ from contextlib import closing
 
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel, Generation
-from inference.weights.catalogue import DEMO_KEY
 from tests.api import openai_fixtures
 from tests.api.test_open_streams import URL, open_streams, streams, watch, watched
 from tests.cast import answered_talk

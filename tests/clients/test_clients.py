@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
-from inference.weights.catalogue import DEMO_KEY
 from tests.api.openai_fixtures import price
 from tests.clients.installing import install
 from tests.stack import wait_until

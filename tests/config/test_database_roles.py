@@ -20,7 +20,7 @@ PLAIN = "tally_plain"  # an owner as a production has one: no superuser
 ORDINARY = """
 from accounts.models import User
 from billing import ledger
-from inference.weights.catalogue import seed_catalogue
+from inference.catalogue import seed_catalogue
 seed_catalogue()
 user = User.objects.create_user("ordinary@example.com", "long enough to be one")
 ledger.grant(user=user, kind="bonus", amount_microcredits=10**6, idempotency_key="k", reason="test")

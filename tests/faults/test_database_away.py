@@ -12,7 +12,7 @@ from inference.engine.fake import FakeEngine
 from inference.models import GenerationState
 from inference.relay import streams
 from inference.relay import writer as relay_writer
-from inference.relay.following import follow_to_end
+from inference.relay.following import follow_to_end, is_live
 from inference.worker.worker import Worker
 from tests import owner
 from tests.cast import begin
@@ -60,7 +60,7 @@ def test_who_follows_a_silent_answer_waits_for_the_database(alice, catalogue):
     begin(generation)
 
     async def follow():
-        return [chunk.text async for chunks in follow_to_end(generation.pk) for chunk in chunks]
+        return [chunk.text async for chunks, _found in follow_to_end(generation.pk, is_live) for chunk in chunks]
 
     texts = []
     thread = in_thread(lambda: texts.append("".join(asyncio.run(follow()))))

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from inference.catalogue import DEMO_KEY
 from inference.models import GenerationState
 from inference.relay import streams
-from inference.weights.catalogue import DEMO_KEY
 from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 from tests.inference.test_worker_models import REAL_ENGINE, work  # noqa: F401  a fixture
 from tests.redis_admin import admin

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from inference.weights.catalogue import DEMO_KEY
+from inference.catalogue import DEMO_KEY
 from tests.inference.tiny_models import OTHERS, make_tiny_model
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from inference.catalogue import DEMO_KEY
 from inference.engine.base import Delta, EngineRequest
 from inference.engine.fake import FakeEngine
-from inference.weights.catalogue import DEMO_KEY
-from inference.worker.manager import ModelSource
+from inference.worker.contracts import ModelSource
 
 
 def give_engine(worker: Any, engine: Any, key: str = DEMO_KEY) -> Any:

@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing.models import Price
+from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
 from inference.engine.checkpoint import read_checkpoint
 from inference.models import CatalogueModel
-from inference.weights.catalogue import DEMO_KEY, SMALL_DEMO_KEY, ModelUnavailable, find_weights, seed_catalogue
 from tests.inference.checkpoints import make_checkpoint
 
 

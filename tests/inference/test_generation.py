@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from billing import ledger
+from inference.catalogue import ModelUnavailable
 from inference.engine.fake import FakeEngine
 from inference.generations import endings, requesting
 from inference.generations.endings import settle_generation, stop_generation, sweep_generations
@@ -19,7 +20,6 @@ from inference.models import PROGRAM_KEY, CatalogueModel, Generation, Generation
 from inference.prompting.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
 from inference.relay import streams
 from inference.relay import writer as relay_writer
-from inference.weights.catalogue import ModelUnavailable
 from inference.worker.worker import Worker
 from tests.cast import CREDIT, at_once, begin, fund, watch_database_for_long
 from tests.inference.engines import give_engine

@@ -5,8 +5,8 @@ import threading
 import pytest
 from django.db import InterfaceError
 
+from core.loops import Loop
 from inference.engine.fake import FakeEngine
-from inference.worker.loops import Loop
 from inference.worker.worker import Worker
 from tests.inference.engines import give_engine
 from tests.inference.test_generation import ask, wait_for
@@ -79,7 +79,7 @@ def test_heartbeats_go_on_after_an_error_that_is_none_of_the_database(
     serving = threading.Thread(target=worker.serve, args=(generation.model_id,))
     serving.start()
     wait_for(lambda: len(beats) >= 2, 30)
-    for job in list(worker._jobs.values()):
+    for job in list(worker.seats.jobs.values()):
         job.stop()
     serving.join(timeout=20)
 

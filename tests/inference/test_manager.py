@@ -9,15 +9,8 @@ import pytest
 
 from inference.engine.base import EngineError, EngineRequest, Sampling
 from inference.engine.fake import FakeEngine
-from inference.worker.manager import (
-    LeftWhileWaiting,
-    Limits,
-    LoadFailed,
-    ManagerClosed,
-    ModelManager,
-    ModelSource,
-    NoRoom,
-)
+from inference.worker.contracts import LeftWhileWaiting, Limits, LoadFailed, ManagerClosed, ModelSource, NoRoom
+from inference.worker.manager import ModelManager
 from tests.cast import at_once
 from tests.inference.engines import write
 

@@ -6,10 +6,11 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from inference.weights.catalogue import OFFERS
+from core.gpus import NoGpu, find_gpus
+from inference.catalogue import OFFERS
 from inference.weights.memory import PUBLISHED, for_people, read_architecture
 from inference.worker import device
-from inference.worker.device import DeviceMemory, NoGpu, find_gpus, read_device_memory
+from inference.worker.device import DeviceMemory, read_device_memory
 
 # Beside the shape of each architecture: what its configuration may say of heads, biases and the output head.
 VARIANTS = [

@@ -75,7 +75,7 @@ def test_a_row_that_somebody_is_just_changing_is_claimed_a_moment_later(alice, c
         serving = threading.Thread(target=worker.serve, args=[catalogue.pk])
         serving.start()
         time.sleep(0.1)
-        assert not worker._jobs
+        assert not worker.seats.jobs
     serving.join(timeout=10)
     generation.refresh_from_db()
     assert generation.state == GenerationState.COMPLETED
@@ -114,8 +114,8 @@ def test_there_are_never_more_answers_than_places_and_each_end_makes_room_for_th
         claims.append((sum(running.values()), count))
         return claim_next(model_key, running, most_of_user, count)
 
-    monkeypatch.setattr("inference.worker.worker.claim_next", claim)
-    worker.places = 2
+    monkeypatch.setattr("inference.worker.seats.claim_next", claim)
+    worker.seats.count = 2
     give_engine(worker, FakeEngine(length=3, step_seconds=0.02))
     for user in (alice, alice, charlie, charlie, alice):
         ask(user, catalogue)
@@ -140,12 +140,12 @@ def test_rows_that_find_no_place_are_begun_when_an_answer_of_another_model_ends(
     other = CatalogueModel.objects.get(pk="gemma-3-1b")
     CatalogueModel.objects.filter(pk=other.pk).update(unavailable_reason="", prompt_format="transcript")
     other.refresh_from_db()
-    worker.places = 1
+    worker.seats.count = 1
     give_engine(worker, FakeEngine(step_seconds=0.01))
     give_engine(worker, FakeEngine(length=3), key=other.pk)
     long = ask(alice, catalogue, max_tokens=2000)
     serving = in_thread(worker.serve, catalogue.pk)
-    wait_for(lambda: worker._jobs)
+    wait_for(lambda: worker.seats.jobs)
     waiting = ask(alice, other)
     worker.serve(other.pk)  # returns: there is no place
     assert Generation.objects.get(pk=waiting.pk).state == GenerationState.QUEUED
@@ -163,18 +163,18 @@ def test_what_was_claimed_is_answered_though_the_next_claim_fails(
             raise OperationalError("the database is away")
         return claim_next(model_key, *arguments)
 
-    monkeypatch.setattr("inference.worker.worker.claim_next", claim)
+    monkeypatch.setattr("inference.worker.seats.claim_next", claim)
     give_engine(worker, FakeEngine(length=20, step_seconds=0.02))
-    worker.places = 1
+    worker.seats.count = 1
     first = ask(alice, catalogue)
     serving = in_thread(worker.serve, catalogue.pk)
-    wait_for(lambda: worker._jobs)
+    wait_for(lambda: worker.seats.jobs)
     second = ask(charlie, catalogue)
     worker.serve(catalogue.pk)  # returns: there is no place
-    worker._left["gemma-3-1b"] = None
-    worker.places = 3
+    worker.seats.left["gemma-3-1b"] = None
+    worker.seats.count = 3
     serving.join(10)
-    assert not worker._jobs
+    assert not worker.seats.jobs
     assert {Generation.objects.get(pk=each.pk).state for each in (first, second)} == {GenerationState.COMPLETED}
     assert faults() == []
 
@@ -238,7 +238,7 @@ def test_a_thread_goes_on_with_what_waited_while_its_customer_had_enough(alice, 
 
 
 def test_what_cannot_be_answered_here_is_left_to_other_workers(alice, catalogue, worker):
-    worker.places = 1
+    worker.seats.count = 1
     give_engine(worker, FakeEngine(fails_at=1))
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     worker.serve(catalogue.pk)
@@ -258,7 +258,7 @@ def test_a_stop_that_comes_before_the_row_is_a_job_stops_it_all_the_same(alice, 
 
 
 def test_a_row_whose_task_was_lost_is_found_by_a_worker_with_room(alice, charlie, catalogue, worker, settings):
-    worker.places = 4
+    worker.seats.count = 4
     lost, crowded = ask(alice, catalogue), ask(charlie, catalogue)
     queue = admin()
     forget_tickets(catalogue)
@@ -266,14 +266,14 @@ def test_a_row_whose_task_was_lost_is_found_by_a_worker_with_room(alice, charlie
     assert queue.llen(catalogue.queue) == 0  # they may only just have been sent
     Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(seconds=10))
     open_ticket(catalogue.pk)
-    worker.places = 0
+    worker.seats.count = 0
     worker._look_for_work([catalogue.pk])
-    worker.places = 4
+    worker.seats.count = 4
     settings.MAX_RUNNING_OF_USER = 1
-    worker._running_by_user = lambda _key: {alice.pk: 1, charlie.pk: 1}  # both have enough
+    worker.seats.running_by_user = lambda _key: {alice.pk: 1, charlie.pk: 1}  # both have enough
     worker._look_for_work([catalogue.pk, "gemma-3-1b"])
     assert queue.llen(catalogue.queue) == 0
-    worker._running_by_user = lambda _key: {alice.pk: 1}
+    worker.seats.running_by_user = lambda _key: {alice.pk: 1}
     worker._look_for_work([catalogue.pk, "gemma-3-1b"])
     assert queue.llen(catalogue.queue) == 1
     queue.delete(catalogue.queue)

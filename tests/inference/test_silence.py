@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from billing import ledger
 from billing.models import Hold
-from inference.generations import heartbeats
+from inference import heartbeats
 from inference.generations.endings import sweep_generations
 from inference.models import DatabaseWatch, Generation, GenerationState
 from inference.relay import streams

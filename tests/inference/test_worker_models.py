@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
+from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.generations.endings import hand_back_generation, stop_generation
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.relay import streams
-from inference.weights.catalogue import DEMO_KEY
 from inference.weights.memory import read_architecture
 from inference.worker import status
-from inference.worker.manager import ModelSource
+from inference.worker.contracts import ModelSource
 from inference.worker.worker import Worker
 from tests.cast import at_once, begin
 from tests.inference.engines import give_engine
@@ -141,7 +141,7 @@ def test_a_model_that_another_worker_answers_with_stays_available(alice, catalog
     status.write_worker(there.status())
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     here = work(MODEL_DIR=tmp_path)
-    here.places = 1
+    here.seats.count = 1
     here.serve(first.model_id)
     first.refresh_from_db()
     second.refresh_from_db()
@@ -238,7 +238,7 @@ import torch
 from django.conf import settings
 from pathlib import Path
 from inference.engine import batching
-from inference.worker.manager import LoadFailed, ModelSource
+from inference.worker.contracts import LoadFailed, ModelSource
 from inference.worker.loader import CatalogueLoader
 settings.MODEL_DIR = Path(sys.argv[1])
 settings.INFERENCE_ENGINE = "inference.engine.batching.BatchingEngine"
@@ -272,7 +272,8 @@ django.setup()
 import psutil
 from django.conf import settings
 from inference.engine.base import EngineRequest, Sampling
-from inference.worker.manager import ModelManager, ModelSource
+from inference.worker.contracts import ModelSource
+from inference.worker.manager import ModelManager
 from inference.worker.loader import CatalogueLoader
 from pathlib import Path
 settings.MODEL_DIR = Path(sys.argv[1])

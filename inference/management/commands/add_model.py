@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from billing.ledger.prices import InvalidPrice, parse_price
+from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel, PromptFormat
-from inference.weights.catalogue import ModelUnavailable
 from inference.weights.downloads import download_weights, is_hub_id
 from inference.weights.memory import PRECISIONS, for_people
 from inference.weights.new_models import ModelRefused, Plan, Prices, Wishes, add_model, plan_model

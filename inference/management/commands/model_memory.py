@@ -8,10 +8,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from core.gpus import NoGpu, find_gpus
+from inference.catalogue import OFFERS, ModelUnavailable, find_weights
 from inference.models import CatalogueModel
-from inference.weights.catalogue import OFFERS, ModelUnavailable, find_weights
 from inference.weights.memory import PRECISIONS, PUBLISHED, WORKSPACE_BYTES, Architecture, for_people, read_architecture
-from inference.worker.device import NoGpu, find_gpus, read_device_memory
+from inference.worker.device import read_device_memory
 
 
 class Command(BaseCommand):

@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from inference.catalogue import ModelUnavailable, find_weights, seed_catalogue
 from inference.models import CatalogueModel
 from inference.prompting.prompts import check_prompting
-from inference.weights.catalogue import ModelUnavailable, find_weights, seed_catalogue
 from inference.weights.demo_models import bring_up_to_date, convert_demo_model, is_bundled
 from inference.weights.downloads import download_weights, is_hub_id
 

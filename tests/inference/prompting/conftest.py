@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from inference.weights.catalogue import DEMO_KEY, SMALL_DEMO_KEY
+from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import json
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY
 from inference.engine.checkpoint import CheckpointError, read_checkpoint
 from inference.prompting.chat_template import template_of, write_conversation
 from inference.prompting.conversation import Turn
 from inference.prompting.encoding import Part, PromptEncoder, is_control
 from inference.prompting.rendering import Template
 from inference.prompting.transcript import write_transcript
-from inference.weights.catalogue import DEMO_KEY, SMALL_DEMO_KEY
 from tests.inference.prompting.templates import CHATML, GEMMA
 from tests.inference.tiny_models import OTHERS
 
