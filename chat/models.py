@@ -57,7 +57,6 @@ class Conversation(models.Model):
         return f"conversation {self.pk}"  # in lists and logs of staff: the title is the customer's words
 
     def get_absolute_url(self) -> str:
-        """Its page."""
         return reverse("chat:conversation", args=[self.pk])
 
 

@@ -36,7 +36,7 @@ def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
     return client
 
 
-def place_of(address: str) -> str:
+def network_of(address: str) -> str:
     """What is counted together: an IPv4 address, the /64 of an IPv6 address, or any other text as it is."""
     if not _is_address(address):
         return address

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest
 
-from core.addresses import find_client, place_of
+from core.addresses import find_client, network_of
 
 
 def client_address(request: HttpRequest) -> str:
@@ -12,6 +12,6 @@ def client_address(request: HttpRequest) -> str:
     return find_client(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""), settings.TRUSTED_PROXIES)
 
 
-def client_place(request: HttpRequest) -> str:
+def client_network(request: HttpRequest) -> str:
     """What a request is counted by before anybody logs in: its IPv4 address, or the /64 of its IPv6 address."""
-    return place_of(client_address(request))
+    return network_of(client_address(request))

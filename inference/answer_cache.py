@@ -66,7 +66,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Lookup:
     """Where a request stands in the cache: its key, and the answer that Redis names for it."""
 
     key: str
@@ -74,7 +74,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Decision:
     """What there is for a request: an answer to repeat, a leader to wait for, or neither. No key: it has no cache."""
 
     key: str = ""
@@ -105,7 +105,7 @@ def connection() -> "redis.Redis":
     return connect(settings.CACHE_REDIS_URL, answer_seconds=0.5, as_text=True)
 
 
-def find_place(user: User, request: Request, use: CacheUse) -> Place | None:
+def look_up(user: User, request: Request, use: CacheUse) -> Lookup | None:
     """Look a request up in Redis; None for one that the cache is not for, and for all while Redis is away.
 
     Raises ModelUnavailable.
@@ -114,30 +114,30 @@ def find_place(user: User, request: Request, use: CacheUse) -> Place | None:
         return None
     key = _key(user, request, use)
     try:
-        return Place(key, _look_up(key))
+        return Lookup(key, _read_answer_id(key))
     except redis.RedisError as error:
         logger.warning("no answer cache: Redis is away (%s)", type(error).__name__)
         return None
 
 
-def decide_standing(place: Place | None) -> Standing:
+def decide(lookup: Lookup | None) -> Decision:
     """Whether a request is answered from the cache, waits for one that is being answered, or begins.
 
     Call it in the transaction that inserts the request, after the wallet was locked. The lock of a key is the last
     that any transaction takes: whoever has it waits for nobody, so nobody waits for ever.
     """
-    if place is None:
-        return Standing()
-    answer = _find_answer(place)
+    if lookup is None:
+        return Decision()
+    answer = _find_answer(lookup)
     if answer is None:
-        lock_key(place.key)
-        answer = _find_leader(place.key)
+        lock_key(lookup.key)
+        answer = _find_leader(lookup.key)
     is_live = answer is not None and answer.is_live
     counter = MISSES if answer is None else JOINED if is_live else HITS
     transaction.on_commit(partial(_count, counter))
     if answer is not None and is_live:
-        return Standing(place.key, leader_id=answer.pk)
-    return Standing(place.key, answer=answer)
+        return Decision(lookup.key, leader_id=answer.pk)
+    return Decision(lookup.key, answer=answer)
 
 
 def lock_key(key: str) -> None:
@@ -207,7 +207,7 @@ def _key(user: User, request: Request, use: CacheUse) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _look_up(key: str) -> UUID | None:
+def _read_answer_id(key: str) -> UUID | None:
     """The answer that Redis names, which is used now. Raises RedisError."""
     named = connection().get(_entry(key))
     if named is None:
@@ -219,11 +219,11 @@ def _look_up(key: str) -> UUID | None:
         return None
 
 
-def _find_answer(place: Place) -> Generation | None:
+def _find_answer(lookup: Lookup) -> Generation | None:
     """The row that Redis names, if it is what it should be."""
-    if place.answer_id is None:
+    if lookup.answer_id is None:
         return None
-    rows = Generation.objects.filter(pk=place.answer_id, cache_key=place.key, follows=None)
+    rows = Generation.objects.filter(pk=lookup.answer_id, cache_key=lookup.key, follows=None)
     return next((row for row in rows.defer("prompt_token_ids") if is_repeatable(row)), None)
 
 

@@ -43,7 +43,6 @@ class Silent(Func):
     output_field = BooleanField()
 
     def as_sql(self, *arguments: Any, **options: Any) -> tuple[str, Any]:
-        """See `is_silent`."""
         return super().as_sql(*arguments, **{**options, "template": is_silent("%(expressions)s")})
 
 

@@ -91,7 +91,6 @@ class CatalogueModel(models.Model):
 
     @property
     def queue(self) -> str:
-        """See `queue_of`."""
         return queue_of(self.key)
 
 
@@ -115,7 +114,6 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
     """Reads, and the two conditional updates that workers race with."""
 
     def for_user(self, user: Any) -> "GenerationQuerySet":
-        """This user's own."""
         return self.filter(user=user)
 
     def live(self) -> "GenerationQuerySet":
@@ -146,7 +144,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.filter(state=GenerationState.QUEUED, follows__isnull=False)
 
     def waiting_for(self, leader_id: uuid.UUID) -> "GenerationQuerySet":
-        """The followers of one answer, the first that came first."""
+        """The followers of one answer, in the order in which they came."""
         return self.followers().filter(follows=leader_id).order_by("created_at", "pk")
 
     def unclaimed(self, model_key: str) -> "GenerationQuerySet":

@@ -7,9 +7,9 @@ from flower.views import BaseHandler
 from tornado.web import Finish, HTTPError
 
 from core.rest.problems import Problem
-from core.rest.throttles import Door, RateLimited, count_try, demand_open
+from core.rest.throttles import GuessLimit, RateLimited, count_try, demand_allowed
 
-FLOWER = Door("flower", by_address=("5/m", "30/h"), by_account=())
+FLOWER = GuessLimit("flower", by_address=("5/m", "30/h"), by_account=())
 
 
 def limit_wrong_tries() -> None:
@@ -22,7 +22,7 @@ def limit_wrong_tries() -> None:
             return log_in(handler)  # no try: a browser asks without a password first
         request = _as_django_request(handler)
         try:
-            demand_open(request, FLOWER, "")
+            demand_allowed(request, FLOWER, "")
             return _count_wrong_try(request, handler, log_in)
         except RateLimited as limited:
             _answer_too_many(handler, limited)

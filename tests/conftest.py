@@ -9,10 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 from xdist.scheduler import LoadFileScheduling
 
-from tests import emptying, owner
-from tests.cast import CREDIT, UserFactory, fund
-from tests.redis_admin import admin
-from tests.stack import Stack
+from tests.support.cast import CREDIT, UserFactory, fund
+from tests.support.databases import emptying, owner
+from tests.support.databases.redis_admin import admin
+from tests.support.stack import Stack
 
 hypothesis_settings.register_profile("tally", deadline=None)  # a busy machine is no defect
 hypothesis_settings.load_profile("tally")
@@ -73,7 +73,7 @@ def _empty_quickly() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _mail_goes_through_the_outbox(django_test_environment: None) -> None:
-    """Django's test environment would put mails into memory at once (tests/mailbox.py)."""
+    """Django's test environment would put mails into memory at once (tests/support/mailbox.py)."""
     settings.EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"
 
 

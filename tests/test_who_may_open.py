@@ -18,12 +18,12 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
-from tests.cast import UserFactory, answered_talk
-from tests.redis_admin import admin
+from tests.support.cast import UserFactory, answered_talk
+from tests.support.databases.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
-OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/test_roles.py
+OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/staff/test_roles.py
 
 TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "account_login": (BOTH, PUBLIC),

@@ -25,15 +25,12 @@ class AuditedAdmin(StrictLookups):
         return None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Superusers."""
         return cast(User, request.user).is_superuser
 
     def has_change_permission(self, request: HttpRequest, _obj: Any = None) -> bool:
-        """Superusers."""
         return cast(User, request.user).is_superuser
 
     def has_delete_permission(self, request: HttpRequest, _obj: Any = None) -> bool:
-        """Superusers."""
         return cast(User, request.user).is_superuser
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

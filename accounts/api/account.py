@@ -93,7 +93,6 @@ class Keys(PasswordMixin, ApiList):
     serializer_class = KeyOut
 
     def rows(self) -> QuerySet[ApiKey]:
-        """Their own."""
         return ApiKey.objects.for_user(self.caller)
 
     @operation(tag="API keys", summary="List my keys", answer=KeyOut(many=True), example=examples.KEY)

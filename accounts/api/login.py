@@ -51,7 +51,7 @@ explain(registration.PasswordWanted, PASSWORD_WANTED)
 explain(sessions.InvalidToken, INVALID_TOKEN)
 
 
-class Door(ApiView):
+class OpenView(ApiView):
     """A view that anybody may call; what guards it is counting."""
 
     authentication_classes: Any = ()
@@ -63,7 +63,7 @@ class Door(ApiView):
         return self.request._request  # noqa: SLF001
 
 
-class Register(Door):
+class Register(OpenView):
     """Signing up."""
 
     @operation(
@@ -86,7 +86,7 @@ class Register(Door):
         return _mailed()
 
 
-class Token(Door):
+class Token(OpenView):
     """Logging in."""
 
     @operation(
@@ -113,7 +113,7 @@ class Token(Door):
         return Response(TokenOut(sessions.open_session(user=user, request=self.http)).data)
 
 
-class Refresh(Door):
+class Refresh(OpenView):
     """A new pair of tokens."""
 
     @operation(
@@ -133,7 +133,7 @@ class Refresh(Door):
         return Response(TokenOut(sessions.refresh_session(text=self.read_body(RefreshIn)["refresh"])).data)
 
 
-class Verify(Door):
+class Verify(OpenView):
     """Whether a token is good."""
 
     @operation(
@@ -192,7 +192,7 @@ class PasswordChange(ApiView):
         return Response(status=204)
 
 
-class PasswordReset(Door):
+class PasswordReset(OpenView):
     """A forgotten password."""
 
     @operation(
@@ -212,7 +212,7 @@ class PasswordReset(Door):
         return _mailed()
 
 
-class PasswordResetConfirm(Door):
+class PasswordResetConfirm(OpenView):
     """A new password by mail."""
 
     @operation(
@@ -231,7 +231,7 @@ class PasswordResetConfirm(Door):
         return Response(status=204)
 
 
-class VerifyEmail(Door):
+class VerifyEmail(OpenView):
     """A confirmed address."""
 
     @operation(
@@ -248,7 +248,7 @@ class VerifyEmail(Door):
         return Response(status=204)
 
 
-class VerifyEmailResend(Door):
+class VerifyEmailResend(OpenView):
     """The same mail again."""
 
     @operation(

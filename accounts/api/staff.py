@@ -50,7 +50,6 @@ class Users(ApiList):
     filterset_class = UserFilter
 
     def rows(self) -> QuerySet[User]:
-        """Everybody."""
         return User.objects.all()
 
     @operation(tag=TAG, summary="Find users", answer=UserOut(many=True), example=USER)
@@ -141,7 +140,6 @@ class Audit(ApiList):
     filterset_class = AuditFilter
 
     def rows(self) -> QuerySet[AuditEvent]:
-        """All of it."""
         return AuditEvent.objects.select_related("actor")
 
     @operation(tag=TAG, summary="Read the audit log", answer=AuditOut(many=True), example=AUDIT)

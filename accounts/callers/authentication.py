@@ -47,7 +47,6 @@ class BearerAuthentication(BaseAuthentication):
     """For REST framework: `request.user`, and the key or log-in as `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[User, Credential] | None:
-        """See `read_credential`."""
         found = read_credential(cast(HttpRequest, request))
         return None if found is None else (found.user, found)
 
@@ -67,7 +66,6 @@ class AnyCaller(TallyPermission):
     described = "Any API key, or a log-in."
 
     def has_permission(self, request: Request, _view: Any) -> bool:
-        """Authenticated."""
         return request.auth is not None
 
 
@@ -80,7 +78,6 @@ class LoggedIn(AnyCaller):
 
     @classmethod
     def takes_keys(cls, _method: str) -> bool:
-        """None."""
         return False
 
     def has_permission(self, request: Request, _view: Any) -> bool:
@@ -96,11 +93,9 @@ class LoggedInToChange(AnyCaller):
 
     @classmethod
     def takes_keys(cls, method: str) -> bool:
-        """To read."""
         return method in SAFE_METHODS
 
     def has_permission(self, request: Request, _view: Any) -> bool:
-        """By the method."""
         return isinstance(request.auth, ApiSession) or (request.auth is not None and request.method in SAFE_METHODS)
 
 

@@ -24,12 +24,11 @@ class PublicSite:
 
     @property
     def domain(self) -> str:
-        """Where it is."""
         return str(settings.PUBLIC_URL)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Our doors instead of allauth's own counting of failed log-ins."""
+    """Our own limits of guesses take the place of allauth's counting of failed log-ins."""
 
     def clean_email(self, email: str) -> str:
         """The address as users have it, at sign-up and for a further address. Raises ValidationError."""
@@ -67,7 +66,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             raise ValidationError(str(error.detail)) from error
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
-        """Count a wrong password. Raises ValidationError for the one that shuts the door."""
+        """Count a wrong password. Raises ValidationError for the one that reaches the limit."""
         try:
             count_wrong_password(request, str(credentials.get("email", "")))
         except APIException as error:

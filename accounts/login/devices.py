@@ -11,7 +11,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.models import ApiSession, User
-from core.addresses import place_of
+from core.addresses import network_of
 
 COOKIE_SECONDS = 400 * 86_400  # browsers keep none for longer
 MOST_USERS = 10  # of one device, the latest
@@ -60,4 +60,4 @@ def is_known_program(*, user: User, address: str | None, user_agent: str) -> boo
     """Whether a program of this name has logged in from this place through the API; log-ins are kept for some time."""
     earlier = ApiSession.objects.filter(user=user, user_agent=user_agent).exclude(address=None)
     places = earlier.order_by().values_list("address", flat=True).distinct()[:MOST_PLACES]
-    return address is not None and place_of(address) in {place_of(place) for place in places if place}
+    return address is not None and network_of(address) in {network_of(place) for place in places if place}

@@ -18,7 +18,7 @@ from django.urls import reverse
 from accounts.login.devices import find_device
 from accounts.mail.security_notices import tell_of_guesses
 from accounts.models import User
-from core.rest.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_open
+from core.rest.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_try, demand_allowed
 
 SALT = "accounts.login_door"
 LINK_SECONDS = 2 * 3600
@@ -30,9 +30,9 @@ def demand_open_for(request: HttpRequest, email: str) -> None:
     """Raise RateLimited while there were too many wrong passwords; counts nothing."""
     device = _known_device(request, email)
     if device:
-        demand_open(request, DEVICE, device)
+        demand_allowed(request, DEVICE, device)
     else:
-        demand_open(request, LOGIN, _counter(email))
+        demand_allowed(request, LOGIN, _counter(email))
 
 
 def count_wrong_password(request: HttpRequest, email: str) -> None:
@@ -103,7 +103,7 @@ def _users_of(email: str) -> QuerySet[User]:
 def _tell_if_shut(request: HttpRequest, email: str) -> None:
     counter = _counter(email)
     try:
-        demand_open(request, ACCOUNT_LOCK, counter)
+        demand_allowed(request, ACCOUNT_LOCK, counter)
     except RateLimited:
         user = _users_of(email).filter(is_active=True).first()
         if user is not None and cache.add(f"login-shut-mailed:{counter}", True, MAILED_AGAIN_SECONDS):

@@ -18,7 +18,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.callers.requests import Request
 from core.rest.middleware import PATHS as API_PATHS
 
-DOORS = ("account_login", "account_reauthenticate")
+LOG_IN_PAGES = ("account_login", "account_reauthenticate")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew
 GONE = (403, 404, 410)
 WORDLESS = 405  # Django answers it without a word
@@ -53,18 +53,18 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa
 
 def _redirect(request: Request, response: HttpResponseRedirectBase) -> HttpResponseBase:
     """The same redirect, followed by the whole window; a log-in leads back to the page, not to a part of it."""
-    is_door = urlsplit(response.url).path in [reverse(name) for name in DOORS]
-    if is_door and "text/event-stream" in request.headers.get("Accept", ""):
+    is_log_in = urlsplit(response.url).path in [reverse(name) for name in LOG_IN_PAGES]
+    if is_log_in and "text/event-stream" in request.headers.get("Accept", ""):
         return HttpResponse(FULL_LOG_IN, content_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    url = _leading_back(response.url, request) if is_door else response.url
+    url = _leading_back(response.url, request) if is_log_in else response.url
     if request.htmx:
-        return _lead_to(url) if is_door else HttpResponseClientRedirect(url)
+        return _lead_to(url) if is_log_in else HttpResponseClientRedirect(url)
     response["Location"] = url
     return response
 
 
 def _leading_back(url: str, request: Request) -> str:
-    """The door's address with the page as where to go on, when a form or a part of the page had asked."""
+    """The log-in's address with the page as where to go on, when a form or a part of the page had asked."""
     path, _mark, query = url.partition("?")
     fields = parse_qs(query)
     if "next" not in fields or (request.method in ("GET", "HEAD") and not request.htmx):

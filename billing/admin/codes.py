@@ -70,7 +70,6 @@ class StockForm(TwoStepForm):
 
     @property
     def terms(self) -> promotions.CodeTerms:
-        """What `promotions.generate_codes` takes."""
         fields = self.cleaned_data
         return promotions.CodeTerms(
             credits_microcredits=int(fields["credits"] * MICROCREDITS_PER_CREDIT),

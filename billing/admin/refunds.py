@@ -170,17 +170,14 @@ class RefundAdmin(ReadOnlyAdmin):
     actions = ("approve", "reject", "try_again")
 
     def has_make_refund_permission(self, request: HttpRequest) -> bool:
-        """Who may decide."""
         return request.user.has_perm(requests.PERMISSION)
 
     @admin.action(permissions=["make_refund"], description=gettext_lazy("Approve and carry out"))
     def approve(self, request: HttpRequest, chosen: QuerySet[Refund]) -> None:
-        """Approve what waits."""
         self._decide(request, chosen, is_approved=True)
 
     @admin.action(permissions=["make_refund"], description=gettext_lazy("Reject"))
     def reject(self, request: HttpRequest, chosen: QuerySet[Refund]) -> None:
-        """Reject what waits."""
         self._decide(request, chosen, is_approved=False)
 
     @admin.action(permissions=["make_refund"], description=gettext_lazy("Try again now"))

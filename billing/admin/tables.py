@@ -78,7 +78,6 @@ class PriceAdmin(ServiceAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:  # noqa: ARG002  never changed
-        """Add it."""
         obj.pk = price_changes.add_price(by=cast(Request, request).user, **form.cleaned_data).pk
 
 

@@ -169,21 +169,17 @@ class AdjustmentAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("credits"))
     def credits(self, row: Adjustment) -> str:
-        """How many."""
         return format_credits(row.amount_microcredits)
 
     def has_adjust_wallet_permission(self, request: HttpRequest) -> bool:
-        """Who may decide."""
         return request.user.has_perm("billing.adjust_wallet")
 
     @admin.action(permissions=["adjust_wallet"], description=gettext_lazy("Approve and carry out"))
     def approve(self, request: HttpRequest, chosen: QuerySet[Adjustment]) -> None:
-        """Approve what waits."""
         self._decide(request, chosen, is_approved=True)
 
     @admin.action(permissions=["adjust_wallet"], description=gettext_lazy("Reject"))
     def reject(self, request: HttpRequest, chosen: QuerySet[Adjustment]) -> None:
-        """Reject what waits."""
         self._decide(request, chosen, is_approved=False)
 
     def _decide(self, request: HttpRequest, chosen: QuerySet[Adjustment], *, is_approved: bool) -> None:

@@ -81,7 +81,6 @@ class Notices(ApiList):
     ordering = "-id"
 
     def rows(self) -> QuerySet[Notice]:
-        """Their own."""
         return Notice.objects.filter(user=self.caller)
 
     @operation(tag=TAG, summary="List my notifications", answer=NotificationOut(many=True), example=NOTICE)

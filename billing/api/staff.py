@@ -66,7 +66,6 @@ class CustomerEntries(ApiList):
     filterset_class = EntryFilter
 
     def rows(self) -> QuerySet[LedgerEntry]:
-        """Theirs."""
         return entries_of(get_object_or_404(User.objects.select_related("wallet"), pk=self.kwargs["user_id"]))
 
     @operation(tag=MONEY, summary="List a customer's entries", answer=EntryOut(many=True), example=examples.ENTRY)
@@ -84,7 +83,6 @@ class Refunds(ApiList):
     ordering = "-requested_at"
 
     def rows(self) -> QuerySet[Refund]:
-        """All of them."""
         return Refund.objects.all()
 
     @operation(tag=REFUNDS, summary="List refunds", answer=RefundOut(many=True), example=examples.REFUND)
@@ -120,7 +118,6 @@ class Refunds(ApiList):
         return Response(RefundOut(refund).data, status=201)
 
     def target(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """What is refunded."""
         if "hold_id" in fields:
             return {"hold": get_object_or_404(Hold, pk=fields["hold_id"])}
         if not self.caller.has_perm(requests.PERMISSION):
@@ -145,13 +142,12 @@ class Deciding(ApiView):
     permission_classes: Any = (requires_permission("billing.make_refund"),)
 
     def decide(self, refund_id: UUID, *, is_approved: bool) -> Response:
-        """Approve or reject."""
         refund = get_object_or_404(Refund, pk=refund_id)
         return Response(RefundOut(requests.decide_refund(refund=refund, by=self.caller, is_approved=is_approved)).data)
 
 
 class Approve(Deciding):
-    """Yes."""
+    """Approves a refund that waits."""
 
     @operation(tag=REFUNDS, summary="Approve a refund", answer=RefundOut, example=examples.REFUND, errors=(422,))
     def post(self, _request: Request, refund_id: UUID) -> Response:
@@ -160,7 +156,7 @@ class Approve(Deciding):
 
 
 class Reject(Deciding):
-    """No."""
+    """Rejects a refund that waits."""
 
     @operation(tag=REFUNDS, summary="Reject a refund", answer=RefundOut, example=examples.REJECTED, errors=(422,))
     def post(self, _request: Request, refund_id: UUID) -> Response:
@@ -176,7 +172,6 @@ class StaffCodes(ApiList):
     filterset_class = CodeFilter
 
     def rows(self) -> QuerySet[PromotionCode]:
-        """All of them."""
         return PromotionCode.objects.all()
 
     @operation(tag=CODES, summary="List promotion codes", answer=CodeOut(many=True), example=examples.CODE)
@@ -259,7 +254,6 @@ class Prices(ApiList):
     filterset_class = PriceFilter
 
     def rows(self) -> QuerySet[Price]:
-        """All of them."""
         return Price.objects.all()
 
     @operation(tag=CODES, summary="List prices", answer=PriceOut(many=True), example=examples.PRICE)

@@ -61,7 +61,6 @@ class Adjustments(ApiList):
     ordering = "-requested_at"
 
     def rows(self) -> QuerySet[Adjustment]:
-        """All of them."""
         return Adjustment.objects.select_related("wallet")
 
     @operation(tag=MONEY, summary="List adjustments", answer=AdjustmentOut(many=True), example=examples.ADJUSTMENT)
@@ -87,14 +86,13 @@ class Deciding(ApiView):
     permission_classes: Any = (requires_permission("billing.adjust_wallet"),)
 
     def decide(self, adjustment_id: UUID, *, is_approved: bool) -> Response:
-        """Approve or reject."""
         row = get_object_or_404(Adjustment, pk=adjustment_id)
         decided = adjustments.decide_adjustment(adjustment=row, by=self.caller, is_approved=is_approved)
         return Response(AdjustmentOut(decided).data)
 
 
 class ApproveAdjustment(Deciding):
-    """Yes."""
+    """Approves an adjustment that waits."""
 
     @operation(
         tag=MONEY,
@@ -109,7 +107,7 @@ class ApproveAdjustment(Deciding):
 
 
 class RejectAdjustment(Deciding):
-    """No."""
+    """Rejects an adjustment that waits."""
 
     @operation(
         tag=MONEY,

@@ -76,7 +76,6 @@ class Holds(ApiList):
     ordering = "-created_at"
 
     def rows(self) -> QuerySet[Hold]:
-        """Their own."""
         return Hold.objects.filter(wallet__user=self.caller)
 
     @operation(tag=TAG, summary="List my holds", answer=HoldOut(many=True), example=examples.HOLD)
@@ -114,7 +113,6 @@ class Receipts(ApiList):
     ordering = "-created_at"
 
     def rows(self) -> QuerySet[Hold]:
-        """Their own."""
         return receipts_of(self.caller)
 
     @operation(tag=TAG, summary="List my receipts", answer=ReceiptOut(many=True), example=examples.RECEIPT)
@@ -142,7 +140,6 @@ class Entries(ApiList):
     filterset_class = EntryFilter
 
     def rows(self) -> QuerySet[LedgerEntry]:
-        """Their own."""
         return entries_of(self.caller)
 
     @operation(tag=TAG, summary="List my ledger entries", answer=EntryOut(many=True), example=examples.ENTRY)
@@ -170,7 +167,6 @@ class Grants(ApiList):
     filterset_class = GrantFilter
 
     def rows(self) -> QuerySet[Grant]:
-        """Their own."""
         return Grant.objects.for_user(self.caller).select_related("entry")
 
     @operation(tag=TAG, summary="List my grants", answer=GrantOut(many=True), example=examples.GRANT)
@@ -205,7 +201,6 @@ class TopUps(ApiList):
     ordering = "-created_at"
 
     def rows(self) -> QuerySet[TopUp]:
-        """Their own."""
         return TopUp.objects.for_user(self.caller)
 
     @operation(tag=BUYING, summary="List my top-ups", answer=TopUpOut(many=True), example=examples.TOPUP)
@@ -345,7 +340,6 @@ class Export(ApiList):
     format_name = "json"
 
     def rows(self) -> QuerySet[LedgerEntry]:
-        """Their own."""
         return entries_of(self.caller)
 
     def send(self) -> HttpResponseBase:

@@ -317,7 +317,6 @@ class GrantQuerySet(models.QuerySet["Grant"]):
     """Reads of grants."""
 
     def for_user(self, user: Any) -> "GrantQuerySet":
-        """This user's own."""
         return self.filter(wallet__user=user)
 
     def unspent(self) -> "GrantQuerySet":

@@ -56,7 +56,7 @@ def usage(request: Request) -> HttpResponse:
     since, until = last_days(days)
     used = summarise_usage(request.user, since=since, until=until)
     context = {"heading": _("Usage"), "tab": "usage", "ranges": RANGES_DAYS, "days": days, "usage": used}
-    return render(request, "billing/usage.html", context | {"chart": draw_usage(used)})
+    return render(request, "billing/reporting/usage.html", context | {"chart": draw_usage(used)})
 
 
 @require_safe

@@ -71,7 +71,7 @@ def set_automatic(request: Request) -> HttpResponse:
     consent = automatic_topups.describe_consent(card=card, **chosen)
     if request.POST.get("consent") != consent:
         context = {"heading": _("Automatic top-up"), "tab": "spending", "form": form, "consent": consent}
-        return render(request, "billing/automatic.html", context)
+        return render(request, "billing/spending/automatic.html", context)
     try:
         automatic_topups.turn_on(user=request.user, **chosen)
     except automatic_topups.ConsentRefused as error:
@@ -131,7 +131,7 @@ def sandbox_card(request: Request, card_id: UUID) -> HttpResponse:
         raise Http404
     card = get_object_or_404(SavedCard, pk=card_id, wallet__user=request.user, provider=sandbox.NAME)
     if request.method != "POST":
-        return render(request, "billing/sandbox_card.html", {"heading": _("Sandbox card"), "tab": "spending"})
+        return render(request, "billing/topups/sandbox_card.html", {"heading": _("Sandbox card"), "tab": "spending"})
     try:
         sandbox.enter_card(card=card, choice=request.POST.get("card", ""))
     except KeyError:
@@ -162,7 +162,7 @@ def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
         "cap_form": CapForm(initial={"cap": wallet.monthly_cap_microcredits}, auto_id="cap_%s"),
         "automatic_form": AutomaticForm(initial=_initial(automatic), auto_id="automatic_%s"),
     }
-    return render(request, "billing/spending.html", page | context, status=status)
+    return render(request, "billing/spending/spending.html", page | context, status=status)
 
 
 def _ordered_minor(user: User, automatic: AutomaticTopUp | None) -> int:

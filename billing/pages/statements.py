@@ -24,7 +24,7 @@ MARK = "<!--lines-->"  # where the template has the lines; autoescape lets nobod
 def statements(request: Request) -> HttpResponse:
     """The months."""
     context = {"heading": _("Statements"), "tab": "statements", "months": months_of(request.user)}
-    return render(request, "billing/statements.html", context | {"running": this_month()})
+    return render(request, "billing/reporting/statements.html", context | {"running": this_month()})
 
 
 @require_safe
@@ -33,7 +33,7 @@ def statement(request: Request, month: date) -> StreamingHttpResponse:
     """A month as a page, to read and to print."""
     made = _statement_or_404(request, month)
     context = {"heading": _("Statement"), "tab": "statements", "statement": made, "mark": MARK}
-    head, tail = render_to_string("billing/statement.html", context, request).split(MARK)
+    head, tail = render_to_string("billing/reporting/statement.html", context, request).split(MARK)
     as_page = exports.Format("text/html; charset=utf-8", head, "", tail, _render_lines)
     return exports.streamed(made.lines, as_page, is_oldest_first=True)
 
@@ -58,4 +58,4 @@ def _statement_or_404(request: Request, month: date) -> Statement:
 
 def _render_lines(rows: Any) -> str:
     lines = [dict(zip(exports.COLUMNS, row, strict=True)) for row in rows]
-    return render_to_string("billing/_statement_lines.html", {"lines": lines})
+    return render_to_string("billing/reporting/_statement_lines.html", {"lines": lines})

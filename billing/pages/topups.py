@@ -73,7 +73,7 @@ def order(request: Request) -> HttpResponse:
 def topup(request: Request, topup_id: UUID) -> HttpResponse:
     """Where a checkout comes back to; what it says is what the ledger knows, not what the address says."""
     found = get_object_or_404(TopUp.objects.for_user(request.user).select_related("package"), pk=topup_id)
-    return render(request, "billing/topup.html", {"heading": _("Top-up"), "topup": found, "tab": "buy"})
+    return render(request, "billing/topups/topup.html", {"heading": _("Top-up"), "topup": found, "tab": "buy"})
 
 
 @require_POST
@@ -114,7 +114,9 @@ def sandbox_checkout(request: Request, topup_id: UUID) -> HttpResponse:
     is_over = found.state == TopUpState.CANCELLED
     if is_over or request.method != "POST":
         context = {"heading": _("Sandbox checkout"), "topup": found, "tab": "buy"}
-        return render(request, "billing/sandbox.html", context, status=HTTPStatus.GONE if is_over else HTTPStatus.OK)
+        return render(
+            request, "billing/topups/sandbox.html", context, status=HTTPStatus.GONE if is_over else HTTPStatus.OK
+        )
     try:
         sandbox.play(topup=found, action=request.POST.get("action", ""))
     except (KeyError, orders.TopUpConflict):
@@ -144,4 +146,4 @@ def _buy_page(request: Request, status: int = 200, **context: Any) -> HttpRespon
         "credits_per_unit": settings.CREDITS_PER_MINOR_UNIT * 10 ** decimals_of(currency),
         "new_key": uuid4(),
     }
-    return render(request, "billing/buy.html", page | context, status=status)
+    return render(request, "billing/topups/buy.html", page | context, status=status)

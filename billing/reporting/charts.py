@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from billing.reporting.usage import Usage
 from billing.templatetags.money import format_credits
 
-LOOKS = 6  # colours with patterns; they are in templates/billing/_chart.html and tally.css
+LOOKS = 6  # colours with patterns; they are in templates/billing/reporting/_chart.html and tally.css
 PLOT_TOP, PLOT_BOTTOM, HEIGHT = 24, 196, 220
 STEPS = (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100)
 BAR_SHARE = 0.74  # of the width that a day has

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
-from core.client_addresses import client_place
+from core.client_addresses import client_network
 
 
 class TooManyTries(Exception):
@@ -32,7 +32,7 @@ def count_code_try(*, request: HttpRequest) -> None:
     """
     limits: list[tuple[Any, str]] = [
         ("user", settings.CODE_TRIES_PER_USER),
-        (lambda _group, asked: client_place(asked), settings.CODE_TRIES_PER_ADDRESS),
+        (lambda _group, asked: client_network(asked), settings.CODE_TRIES_PER_ADDRESS),
     ]
     usages = [get_usage(request, group="codes", key=key, rate=rate, increment=True) for key, rate in limits]
     # None: whoever lets other pages through without a counter does not mean this one

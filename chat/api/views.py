@@ -94,7 +94,6 @@ class Conversations(ApiList):
     ordering = "-updated_at"
 
     def rows(self) -> QuerySet[Conversation]:
-        """Their own."""
         return Conversation.objects.for_user(self.caller)
 
     @operation(

@@ -34,7 +34,7 @@ from inference.generations.requesting import IdempotencyConflict, QueueUnavailab
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt
 from inference.prompting.showable import showable
-from inference.relay.open_streams import Place, keep_place, take_place
+from inference.relay.open_streams import Slot, keep_slot, take_slot
 
 SIDEBAR_CONVERSATIONS = 100
 
@@ -146,13 +146,13 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
     if answer_id is None:
         return HttpResponse(status=404)
     try:
-        place = await sync_to_async(_take_place)(request)
+        slot = await sync_to_async(_take_slot)(request)
     except RateLimited as refused:
         return await in_thread(partial(answer_too_often, request, int(refused.wait)))
     # A browser names the last event when it connects again by itself; a page that was hidden names it in the address.
     last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
     response = StreamingHttpResponse(
-        keep_place(place, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
+        keep_slot(slot, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
         content_type="text/event-stream",
     )
     response["Cache-Control"] = "no-store"
@@ -176,9 +176,9 @@ def _answer_id(request: Request, generation_id: UUID) -> int | None:
         connection.close()
 
 
-def _take_place(request: Request) -> Place | None:
-    """A place among the streams that this user watches; HEAD asks for none. Raises RateLimited."""
-    return take_place(request.user) if request.method == "GET" else None
+def _take_slot(request: Request) -> Slot | None:
+    """A slot among the streams that this user watches; HEAD asks for none. Raises RateLimited."""
+    return take_slot(request.user) if request.method == "GET" else None
 
 
 def _render_done(request: Request, answer_id: int) -> str:

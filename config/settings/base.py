@@ -149,7 +149,8 @@ CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 300,  # longer than nothing depends on: redelivery is harmless, a row is claimed once
+    # Seconds until an unacknowledged task is delivered again. That is harmless: a row is claimed once.
+    "visibility_timeout": 300,
     "socket_connect_timeout": 2,
     "socket_timeout": 3,
     "retry_on_timeout": False,

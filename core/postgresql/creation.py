@@ -11,11 +11,9 @@ class DatabaseCreation(creation.DatabaseCreation):
     """Makes and drops them as the owner; the tests then run as the application."""
 
     def create_test_db(self, *arguments: Any, **options: Any) -> str:
-        """As Django does."""
         with as_owner(self.connection):
             return super().create_test_db(*arguments, **options)
 
     def destroy_test_db(self, *arguments: Any, **options: Any) -> None:
-        """As Django does."""
         with as_owner(self.connection):
             super().destroy_test_db(*arguments, **options)

@@ -45,7 +45,6 @@ class MomentField(forms.Field):
         self.is_end = is_end
 
     def to_python(self, value: Any) -> datetime | None:
-        """In UTC."""
         if value in self.empty_values:
             return None
         try:
@@ -65,7 +64,6 @@ class Moment(serializers.Field[datetime, str, datetime, Any]):
         self.is_end = is_end
 
     def to_internal_value(self, data: str) -> datetime:
-        """In UTC."""
         try:
             return read_moment(data, is_end=self.is_end)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The `Idempotency-Key` of a request: one rule for every door of the API."""
+"""The `Idempotency-Key` of a request: one rule for `/api/v1/` and `/v1/`."""
 
 import hashlib
 import re

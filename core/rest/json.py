@@ -49,6 +49,5 @@ class AlwaysJson(BaseContentNegotiation):
     def select_renderer(
         self, _request: Request, renderers: Iterable[Any], _format_suffix: str | None = None
     ) -> tuple[Any, str]:
-        """The first."""
         first = next(iter(renderers))
         return first, first.media_type

@@ -1,7 +1,7 @@
-"""How often: requests and tokens of the API by user and key, and tries at the doors by address and account.
+"""Rate limits: requests and tokens of the API by user and key, and guesses at passwords by address and account.
 
-Counted in Redis, in fixed windows, for all processes together; at the doors by django-ratelimit. With Redis away the
-API stays open (what costs credits is limited by credits) and the doors stay shut.
+Both are counted in Redis in fixed windows, for all processes together; guesses are counted by django-ratelimit. While
+Redis is away the API goes on without limits, since credits limit what costs something, and log-ins are refused.
 """
 
 import time
@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django_ratelimit.core import get_usage
 from rest_framework import exceptions
 
-from core.client_addresses import client_place
+from core.client_addresses import client_network
 from core.redis_clients import connect
 from core.rest.problems import BY_STATUS, Problem
 
@@ -61,7 +61,7 @@ def count_request(request: Any, *, user: Model | None, key: Model | None) -> Non
     Without a user the address is counted. Raises RateLimited.
     """
     if user is None:
-        counted = [(f"api-address:{client_place(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
+        counted = [(f"api-address:{client_network(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
     else:
         counted = [(f"api-user:{user.pk}", settings.API_USER_REQUESTS_PER_MINUTE)]
         if key is not None:
@@ -106,7 +106,7 @@ def _tightest(counted: list[tuple[str, int]], counts: list[int], now: int) -> Us
 def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None:
     """Add to the counters of the current minute, all in one round trip; how they stand, or None with Redis away.
 
-    Every request of the API waits for it: django-ratelimit, which counts at the doors below, takes two a counter.
+    Every request of the API waits for it. django-ratelimit, which counts guesses, takes two round trips a counter.
     """
     try:
         with _counters().pipeline(transaction=False) as pipeline:
@@ -126,38 +126,40 @@ def _counters() -> redis.Redis:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """A door that is guessed at: how often an address and an account may try. Longer windows make it back off."""
+class GuessLimit:
+    """How often an address and an account may guess at something secret. The longer windows slow a guesser down."""
 
     name: str
     by_address: tuple[str, ...]
     by_account: tuple[str, ...]
 
 
-LOGIN = Door("login", by_address=("20/m", "200/h"), by_account=("5/5m", "15/h", "40/d"))
-ACCOUNT_LOCK = Door("login", by_address=(), by_account=LOGIN.by_account)  # what shuts an account for everybody
-DEVICE = Door("login-device", by_address=(), by_account=LOGIN.by_account)  # one browser that its user logged in on
-SIGNUP = Door("signup", by_address=("10/m", "50/h"), by_account=("3/5m",))
-RESET = Door("reset", by_address=("10/m", "50/h"), by_account=("3/5m", "10/d"))
-EXPORT = Door("export", by_address=("20/h",), by_account=("5/h",))
+LOGIN = GuessLimit("login", by_address=("20/m", "200/h"), by_account=("5/5m", "15/h", "40/d"))
+ACCOUNT_LOCK = GuessLimit("login", by_address=(), by_account=LOGIN.by_account)  # what shuts an account for everybody
+DEVICE = GuessLimit(
+    "login-device", by_address=(), by_account=LOGIN.by_account
+)  # one browser that its user logged in on
+SIGNUP = GuessLimit("signup", by_address=("10/m", "50/h"), by_account=("3/5m",))
+RESET = GuessLimit("reset", by_address=("10/m", "50/h"), by_account=("3/5m", "10/d"))
+EXPORT = GuessLimit("export", by_address=("20/h",), by_account=("5/h",))
 
 
-def demand_open(request: HttpRequest, door: Door, account: str) -> None:
+def demand_allowed(request: HttpRequest, limit: GuessLimit, account: str) -> None:
     """Raise RateLimited while the address or the account has tried too often; counts nothing."""
-    _try(request, door, account, increment=False)
+    _try(request, limit, account, increment=False)
 
 
-def count_try(request: HttpRequest, door: Door, account: str) -> None:
+def count_try(request: HttpRequest, limit: GuessLimit, account: str) -> None:
     """Count one try. Raises RateLimited when it is one too many, and a 503 problem when it cannot be counted."""
-    _try(request, door, account, increment=True)
+    _try(request, limit, account, increment=True)
 
 
-def _try(request: HttpRequest, door: Door, account: str, *, increment: bool) -> None:
-    counted = [("address", client_place(request), rate) for rate in door.by_address]
-    counted += [("account", account.strip().lower(), rate) for rate in door.by_account]
+def _try(request: HttpRequest, limit: GuessLimit, account: str, *, increment: bool) -> None:
+    counted = [("address", client_network(request), rate) for rate in limit.by_address]
+    counted += [("account", account.strip().lower(), rate) for rate in limit.by_account]
     waits = []
     for name, value, rate in counted:
-        usage = _count(f"{door.name}-{name}", value, rate, increment=increment)
+        usage = _count(f"{limit.name}-{name}", value, rate, increment=increment)
         if usage is None:
             raise Problem(BY_STATUS[503], _("This cannot be checked right now. Try again in a minute."))
         # A reading says how many were; the next one is refused when the window is full.

@@ -45,7 +45,7 @@ from inference.generations.parameters import Caller
 from inference.generations.requesting import hash_inputs
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.openai.requests import INT64, MAX_USER_CHARACTERS
-from inference.relay.open_streams import keep_place, take_place
+from inference.relay.open_streams import keep_slot, take_slot
 
 CHAT = requires_scope("chat")
 OPTIONAL_KEY = OpenApiParameter(
@@ -71,7 +71,6 @@ class Models(ApiList):
         return CatalogueModel.objects.offered()
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """With today's prices."""
         keys = list(CatalogueModel.objects.offered().values_list("key", flat=True))
         return {**super().get_serializer_context(), "prices": current_price_tags(keys)}
 
@@ -239,10 +238,10 @@ class Events(ApiView):
         the answer goes on.
         """
         generation = own_generation(self, generation_id)
-        place = take_place(self.caller) if request.method == "GET" else None  # HEAD is no stream
+        slot = take_slot(self.caller) if request.method == "GET" else None  # HEAD is no stream
         connection.close()  # the stream may last minutes
         return StreamingHttpResponse(
-            keep_place(place, stream_generation(generation.pk, request.headers.get("Last-Event-ID", ""))),
+            keep_slot(slot, stream_generation(generation.pk, request.headers.get("Last-Event-ID", ""))),
             content_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx passes it on as it comes
         )

@@ -64,11 +64,11 @@ class BatchingEngine:
         self._answers: dict[str, _Answer] = {}
         self._is_closed = False
         self._manager.start()
-        self._postman = threading.Thread(target=self._deliver, name="engine-postman", daemon=True)
-        self._postman.start()
+        self._delivery = threading.Thread(target=self._deliver, name="engine-delivery", daemon=True)
+        self._delivery.start()
 
     def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
-        """See `Engine.write`. `on_delta` gets all but the last delta in the postman's thread."""
+        """See `Engine.write`. `on_delta` gets all but the last delta in the delivery thread."""
         if min(request.prompt_token_ids) < 0 or max(request.prompt_token_ids) >= self._vocabulary:
             raise EngineError("Its prompt has a token that this model does not know.")
         listed = None if request.top_logprobs is None else ShownTokens(self._words, request.top_logprobs)
@@ -93,7 +93,6 @@ class BatchingEngine:
                 self._manager.cancel_request(request.id)
 
     def cancel(self, request_id: str) -> None:
-        """See `Engine.cancel`."""
         answer = self._answers.get(request_id)
         if answer is not None:
             self._manager.cancel_request(request_id)  # now: its thread may have to wait for a processor
@@ -104,10 +103,9 @@ class BatchingEngine:
         return self._manager.is_running() and not self._is_closed
 
     def close(self) -> None:
-        """See `Engine.close`."""
         self._is_closed = True
         self._manager.stop(block=True, timeout=10, hard_stop=True)
-        self._postman.join(timeout=10)
+        self._delivery.join(timeout=10)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -131,7 +129,7 @@ class BatchingEngine:
 
 
 class _Answer:
-    """One answer: the postman's thread adds to it, and the thread that asked for it waits until it has ended."""
+    """One answer: the delivery thread adds to it, and the thread that asked for it waits until it has ended."""
 
     def __init__(self, text: TextAssembler, stop_token_ids: frozenset[int], on_delta: Callable[[Delta], None]) -> None:
         self.is_computed = False  # by the batcher: no token of it comes any more
@@ -169,7 +167,7 @@ class _Answer:
         """Pass on the last delta once it is there, or after `wake` one that says `cancelled`. Raises EngineError."""
         in_time = self._has_ended.wait(seconds)
         self._has_ended.set()
-        with self._adding:  # the postman has added its last
+        with self._adding:  # the delivery thread has added its last
             last, error = self._last, self._error
         if last is None and error is not None:
             raise error
@@ -182,14 +180,14 @@ class _Answer:
 
     def _add(self, output: Any) -> None:
         text, is_ended = "", False
-        for place in range(self._text.completion_tokens, len(output.generated_tokens)):
-            token_id = output.generated_tokens[place]
+        for position in range(self._text.completion_tokens, len(output.generated_tokens)):
+            token_id = output.generated_tokens[position]
             if token_id == NO_TOKEN_ID:
                 raise EngineError("The model computed something that is not a number.")
             if is_ended := token_id in self._stop_token_ids:
                 self._text.skip()
                 break
-            text += self._text.push(token_id, output.logprobs[place] if output.logprobs else None)
+            text += self._text.push(token_id, output.logprobs[position] if output.logprobs else None)
             if self._text.is_stopped:
                 self._last = self._delta(text, "stop")
                 return

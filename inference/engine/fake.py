@@ -85,16 +85,13 @@ class FakeEngine:
             self._cancelled.pop(request.id, None)
 
     def cancel(self, request_id: str) -> None:
-        """See `Engine.cancel`."""
         if (cancelled := self._cancelled.get(request_id)) is not None:
             cancelled.set()
 
     def is_alive(self) -> bool:
-        """See `Engine.is_alive`."""
         return not self._is_closed
 
     def close(self) -> None:
-        """See `Engine.close`."""
         self._is_closed = True
 
 
@@ -106,8 +103,8 @@ class _FakeWords:
         return Candidate(word, logprob, word.encode())
 
 
-def _logprobs(place: int) -> StepLogprobs:
-    """Of the word at this place, as likely as not; each that would come after it is half as likely as that before."""
-    best = [(place + step) % len(WORDS) for step in range(min(len(WORDS), MAX_TOP_LOGPROBS))]
+def _logprobs(position: int) -> StepLogprobs:
+    """Of the word at this position, with a probability of one half; each word after it has half of that before."""
+    best = [(position + step) % len(WORDS) for step in range(min(len(WORDS), MAX_TOP_LOGPROBS))]
     logprobs = [(step + 1) * math.log(0.5) for step in range(len(best))]
     return [best[0], *best], [logprobs[0], *logprobs]

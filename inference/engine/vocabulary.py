@@ -22,7 +22,6 @@ class Vocabulary:
         self._bytes = lru_cache(KNOWN_TOKENS)(self._read_bytes)
 
     def candidate(self, token_id: int, logprob: float) -> Candidate:
-        """See `Words.candidate`."""
         token = self._tokenizer.id_to_token(token_id)
         if token is None or token_id in self._controls:  # a tokenizer may leave numbers out
             return Candidate(token or f"<{token_id}>", logprob, None)

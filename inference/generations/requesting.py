@@ -108,12 +108,12 @@ def request_generation(
     )
     # The answers that the cache has are without log probabilities.
     use = caller.cache if parameters.top_logprobs is None else answer_cache.CacheUse.OFF
-    place = answer_cache.find_place(user, request, use)
+    lookup = answer_cache.look_up(user, request, use)
     if caller is not PAGE:
         tokens = generation.prompt_tokens + generation.requested_completion_tokens
         generation.token_usage = count_tokens(user=user, key=caller.api_key, tokens=tokens)
     try:
-        return _hold_and_insert(generation, caller, place)
+        return _hold_and_insert(generation, caller, lookup)
     except (ledger.LedgerError, TooManyAnswers):
         # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
         refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
@@ -141,25 +141,25 @@ def _draft(
 
 
 @transaction.atomic
-def _hold_and_insert(generation: Generation, caller: Caller, place: answer_cache.Place | None) -> Generation:
-    if place is not None:
+def _hold_and_insert(generation: Generation, caller: Caller, lookup: answer_cache.Lookup | None) -> Generation:
+    if lookup is not None:
         ledger.lock_wallet(user=generation.user)  # before the key of the cache
-    standing = answer_cache.decide_standing(place)
-    _pay(generation, caller.api_key, standing.answer)
-    is_cached = standing.answer is not None
+    decision = answer_cache.decide(lookup)
+    _pay(generation, caller.api_key, decision.answer)
+    is_cached = decision.answer is not None
     generation.max_completion_tokens = (
         generation.requested_completion_tokens if is_cached else generation.hold.max_completion_tokens
     )
-    generation.cache_key, generation.follows = standing.key, standing.follows
+    generation.cache_key, generation.follows = decision.key, decision.follows
     if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):
         raise TooManyAnswers(
             _("You have {limit} answers queued or running. Wait until one ends, or stop one.").format(
                 limit=settings.MAX_LIVE_GENERATIONS
             )
         )
-    if standing.answer is not None:
-        return end_as(generation, standing.answer)
-    if standing.leader_id is None:
+    if decision.answer is not None:
+        return end_as(generation, decision.answer)
+    if decision.leader_id is None:
         transaction.on_commit(partial(_enqueue_or_fail, generation.pk, generation.model_id))
     return generation
 

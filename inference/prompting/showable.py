@@ -1,4 +1,4 @@
-"""What of a text can be shown: the one rule for everything that people send, whichever door it comes through."""
+"""What of a text can be shown: one rule for everything that people send, on the pages and through both APIs."""
 
 import re
 
@@ -11,7 +11,7 @@ def showable(text: str) -> str:
     """Return the text without what cannot be shown: control characters other than tab and newline.
 
     Every kind of line end becomes a newline. U+FFFD stays, for it is a character that people see. Halves of characters
-    stay too: the doors refuse those, because they cannot be stored.
+    stay too: pages and APIs refuse those, because they cannot be stored.
     """
     return _CONTROL.sub("", _LINE_END.sub("\n", text))
 

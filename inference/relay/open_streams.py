@@ -1,9 +1,9 @@
 """How many streams of answers one person may watch at the same time, on the pages and through /api/v1 together.
 
-Each open stream has a place: a member of its user's sorted set in Redis, with the second in which it ends. The process
+Each open stream has a slot: a member of its user's sorted set in Redis, with the second in which it ends. The process
 that serves the stream puts the end off again and again, and removes the member when the stream is over, so that a
-process that is killed frees its places after LEASE_SECONDS. While Redis is away nobody is refused. Streams of /v1 have
-no place: docs/adr/0040.
+process that is killed frees its slots after LEASE_SECONDS. While Redis is away nobody is refused. Streams of /v1 have
+no slot: docs/adr/0040.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from inference.relay.following import do_afterwards, in_own_thread
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15  # of a place, unless it is renewed
+LEASE_SECONDS = 15  # of a slot, unless it is renewed
 RENEW_SECONDS = 5.0
 WAIT_SECONDS = 5  # what a refused client is told to wait: any stream of theirs may end at any moment
 
-# Takes or renews the place ARGV[1], unless ARGV[2] are taken. By Redis' own clock, since web machines may differ.
+# Takes or renews the slot ARGV[1], unless ARGV[2] are taken. By Redis' own clock, since web machines may differ.
 TAKE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -44,23 +44,23 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Slot:
     """One stream's member `name` in its user's sorted set `key`."""
 
     key: str
     name: str
 
 
-def take_place(user: User) -> Place | None:
-    """A place for one more stream of this user; None while Redis is away. Raises RateLimited when all are taken.
+def take_slot(user: User) -> Slot | None:
+    """A slot for one more stream of this user; None while Redis is away. Raises RateLimited when all are taken.
 
-    `keep_place` renews and frees it. Where it is never called, the place is free after LEASE_SECONDS.
+    `keep_slot` renews and frees it. Where it is never called, the slot is free after LEASE_SECONDS.
     """
-    place = Place(f"streams:{user.pk}", str(uuid4()))
+    slot = Slot(f"streams:{user.pk}", str(uuid4()))
     most = settings.MAX_OPEN_STREAMS_OF_USER
     try:
-        if _hold(place, most):
-            return place
+        if _hold(slot, most):
+            return slot
     except redis.RedisError as error:
         logger.warning("open streams are not counted: %s", error)
         return None
@@ -68,11 +68,11 @@ def take_place(user: User) -> Place | None:
     raise RateLimited(WAIT_SECONDS, text.format(limit=most, seconds=WAIT_SECONDS))
 
 
-async def keep_place(place: Place | None, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the events of a stream. Its place is kept meanwhile and freed when they end or the client leaves."""
+async def keep_slot(slot: Slot | None, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the events of a stream. Its slot is kept meanwhile and freed when they end or the client leaves."""
     ended = asyncio.Event()
-    if place is not None:
-        do_afterwards(_keep_until(ended, place))
+    if slot is not None:
+        do_afterwards(_keep_until(ended, slot))
     try:
         async with aclosing(events):
             async for event in events:
@@ -81,24 +81,24 @@ async def keep_place(place: Place | None, events: AsyncGenerator[bytes]) -> Asyn
         ended.set()
 
 
-async def _keep_until(ended: asyncio.Event, place: Place) -> None:
-    """Renew the place until the stream has ended, then free it: in turn, so that no renewal comes after its end."""
+async def _keep_until(ended: asyncio.Event, slot: Slot) -> None:
+    """Renew the slot until the stream has ended, then free it: in turn, so that no renewal comes after its end."""
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
                 await ended.wait()
         with contextlib.suppress(redis.RedisError):
-            await in_own_thread(partial(_free if ended.is_set() else _renew, place))
+            await in_own_thread(partial(_free if ended.is_set() else _renew, slot))
 
 
-def _renew(place: Place) -> None:
-    """Whoever watches is not sent away, even where others took all places while Redis had lost this one."""
-    _hold(place, 2**31)
+def _renew(slot: Slot) -> None:
+    """Whoever watches is not sent away, even where others took all slots while Redis had lost this one."""
+    _hold(slot, 2**31)
 
 
-def _hold(place: Place, most: int) -> bool:
-    return bool(connection().eval(TAKE, 1, place.key, place.name, most, LEASE_SECONDS))
+def _hold(slot: Slot, most: int) -> bool:
+    return bool(connection().eval(TAKE, 1, slot.key, slot.name, most, LEASE_SECONDS))
 
 
-def _free(place: Place) -> None:
-    connection().zrem(place.key, place.name)
+def _free(slot: Slot) -> None:
+    connection().zrem(slot.key, slot.name)

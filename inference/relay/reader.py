@@ -21,8 +21,8 @@ from inference.relay.streams import Chunk, read_chunk, stream_key
 logger = logging.getLogger(__name__)
 
 BLOCK_MILLISECONDS = 1000  # how long Redis keeps a read that finds nothing
-RING_AFTER_SECONDS = 0.005  # so long a new watcher waits for the read that is under way to end by itself
-BELL_LIFETIME_SECONDS = 60
+WAKE_AFTER_SECONDS = 0.005  # so long a new watcher waits for the read that is under way to end by itself
+WAKEUP_LIFETIME_SECONDS = 60
 ANSWER_SECONDS = 5.0  # then Redis is away
 ENTRIES_A_READ = 500  # of one stream
 AWAY_SECONDS = 1.0  # between two tries while Redis is away
@@ -87,9 +87,9 @@ class _Reader:
     def __init__(self) -> None:
         self._followers: dict[str, set[_Follower]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._bell = f"relay-bell:{uuid4()}"  # a stream that is read with the others, to end a read early
-        self._rung = relay_streams.BEGINNING
-        self._ringing: asyncio.Task[None] | None = None
+        self._wakeup_key = f"relay-bell:{uuid4()}"  # a stream that is read with the others, to end a read early
+        self._last_wakeup = relay_streams.BEGINNING
+        self._waking: asyncio.Task[None] | None = None
         self._client: redis.asyncio.Redis | None = None  # while a read is under way
         self._has_new = False  # followers that are not read for yet
 
@@ -100,8 +100,8 @@ class _Reader:
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._read_for_ever())
-        elif self._ringing is None or self._ringing.done():
-            self._ringing = loop.create_task(self._ring())
+        elif self._waking is None or self._waking.done():
+            self._waking = loop.create_task(self._wake())
 
     def remove(self, follower: _Follower) -> None:
         """Read no more for this one."""
@@ -110,15 +110,15 @@ class _Reader:
         if not followers:
             del self._followers[follower.key]
 
-    async def _ring(self) -> None:
+    async def _wake(self) -> None:
         """End the read that is under way for the sake of who has come. Should that fail, it ends by itself."""
-        await asyncio.sleep(RING_AFTER_SECONDS)
+        await asyncio.sleep(WAKE_AFTER_SECONDS)
         if self._client is None or not self._has_new:
             return
         with contextlib.suppress(redis.RedisError, TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS), self._client.pipeline(transaction=False) as pipeline:
-                pipeline.xadd(self._bell, {"rung": 1}, maxlen=1, approximate=False)
-                pipeline.expire(self._bell, BELL_LIFETIME_SECONDS)
+                pipeline.xadd(self._wakeup_key, {"rung": 1}, maxlen=1, approximate=False)
+                pipeline.expire(self._wakeup_key, WAKEUP_LIFETIME_SECONDS)
                 await pipeline.execute()
 
     async def _read_for_ever(self) -> None:
@@ -141,10 +141,10 @@ class _Reader:
 
     async def _read(self, client: "redis.asyncio.Redis") -> None:
         """One round trip for all that is followed, and a pause in which more may come."""
-        # Who comes during the read begins with the next one: this one may not reach back to where they are.
+        # A follower that is added during this read is served by the next one: this read may begin after its last entry.
         asked = {key: list(followers) for key, followers in self._followers.items()}
         streams = {key: _id_of(min(each.after for each in followers)) for key, followers in asked.items()}
-        streams[self._bell] = self._rung
+        streams[self._wakeup_key] = self._last_wakeup
         self._client, self._has_new = client, False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -152,8 +152,8 @@ class _Reader:
         finally:
             self._client = None
         for key, entries in answer:
-            if key == self._bell:
-                self._rung = entries[-1][0]
+            if key == self._wakeup_key:
+                self._last_wakeup = entries[-1][0]
                 continue
             for entry_id, fields in entries:
                 chunk = read_chunk(entry_id, fields)

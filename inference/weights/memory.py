@@ -1,6 +1,6 @@
 """How much memory a model needs, from its configuration alone: its weights, and the cache of keys and values.
 
-Plain arithmetic: no torch, no weights. `tests/inference/test_model_memory.py` compares it with models that torch
+Plain arithmetic: no torch, no weights. `tests/inference/weights/test_memory.py` compares it with models that torch
 instantiates without memory.
 """
 
@@ -73,7 +73,6 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """All of them."""
         return self.embedding_parameters + self.head_parameters + self.matrix_parameters + self.norm_parameters
 
     def weight_bytes(self, precision: Precision) -> int:

@@ -54,9 +54,7 @@ class Loader(Protocol):
 class Listener(Protocol):
     """Who is told, in the loading thread, before those who wait. It may raise: that is logged and changes nothing."""
 
-    def model_loaded(self, model: ModelSource) -> None:
-        """It answers now."""
-        ...
+    def model_loaded(self, model: ModelSource) -> None: ...
 
     def model_failed(self, model: ModelSource, reason: str) -> None:
         """It does not load; it is tried again after a while."""

@@ -47,7 +47,6 @@ class CatalogueLoader:
         )
 
     def load(self, model: ModelSource) -> Engine:
-        """See `Loader.load`."""
         folder = self._folder_of(model)
         engine_class = import_engine()
         try:
@@ -62,7 +61,6 @@ class CatalogueLoader:
         return engine
 
     def free_bytes(self) -> int:
-        """See `Loader.free_bytes`."""
         return read_device_memory().free_bytes
 
     def reclaim(self) -> None:

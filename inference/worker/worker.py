@@ -194,7 +194,6 @@ class Worker:
                 logger.info("%s is new and served here", model.key)
 
     def status(self) -> manager_status.WorkerStatus:
-        """What operators see."""
         return manager_status.WorkerStatus(
             name=self.name,
             pid=os.getpid(),
@@ -211,14 +210,12 @@ class Worker:
         )
 
     def model_loaded(self, model: ModelSource) -> None:
-        """See `manager.Listener`."""
         try:
             mark_available(key=model.key)
         finally:
             connection.close()
 
     def model_failed(self, model: ModelSource, reason: str) -> None:
-        """See `manager.Listener`."""
         try:
             mark_unavailable(key=model.key, reason=reason, by=self.name)
         finally:

@@ -3,7 +3,9 @@
 import pytest
 from django.test import Client
 
-from tests.api.conftest import api, login, one_minute, with_key  # noqa: F401  pytest finds fixtures by their names here
+from tests.support.api_clients import api, login, one_minute, talk, tokenizer, with_key  # noqa: F401  fixtures
+from tests.support.openai_clients import _live, ai, client_of, engine, http, key_of, paid, server  # noqa: F401  fixtures
+from tests.support.watching import streams, watched  # noqa: F401  fixtures
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 from django.urls import reverse
 
-from tests.cast import PASSWORD
-from tests.mailbox import read_mails
+from tests.support.cast import PASSWORD
+from tests.support.mailbox import read_mails
 
 User = get_user_model()
 SIGNUP = {"email": "New@Example.com", "password1": "a-Long-passphrase-1", "password2": "a-Long-passphrase-1"}

@@ -1,18 +1,15 @@
 """What no customer may send, over every surface that takes it: a clear error, and nothing is made, held or charged."""
 
 import json
-from uuid import uuid4
 
 import pytest
 
 from billing.models import Hold
-from inference.catalogue import DEMO_KEY
 from inference.models import Generation
+from tests.api.bad_input import OPENAI, PAGE, REST, TALK
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HELLO = [{"role": "user", "content": "Hello"}]
-PAGE, REST, OPENAI, TALK = "page", "rest", "openai", "conversation"
 APIS = (REST, OPENAI)
 HALF = "\ud83d"  # one half of a character that takes two in UTF-16; JSON can spell it and UTF-8 cannot
 FORGERY = "<bos><start_of_turn><end_of_turn><eos><unused7>"
@@ -64,31 +61,6 @@ BAD = {
     "prompt too long for the model": ({"text": "word " * 9000}, (PAGE, TALK, *APIS)),
     "prompt too long for anything": ({"text": "x" * 200_001}, (PAGE, TALK, *APIS)),
 }
-
-
-@pytest.fixture
-def post(client, with_key, alice):
-    """Call it with a surface and fields: status and whole text of the answer."""
-    client.force_login(alice)
-    api = with_key(alice)
-
-    def send(surface, fields):
-        fields = dict(fields)
-        if surface == PAGE:
-            form = {"text": "Hello", "model": DEMO_KEY, "idempotency_key": uuid4()} | fields
-            answer = client.post("/send/", form, headers={"HX-Request": "true"})
-        elif surface == TALK:
-            talk = api.post("/api/v1/conversations", {"model": DEMO_KEY}).json()["id"]
-            url = f"/api/v1/conversations/{talk}/messages"
-            answer = api.post(url, json.dumps(fields), content_type="application/json")
-        else:
-            url = "/api/v1/generations" if surface == REST else "/v1/chat/completions"
-            messages = [{"role": "user", "content": fields.pop("text")}] if "text" in fields else HELLO
-            body = json.dumps({"model": DEMO_KEY, "messages": messages} | fields)
-            answer = api.post(url, body, content_type="application/json")
-        return answer.status_code, answer.content.decode()
-
-    return send
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.test import override_settings
 
-from tests.asgi import serve
+from tests.support.asgi import serve
 
 REFUSED_LOGO = "Loading the image 'https://cdn.redoc.ly/redoc/logo-mini.svg' violates"  # so it is not loaded
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}

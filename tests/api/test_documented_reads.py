@@ -20,10 +20,10 @@ from billing.topups.orders import offer_of_amount, offer_of_package, start_topup
 from billing.topups.packages import seed_packages
 from billing.topups.sandbox import play
 from inference.catalogue import DEMO_KEY
-from tests.api.documents import PREFIX, Document
-from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT, UserFactory, fund
-from tests.stack import wait_until
+from tests.billing.holds import open_hold
+from tests.support.cast import CREDIT, UserFactory, fund
+from tests.support.documents import PREFIX, Document
+from tests.support.stack import wait_until
 
 LATER = "2099-01-01T00:00:00Z"
 # Members that are null or empty here: what has not happened to these rows, or what this machine lacks.

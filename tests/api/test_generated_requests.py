@@ -19,9 +19,9 @@ from inference.catalogue import DEMO_KEY
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
 from inference.models import CatalogueModel
-from tests.asgi import serve
-from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT, PASSWORD, fund
+from tests.billing.holds import open_hold
+from tests.support.asgi import serve
+from tests.support.cast import CREDIT, PASSWORD, fund
 
 HERE = Path(__file__).parent
 

@@ -12,7 +12,7 @@ import pytest
 from accounts.models import ApiKey
 from billing.models import TopUp
 from billing.topups.packages import seed_packages
-from tests.cast import PASSWORD
+from tests.support.cast import PASSWORD
 
 GUIDE = (Path(__file__).parents[2] / "docs/api.md").read_text()
 SNIPPETS = re.findall(r"^```(bash|python|javascript)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)

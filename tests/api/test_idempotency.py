@@ -3,13 +3,10 @@
 import pytest
 
 from billing.models import PromotionCode, TopUp
-from inference.catalogue import DEMO_KEY
 from inference.models import Generation
-from tests.cast import CREDIT, answered_talk
+from tests.support.cast import CREDIT, answered_talk
+from tests.support.idempotency_keys import ASKED, GOOD
 
-MESSAGES = [{"role": "user", "content": "Hi"}]
-ASKED = {"model": DEMO_KEY, "messages": MESSAGES}
-GOOD = ("order-1", "x", "a b, {c}", "x" * 65, "x" * 255)
 BAD = ("", "x" * 256, "tab\t")
 
 

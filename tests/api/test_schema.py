@@ -9,7 +9,7 @@ from drf_spectacular.drainage import reset_generator_stats
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from tests.api.test_who_may import methods_of, routes
+from tests.api.routes import methods_of, routes
 
 PUBLIC = {
     ("post", f"/api/v1/auth/{name}")

@@ -5,11 +5,10 @@ import pytest
 from chat.models import Message
 from inference.models import Generation
 from inference.prompting.showable import showable
-from tests.api.test_bad_input import PAGE, REST, TALK, post  # noqa: F401  a fixture
+from tests.api.bad_input import PAGE, REST, TALK
+from tests.support.pasted import PASTED, SHOWN
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PASTED = "\x1b[1m    def f():\r\n\t\x0creturn '\ufffd'\x00\x85\x7f\r"
-SHOWN = "[1m    def f():\n\treturn '\ufffd'"
 INDENTED = "\n\n    def f():\n        return 1\n"
 
 
@@ -20,7 +19,7 @@ def test_only_tab_and_newline_stay_of_all_control_characters():
 
 
 @pytest.mark.parametrize("door", [PAGE, TALK, REST])
-def test_what_cannot_be_shown_is_stripped_at_every_door(post, alice, tokenizer, door):  # noqa: F811
+def test_what_cannot_be_shown_is_stripped_at_every_door(post, alice, tokenizer, door):
     status, told = post(door, {"text": PASTED})
     assert status < 300, told
     generation = Generation.objects.get()
@@ -29,6 +28,6 @@ def test_what_cannot_be_shown_is_stripped_at_every_door(post, alice, tokenizer, 
 
 
 @pytest.mark.parametrize("door", [PAGE, TALK])
-def test_the_first_line_keeps_its_indentation(post, alice, door):  # noqa: F811
+def test_the_first_line_keeps_its_indentation(post, alice, door):
     post(door, {"text": INDENTED})
     assert Message.objects.earliest("pk").text == INDENTED.strip("\n")

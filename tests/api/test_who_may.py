@@ -1,13 +1,12 @@
 """Who may call what: every method of every path under /api/v1/, for everybody. A path that is not here fails."""
 
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.urls import URLPattern, get_resolver, reverse
+from django.urls import reverse
 
 from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
@@ -16,9 +15,10 @@ from billing.models import Notice, PromotionCode
 from billing.refunds import requests
 from billing.topups.orders import offer_of_amount, start_topup
 from billing.topups.sandbox import play
-from tests.billing.test_ledger import open_hold
-from tests.cast import CREDIT, UserFactory
-from tests.redis_admin import admin
+from tests.api.routes import methods_of, routes
+from tests.billing.holds import open_hold
+from tests.support.cast import CREDIT, UserFactory
+from tests.support.databases.redis_admin import admin
 
 PUBLIC, ANY, LOGIN, NOTHING = "public", "any caller", "log-in", "nothing there"
 SEES_MONEY, MONEY, OPERATORS = {SUPPORT, FINANCE}, {FINANCE}, {OPERATOR}
@@ -127,26 +127,6 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("unknown", "post"): NOTHING,
 }
 EVERYBODYS = {"model"}  # an identifier in the path that is nobody's own
-METHODS = ("get", "post", "put", "patch", "delete")
-
-
-def routes(patterns: Any = None) -> Iterator[URLPattern]:
-    """Every pattern under the namespace `api`."""
-    if patterns is None:
-        [found] = [entry for entry in get_resolver().url_patterns if getattr(entry, "namespace", None) == "api"]
-        patterns = found.url_patterns
-    for entry in patterns:
-        if isinstance(entry, URLPattern):
-            yield entry
-        else:
-            yield from routes(entry.url_patterns)
-
-
-def methods_of(route: URLPattern) -> list[str]:
-    view = getattr(route.callback, "cls", None)
-    if route.name == "unknown":
-        return ["get", "post"]
-    return ["get"] if view is None else [method for method in METHODS if hasattr(view, method)]
 
 
 def test_every_path_is_in_the_table_and_nothing_else():

@@ -7,7 +7,9 @@ import pytest
 import stripe as stripe_library
 
 from billing.ledger import hot_path
-from tests.stripe_server import SECRET, StripeServer
+from tests.billing.reporting.long_history import long_history  # noqa: F401  fixtures
+from tests.billing.stripe.signing import SECRET
+from tests.billing.stripe.stripe_server import StripeServer
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from billing.topups import automatic as automatic_topups
 from billing.topups import orders
 from billing.topups.packages import seed_packages
 from billing.topups.payments import PaymentError
-from tests.billing.automatic import BELOW, answer, save_stripe_card, spend_down, turn_on
-from tests.billing.stripe_orders import balance
-from tests.cast import CREDIT, fund
-from tests.queue import clear_queue, run_tasks
-from tests.stripe_server import deliver
+from tests.billing.stripe.signing import deliver
+from tests.billing.stripe.stripe_orders import balance
+from tests.billing.topups.automatic import BELOW, answer, save_stripe_card, spend_down, turn_on
+from tests.support.cast import CREDIT, fund
+from tests.support.databases.queue import clear_queue, run_tasks
 
 pytestmark = pytest.mark.usefixtures("ledger_alone")
 

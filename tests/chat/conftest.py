@@ -14,11 +14,11 @@ from django.urls import reverse
 from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.worker.worker import Worker
-from tests.api import openai_fixtures
 from tests.inference.engines import give_engine
+from tests.support import openai_clients
 
 # A live server and its engine.
-_live, server, engine = openai_fixtures._live, openai_fixtures.server, openai_fixtures.engine
+_live, server, engine = openai_clients._live, openai_clients.server, openai_clients.engine
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,3 @@
 """The live server of the tests of OpenAI's API, for programs that are not ours."""
 
-from tests.api.openai_fixtures import _live, engine, key_of, paid, server  # noqa: F401
+from tests.support.openai_clients import _live, engine, key_of, paid, server  # noqa: F401

@@ -13,9 +13,9 @@ import pytest
 
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
-from tests.api.openai_fixtures import price
 from tests.clients.installing import install
-from tests.stack import wait_until
+from tests.support.openai_clients import price
+from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 

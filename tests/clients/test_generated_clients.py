@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cast import CREDIT, fund
 from tests.clients.installing import install, run
+from tests.support.cast import CREDIT, fund
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Error, sync_playwright
 
 from accounts import api_keys
 from core.origins import is_origin
-from tests.asgi import serve
+from tests.support.asgi import serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

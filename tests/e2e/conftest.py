@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 STORY_TELLER = "smollm2-135m"  # writes on and on; Gemma 3 270M answers in a few words

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 

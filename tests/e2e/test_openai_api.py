@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 

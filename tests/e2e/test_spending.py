@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
 from tests.e2e.test_money import NEW_CUSTOMER
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 FIVE_DOLLARS = 500_000_000

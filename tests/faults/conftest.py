@@ -1,3 +1,4 @@
 """The fault tests break models too: naming their fixtures here makes them known to pytest."""
 
-from tests.inference.conftest import demo_folder, tiny_models  # noqa: F401
+from tests.faults.workers import start  # noqa: F401  fixtures
+from tests.inference.conftest import demo_folder, tiny_models, work  # noqa: F401

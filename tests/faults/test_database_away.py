@@ -14,10 +14,10 @@ from inference.relay import streams
 from inference.relay import writer as relay_writer
 from inference.relay.following import follow_to_end, is_live
 from inference.worker.worker import Worker
-from tests import owner
-from tests.cast import begin
+from tests.inference.asking import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
 from tests.inference.engines import give_engine
-from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
+from tests.support.cast import begin
+from tests.support.databases import owner
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,15 +7,15 @@ import pytest
 from inference.catalogue import DEMO_KEY
 from inference.models import GenerationState
 from inference.relay import streams
-from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
-from tests.inference.test_worker_models import REAL_ENGINE, work  # noqa: F401  a fixture
-from tests.redis_admin import admin
+from tests.inference.asking import COMPLETION, PROMPT, ask, charge, in_thread, wait_for
+from tests.inference.working import REAL_ENGINE
+from tests.support.databases.redis_admin import admin
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def worker(work, tmp_path, tiny_models):  # noqa: F811
+def worker(work, tmp_path, tiny_models):
     """A worker with a tiny random model in the place of the demo's, loaded."""
     (tmp_path / DEMO_KEY).symlink_to(tiny_models["Gemma3ForCausalLM"])
     worker = work(

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER, ask, receipt_of, shown
-from tests.faults.test_servers_fail import CREDITS, Customer
-from tests.stack import wait_until
+from tests.faults.customers import CREDITS, Customer
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
 

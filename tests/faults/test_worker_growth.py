@@ -4,8 +4,8 @@ import psutil
 import pytest
 
 from inference.models import Generation
-from tests.faults.test_worker_stops import start, wait_for  # noqa: F401  `start` is a fixture
-from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
+from tests.faults.workers import wait_for
+from tests.inference.asking import COMPLETION, PROMPT, ask, charge
 
 pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
@@ -14,7 +14,7 @@ AT_ONCE = 40  # below MAX_LIVE_GENERATIONS
 
 
 @pytest.mark.timeout(1800)
-def test_a_thousand_answers_grow_the_worker_by_less_than_two_per_cent(alice, catalogue, start, faults):  # noqa: F811
+def test_a_thousand_answers_grow_the_worker_by_less_than_two_per_cent(alice, catalogue, start, faults):
     """Caches and pools fill while it warms up. One arena of memory for all: what lies free in many is no leak."""
     worker = start("first", STEP_SECONDS="0", PRELOAD_MODELS=catalogue.key, MALLOC_ARENA_MAX="1").wait_ready()
     process = psutil.Process(worker.process.pid)

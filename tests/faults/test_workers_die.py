@@ -6,9 +6,9 @@ import pytest
 
 from inference.generations.endings import sweep_generations
 from inference.models import Generation, GenerationState
-from tests.faults.test_worker_stops import start, states, tokens_of, wait_for  # noqa: F401  `start` is a fixture
-from tests.inference.test_generation import COMPLETION, PROMPT, ask, charge
-from tests.redis_admin import admin
+from tests.faults.workers import states, tokens_of, wait_for
+from tests.inference.asking import COMPLETION, PROMPT, ask, charge
+from tests.support.databases.redis_admin import admin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
@@ -20,7 +20,7 @@ def test_what_runs_is_free_and_what_waits_is_answered_by_the_next_worker(
     alice,
     charlie,
     catalogue,
-    start,  # noqa: F811
+    start,
     faults,
     how,
 ):

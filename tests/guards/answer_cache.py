@@ -2,9 +2,9 @@
 
 from tests.guards.guard import Guard
 
-LEDGER = "tests/billing/test_ledger.py"
-ROLES = "tests/billing/test_bypass_roles.py"
-CACHE = "tests/inference/test_answer_cache.py tests/inference/test_single_flight.py"
+LEDGER = "tests/billing/ledger/test_ledger.py"
+ROLES = "tests/billing/ledger/test_bypass_roles.py"
+CACHE = "tests/inference/test_answer_cache.py tests/inference/generations/test_single_flight.py"
 
 ANSWER_CACHE = [
     # An answer from the cache: shortened, free, or at another price than the hold says.
@@ -52,8 +52,8 @@ ANSWER_CACHE = [
     Guard(
         "another request's answer",
         "inference/answer_cache.py",
-        "filter(pk=place.answer_id, cache_key=place.key, follows=None)",
-        "filter(pk=place.answer_id)",
+        "filter(pk=lookup.answer_id, cache_key=lookup.key, follows=None)",
+        "filter(pk=lookup.answer_id)",
         CACHE,
         "another_answer_under_the_key",
     ),
@@ -92,7 +92,7 @@ ANSWER_CACHE = [
     Guard(
         "generated twice",
         "inference/answer_cache.py",
-        "        lock_key(place.key)\n",
+        "        lock_key(lookup.key)\n",
         "",
         CACHE,
         "ten_at_once_of_two_users",

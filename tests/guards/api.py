@@ -2,23 +2,22 @@
 
 from tests.guards.guard import Guard
 
-RETRIES = "tests/api/test_openai_retries.py"
-CONVERSATIONS = "tests/api/test_conversations.py"
-CAPS_OF_KEYS = "tests/api/test_key_caps_at_work.py"
-LOGINS = "tests/api/test_login.py"
-SCHEDULING = "tests/inference/test_scheduling.py"
-RELAY = "tests/inference/test_relay.py"
-DELIVERIES = "tests/api/test_deliveries.py"
-SILENCE = "tests/inference/test_silence.py"
-BODIES = "tests/config/test_bodies.py"
-STREAMS = "tests/api/test_open_streams.py"
+RETRIES = "tests/inference/openai/test_retries.py"
+CONVERSATIONS = "tests/chat/api/test_conversations.py"
+CAPS_OF_KEYS = "tests/inference/api/test_key_caps_at_work.py"
+LOGINS = "tests/accounts/api/test_login.py"
+SCHEDULING = "tests/inference/generations/test_scheduling.py"
+RELAY = "tests/inference/relay/test_relay.py"
+DELIVERIES = "tests/inference/openai/test_deliveries.py"
+SILENCE = "tests/inference/test_heartbeats.py"
+STREAMS = "tests/inference/api/test_open_streams.py"
 
 API = [
     Guard(
         "key without its cap",
         "inference/generations/requesting.py",
-        "    _pay(generation, caller.api_key, standing.answer)",
-        "    _pay(generation, None, standing.answer)",
+        "    _pay(generation, caller.api_key, decision.answer)",
+        "    _pay(generation, None, decision.answer)",
         CAPS_OF_KEYS,
         "every_way_of_asking_notes_the_key or keep_within_the_cap",
     ),
@@ -35,7 +34,7 @@ API = [
         "accounts/callers/authentication.py",
         "if key is None or not key.user.is_active:",
         "if key is None:",
-        "tests/api/test_keys.py",
+        "tests/accounts/api/test_keys.py",
         "a_suspended_user_is_out",
     ),
     Guard(
@@ -43,7 +42,7 @@ API = [
         "accounts/login/sessions.py",
         "if session is None or not session.user.is_active:",
         "if session is None:",
-        f"{LOGINS} tests/api/test_keys.py",
+        f"{LOGINS} tests/accounts/api/test_keys.py",
         "a_suspended_user",
     ),
     Guard(
@@ -67,7 +66,7 @@ API = [
         "core/rest/throttles.py",
         "        if count - tokens >= limit:",
         "        if False:",
-        "tests/api/test_generations.py",
+        "tests/inference/api/test_generations.py",
         "tokens_are_limited",
     ),
     Guard(
@@ -75,7 +74,7 @@ API = [
         "inference/generations/requesting.py",
         "    if not insert_generation(generation, settings.MAX_LIVE_GENERATIONS, caller.process_id):",
         "    if not insert_generation(generation, 10**9, caller.process_id):",
-        "tests/api/test_generations.py",
+        "tests/inference/api/test_generations.py",
         "a_crowd_at_the_same_moment",
     ),
     Guard(
@@ -115,7 +114,7 @@ API = [
         "core/postgresql/base.py",
         "while not is_alive(connection):",
         "while False:",
-        "tests/config/test_pool.py",
+        "tests/core/postgresql/test_pool.py",
         "ended_is_replaced or ended_are_replaced",
     ),
     Guard(
@@ -163,7 +162,7 @@ API = [
         "inference/generations/client_requests.py",
         "    if not _has_later_attempt(generation, attempt):\n",
         "    if True:\n",
-        "tests/api/test_openai_retries.py",
+        "tests/inference/openai/test_retries.py",
         "was_begun_is_paid_alone",
     ),
     Guard(
@@ -171,7 +170,7 @@ API = [
         "inference/openai/answers.py",
         "left_before=not begun.done()",
         "left_before=True",
-        "tests/api/test_openai_retries.py",
+        "tests/inference/openai/test_retries.py",
         "who_leaves_a_begun_answer_pays",
     ),
     Guard(
@@ -179,7 +178,7 @@ API = [
         "core/serving/web_server.py",
         "        signal.signal(signal.SIGTERM, _exit)\n",
         "",
-        "tests/config/test_web_worker.py",
+        "tests/core/serving/test_web_worker.py",
         "told_to_stop and stop",
     ),
     Guard(
@@ -203,7 +202,7 @@ API = [
         "inference/openai/answers.py",
         "    await in_own_thread(partial(give_up, generation_id=generation_id, attempt=attempt))",
         "    pass",
-        "tests/api/test_openai_disconnects.py",
+        "tests/inference/openai/test_disconnects.py",
         "drops_a_stream or gives_up_a_plain_request",
     ),
     Guard(
@@ -300,7 +299,7 @@ API = [
         "inference/relay/following.py",
         "        finally:\n            connection.close()",
         "        finally:\n            pass",
-        "tests/api/test_generation_events.py",
+        "tests/inference/api/test_generation_events.py",
         "events_hold_no_database_connection",
     ),
     Guard(
@@ -350,53 +349,5 @@ API = [
         "local kept = now",
         STREAMS,
         "killed_frees_its_places",
-    ),
-    Guard(
-        "comment inside an event",
-        "core/serving/keep_alive.py",
-        "                if self._is_between_events:",
-        "                if True:",
-        "tests/config/test_keep_alive.py",
-        "no_comment_lands_inside_an_event",
-    ),
-    Guard(
-        "comment after the end",
-        "core/serving/keep_alive.py",
-        "            self._comments.cancel()",
-        "            pass",
-        "tests/config/test_keep_alive.py",
-        "is_the_last_that_is_sent or comments_come_while",
-    ),
-    Guard(
-        "bomb",
-        "core/serving/bodies.py",
-        "machine.decompress(content, most_bytes + 1)",
-        "machine.decompress(content)",
-        BODIES,
-        "a_bomb",
-    ),
-    Guard(
-        "chunks without end",
-        "core/serving/bodies.py",
-        "            if len(content) > self._most_bytes:",
-        "            if False:",
-        BODIES,
-        "chunks_that_become_too_many",
-    ),
-    Guard(
-        "body lost beside an offer",
-        "core/serving/web_server.py",
-        'self._to_parse = b"".join([line, *fields, b"\\r\\n", rest])',
-        'self._to_parse = b"".join([line, *fields, b"\\r\\n"])',
-        BODIES,
-        "an_offer_is_ignored",
-    ),
-    Guard(
-        "CORS of pages",
-        "config/settings/api.py",
-        'CORS_URLS_REGEX = r"^/(api/)?v1/"',
-        'CORS_URLS_REGEX = r"^/"',
-        "tests/config/test_cors.py",
-        "pages_are_read_by_no_other_origin",
     ),
 ]

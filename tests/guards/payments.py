@@ -2,14 +2,14 @@
 
 from tests.guards.guard import Guard
 
-LEDGER = "tests/billing/test_ledger.py"
-GRANTS = "tests/billing/test_grants.py"
-TOPUPS = "tests/billing/test_topups.py"
-CODES = "tests/billing/test_promotions.py"
-REFUNDS = "tests/billing/test_refunds.py"
+LEDGER = "tests/billing/ledger/test_ledger.py"
+GRANTS = "tests/billing/ledger/test_grants.py"
+TOPUPS = "tests/billing/topups/test_topups.py"
+CODES = "tests/billing/topups/test_promotions.py"
+REFUNDS = "tests/billing/refunds/test_requests.py"
 CURRENCIES = "tests/billing/test_currencies.py"
-WEBHOOKS = "tests/billing/test_stripe_webhooks.py"
-ANSWERS = "tests/inference/test_generation.py"
+WEBHOOKS = "tests/billing/stripe/test_webhooks.py tests/billing/stripe/test_payment_events.py"
+ANSWERS = "tests/inference/generations/test_generation.py tests/inference/generations/test_requests.py"
 
 PAYMENTS = [
     # A code redeemed twice.
@@ -143,7 +143,7 @@ PAYMENTS = [
         "billing/stripe/reconciliation.py",
         "if topup.state != TopUpState.PAID:",
         "if False:",
-        "tests/billing/test_stripe_reconciliation.py",
+        "tests/billing/stripe/test_reconciliation.py",
         "paid_but_never_credited",
     ),
     # Credited twice.
@@ -193,7 +193,7 @@ PAYMENTS = [
         "billing/topups/orders.py",
         "        if not asked_the_same(earlier, inputs_hash=inputs_hash):",
         "        if False:",
-        "tests/billing/test_buying.py",
+        "tests/billing/topups/test_buying.py",
         "another_amount_under_the_same_key",
     ),
     # Settled, then failed, then credited again.

@@ -2,12 +2,12 @@
 
 from tests.guards.guard import Guard
 
-TWO = "tests/billing/test_two_people.py"
-PRICES = "tests/billing/test_admin_prices.py"
-RIGHTS = "tests/accounts/test_rights.py"
-BONUS = "tests/accounts/test_one_bonus_a_mailbox.py"
-MAILBOXES = "tests/billing/test_mailboxes.py"
-MAIL = "tests/accounts/test_mail.py"
+TWO = "tests/billing/refunds/test_two_people.py"
+PRICES = "tests/billing/admin/test_prices.py"
+RIGHTS = "tests/accounts/staff/test_rights.py"
+BONUS = "tests/billing/topups/test_one_bonus_a_mailbox.py"
+MAILBOXES = "tests/billing/topups/test_bonus_mailboxes.py"
+MAIL = "tests/accounts/mail/test_outbox.py"
 
 PEOPLE = [
     Guard(

@@ -2,13 +2,13 @@
 
 from tests.guards.guard import Guard
 
-LEDGER = "tests/billing/test_ledger.py"
-HOT_PATH = "tests/billing/test_hot_path.py"
-BYPASS = "tests/billing/test_bypass.py"
-ROLES = "tests/billing/test_bypass_roles.py"
-GRANTS = "tests/billing/test_grants.py"
-TOPUPS = "tests/billing/test_topups.py"
-ANSWERS = "tests/inference/test_generation.py"
+LEDGER = "tests/billing/ledger/test_ledger.py"
+HOT_PATH = "tests/billing/ledger/test_hot_path.py"
+BYPASS = "tests/billing/ledger/test_bypass.py"
+ROLES = "tests/billing/ledger/test_bypass_roles.py"
+GRANTS = "tests/billing/ledger/test_grants.py"
+TOPUPS = "tests/billing/topups/test_topups.py"
+ANSWERS = "tests/inference/generations/test_generation.py tests/inference/generations/test_requests.py"
 
 SPENDING = [
     # Check-then-spend overdraft.
@@ -245,7 +245,7 @@ SPENDING = [
         "billing/ledger/holds.py",
         'draft.limited_by = least if affordable_tokens < most_tokens else ""',
         'draft.limited_by = HoldLimit.BALANCE if affordable_tokens < most_tokens else ""',
-        "tests/billing/test_what_limited_a_hold.py",
+        "tests/billing/ledger/test_what_limited_a_hold.py",
         "leaves_the_least_room",
     ),
     Guard(
@@ -253,7 +253,7 @@ SPENDING = [
         "billing/pages/topups.py",
         "is_over = found.state == TopUpState.CANCELLED",
         "is_over = False",
-        "tests/billing/test_buying.py",
+        "tests/billing/topups/test_buying.py",
         "cancelled_order_is_not_paid",
     ),
 ]

@@ -2,12 +2,12 @@
 
 from tests.guards.guard import Guard
 
-SQL = "tests/billing/test_bypass_sql.py"
-WALLS = "tests/billing/test_walls.py"
-VERIFY = "tests/billing/test_verify_ledger.py"
-ROLES = "tests/billing/test_bypass_roles.py"
-ORIGINS = "tests/billing/test_origins.py"
-START = "tests/config/test_database_roles.py"
+SQL = "tests/billing/ledger/test_bypass_sql.py"
+WALLS = "tests/billing/ledger/test_walls.py"
+VERIFY = "tests/billing/ledger/verification/test_verify_ledger.py"
+ROLES = "tests/billing/ledger/test_bypass_roles.py"
+ORIGINS = "tests/billing/ledger/verification/test_origins.py"
+START = "tests/core/postgresql/test_roles.py"
 
 
 def moved_too_early(defect: str, wall: str, table: str, select: str) -> Guard:
@@ -82,7 +82,7 @@ OF_WALLS = [
         "AND FALSE",
     ),
     *(
-        Guard(defect, file, text, without, "tests/billing/test_proofs.py", select)
+        Guard(defect, file, text, without, "tests/billing/ledger/verification/test_proofs.py", select)
         for defect, file, text, without, select in (
             (
                 "a fault that is told once",
@@ -140,7 +140,7 @@ OF_WALLS = [
         "billing/reporting/usage.py",
         "pk__gt=last_entry)",
         "pk__gt=0)",
-        "tests/billing/test_usage.py",
+        "tests/billing/reporting/test_usage.py",
         "counted_once",
     ),
     Guard(
@@ -148,7 +148,7 @@ OF_WALLS = [
         "billing/ledger/verification/checks.py",
         "IS DISTINCT FROM (used.answers, used.charged)",
         "IS DISTINCT FROM (used.answers, used.charged) AND FALSE",
-        "tests/billing/test_usage.py",
+        "tests/billing/reporting/test_usage.py",
         "the_proof_names_a_day",
     ),
     Guard(
@@ -196,7 +196,7 @@ OF_WALLS = [
         "billing/ledger/walls/entry_move.sql",
         "            held_microcredits = held_microcredits - freed\n",
         "            held_microcredits = held_microcredits\n",
-        "tests/billing/test_ledger.py",
+        "tests/billing/ledger/test_ledger.py",
         "charges_tokens_times_prices_and_frees_the_rest",
     ),
     Guard(
@@ -212,7 +212,7 @@ OF_WALLS = [
         "billing/ledger/walls/grant_use_covered.sql",
         "        + (SELECT SUM(amount_microcredits) FROM billing_grantuse WHERE entry_id = NEW.entry_id) THEN",
         " AND FALSE THEN",
-        "tests/billing/test_bypass.py",
+        "tests/billing/ledger/test_bypass.py",
         "added_to_a_finished_entry",
     ),
     Guard(

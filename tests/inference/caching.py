@@ -12,7 +12,7 @@ from inference.models import GenerationState
 from inference.prompting.prompts import Conversation, Turn
 from inference.worker.worker import Worker
 from tests.inference.engines import give_engine
-from tests.queue import clear_queue, forget_tickets
+from tests.support.databases.queue import clear_queue, forget_tickets
 
 PROMPT, COMPLETION = 20, 40
 CACHED_PROMPT, CACHED_COMPLETION = 2, 4

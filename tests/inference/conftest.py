@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 
 from inference.catalogue import DEMO_KEY
 from tests.inference.tiny_models import OTHERS, make_tiny_model
+from tests.inference.working import work  # noqa: F401  fixtures
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from inference.answer_cache import CacheUse
 from inference.generations.requesting import AlreadyRequested, IdempotencyConflict
 from inference.models import Generation
 from inference.weights.revisions import revision_of
-from tests.cast import CREDIT, at_once, fund
+from tests.inference.asking import charge
 from tests.inference.caching import (  # noqa: F401  fixtures among them
     answered,
     ask,
@@ -27,9 +27,9 @@ from tests.inference.caching import (  # noqa: F401  fixtures among them
     full_price,
     read,
 )
-from tests.inference.test_generation import charge
-from tests.queue import run_tasks
-from tests.redis_admin import admin
+from tests.support.cast import CREDIT, at_once, fund
+from tests.support.databases.queue import run_tasks
+from tests.support.databases.redis_admin import admin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from deploy.local.processes import free_port
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 RIGHT, WRONG = "operator@example.com:right", "operator@example.com:wrong"
 PAGES = ["/workers", "/api/workers", "/tasks", "/api/queues/length"]

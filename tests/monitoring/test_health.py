@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from inference.relay import streams
 from inference.worker.status import WorkerStatus, forget_worker, write_worker
-from tests.redis_admin import admin
+from tests.support.databases.redis_admin import admin
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from deploy.local.embedded import redis_users
-from tests.stack import ROOT, Stack
+from tests.support.stack import ROOT, Stack
 
 COMMANDS = {
     ("inspect", "ping"): "pong",

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from deploy.local.embedded import redis_users
-from tests.stack import Stack, wait_until
+from tests.support.stack import Stack, wait_until
 
 NOT_ITS_BUSINESS = ("database_url", "database_owner_url")
 NAMES = {"SECRET_KEY", "MAILBOX_SECRET", "EMAIL_URL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "HF_TOKEN"}

@@ -4,7 +4,7 @@ import psutil
 import psycopg
 
 from core.postgresql.roles import might_of
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 OURS = ("web", "gpu-worker", "default-worker", "mail-worker", "proof-worker", "beat", "flower")
 

@@ -14,7 +14,7 @@ from deploy.local import processes, runtime
 from deploy.local.errors import StartupError
 from deploy.local.processes import Record
 from deploy.local.runtime import ROOT, Lock, RuntimeFile
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 Startup = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -9,8 +9,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.faults.test_servers_fail import is_answering, paused
-from tests.stack import Stack
+from tests.faults.customers import is_answering, paused
+from tests.support.stack import Stack
 
 APPS = ("web", "gpu-worker", "default-worker", "beat", "flower")
 BACK_SECONDS = 30.0

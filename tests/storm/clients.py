@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from tests.e2e.test_first_paid_answer import STORY_TELLER
-from tests.faults.test_servers_fail import Customer
+from tests.faults.customers import Customer
 
 BODY = {"model": STORY_TELLER, "prompt": "Once upon a time", "temperature": 0.8}
 AWAY = (OSError, http.client.HTTPException, json.JSONDecodeError)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, PROMPT_PRICE
-from tests.faults.test_servers_fail import Customer, warm_up
-from tests.stack import wait_until
+from tests.faults.customers import Customer, warm_up
 from tests.storm.chaos import Chaos
 from tests.storm.clients import Client
+from tests.support.stack import wait_until
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "600"))
 SEED = int(os.environ.get("STORM_SEED", "19"))

@@ -367,19 +367,19 @@ def decode(
         for head in range(keys.shape[1]):
             keys[slots[last - 1], head] = new_keys[row, head]
             values[slots[last - 1], head] = new_values[row, head]
-            for place in range(first, last):
-                slot = slots[place]
+            for position in range(first, last):
+                slot = slots[position]
                 for member in range(group):
                     score = np.float32(0)
                     for column in range(size):
                         score += queries[row, head * group + member, column] * keys[slot, head, column]
-                    shares[member, place] = score * scaling
+                    shares[member, position] = score * scaling
             for member in range(group):
                 softmax(shares[member, first:last])
                 result[row, head * group + member] = 0
-            for place in range(first, last):
-                slot = slots[place]
+            for position in range(first, last):
+                slot = slots[position]
                 for member in range(group):
-                    share = shares[member, place]
+                    share = shares[member, position]
                     for column in range(size):
                         result[row, head * group + member, column] += share * values[slot, head, column]

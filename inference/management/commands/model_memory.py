@@ -25,7 +25,6 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="as JSON, in bytes")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Print it."""
         report = self._report()
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
