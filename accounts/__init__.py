@@ -1,1 +1,1 @@
-"""Who somebody is: the user, log-in by e-mail, staff."""
+"""Users: their accounts, log-in by e-mail address, API keys, and the rights of staff."""

@@ -1,4 +1,4 @@
-"""API keys: made once, shown once, found by their prefix, compared by their hash."""
+"""API keys: making, changing, rotating, revoking and finding them. A key's text is shown once; a hash is stored."""
 
 import hashlib
 import secrets
@@ -33,7 +33,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 class KeyEnded(Exception):
-    """The key was revoked, or its time is over: nothing about it changes any more."""
+    """The key was revoked or has expired, so it cannot be changed."""
 
 
 class TooManyKeys(Exception):
@@ -42,12 +42,12 @@ class TooManyKeys(Exception):
 
 @transaction.atomic
 def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
-    """Make a key and return it with its text, which nobody can read again. Raises TooManyKeys.
+    """Make a key and return it with its text, which is stored nowhere. Raises TooManyKeys.
 
-    `settings` are those of CHANGEABLE. If this dies before it commits there is no key; if the answer is lost the key
-    is there, unknown to everybody, and is revoked like any other.
+    `settings` are those of CHANGEABLE. If the process dies before the commit, there is no key. If the answer is lost,
+    the key exists, but nobody knows its text; it can be revoked like any other.
     """
-    User.objects.select_for_update().get(pk=user.pk)  # two at once: the second sees the first
+    User.objects.select_for_update().get(pk=user.pk)  # so that concurrent calls count each other's keys
     if ApiKey.objects.for_user(user).live().count() >= MOST_KEYS:
         raise TooManyKeys(_("You have {most} keys. Revoke one first.").format(most=MOST_KEYS))
     prefix, text = _make_text()
@@ -60,7 +60,7 @@ def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
 
 @transaction.atomic
 def change_key(*, key: ApiKey, by: User, **settings: Any) -> ApiKey:
-    """Change a live key; it counts from the next request. `settings` are those of CHANGEABLE. Raises KeyEnded."""
+    """Change a live key, with effect from its next request. `settings` are those of CHANGEABLE. Raises KeyEnded."""
     row = _lock_live(key)
     wanted = _in_order(settings)
     changed = {name: value for name, value in wanted.items() if getattr(row, name) != value}
@@ -77,10 +77,10 @@ def change_key(*, key: ApiKey, by: User, **settings: Any) -> ApiKey:
 
 @transaction.atomic
 def rotate_key(*, key: ApiKey, by: User, overlap: timedelta) -> tuple[ApiKey, str]:
-    """Give a live key another text and return it; the one before is good for the overlap. Raises KeyEnded.
+    """Give a live key a new text and return both; the previous text stays valid for `overlap`. Raises KeyEnded.
 
-    A text that was replaced earlier is good no longer. If the answer is lost, nobody has the new text, and the one
-    before goes on for the overlap; rotating again would end it, so make a new key instead.
+    Texts before the previous one are no longer valid. If the answer is lost, nobody knows the new text, and the
+    previous one works only for the overlap. Make a new key then: rotating again would end the previous text.
     """
     row = _lock_live(key)
     row.replaced_prefix, row.replaced_hash = row.prefix, row.secret_hash
@@ -96,16 +96,16 @@ def rotate_key(*, key: ApiKey, by: User, overlap: timedelta) -> tuple[ApiKey, st
 
 @transaction.atomic
 def revoke_key(*, key: ApiKey, by: User) -> None:
-    """End a key at once. A second time changes nothing."""
+    """End a key with immediate effect. A second call changes nothing."""
     if ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):
         audit.record(actor=by, action="key revoked", subject=key.user, key=key.pk, name=key.name)
         tell_of_key(user=key.user, name=key.name, what=KeyNews.REVOKED)
 
 
 def find_key(text: str) -> ApiKey | None:
-    """The live key with this text and its user, or None; the hashes are compared in constant time.
+    """Return the live key with this text, with its user, or None. The hashes are compared in constant time.
 
-    One query, and another one for a prefix that is nobody's now: a text that was replaced is good for a while.
+    This takes one query. If no key has the prefix, a second query looks for a replaced text that is still valid.
     """
     prefix, _underscore, secret = text.removeprefix(MARK).partition("_")
     if len(prefix) != PREFIX_LENGTH or len(secret) != SECRET_LENGTH or not f"{prefix}{secret}".isascii():
@@ -134,7 +134,7 @@ def _lock_live(key: ApiKey) -> ApiKey:
 
 
 def _in_order(settings: dict[str, Any]) -> dict[str, Any]:
-    """What names several things names each once, in order. Raises TypeError for what no key has."""
+    """The settings with each list sorted and without duplicates. Raises TypeError for a setting that no key has."""
     if not CHANGEABLE.issuperset(settings):
         raise TypeError(f"a key has no {sorted(set(settings) - CHANGEABLE)}")
     return {name: sorted(set(value)) if name in LISTS else value for name, value in settings.items()}
@@ -147,7 +147,7 @@ def _make_text() -> tuple[str, str]:
 
 
 def note_use(key: ApiKey) -> None:
-    """Remember that the key was used now; written at most once in USED_AGAIN_SECONDS."""
+    """Record that the key was used now. This writes at most once in USED_AGAIN_SECONDS."""
     limit = timezone.now() - timedelta(seconds=USED_AGAIN_SECONDS)
     if key.last_used_at is None or key.last_used_at < limit:
         stale = ApiKey.objects.filter(Q(last_used_at__isnull=True) | Q(last_used_at__lt=limit), pk=key.pk)

@@ -12,7 +12,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        """Keep the roles of staff as the code has them, and add this app's tables to the data export."""
+        """Set the roles of staff after each migrate, and add this app's tables to the data export."""
         from accounts import receivers  # noqa: F401  importing connects them
         from accounts.data_export import add_account_sections
         from accounts.staff.roles import sync_roles_after_migrate

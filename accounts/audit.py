@@ -7,7 +7,7 @@ from accounts.models import AuditEvent, User
 
 
 def record(*, actor: User, action: str, subject: User | None = None, **details: Any) -> None:
-    """Note that `actor` did `action`, to whom, and the particulars. Call it inside the same transaction."""
+    """Record that `actor` did `action` to `subject`, with details. Call it in the transaction of the action."""
     AuditEvent.objects.create(
         actor=actor, action=action, subject=subject, details={name: str(value) for name, value in details.items()}
     )

@@ -1,7 +1,7 @@
-"""Closing an account: the person is erased, what they paid and spent stays, under a number.
+"""Closing an account: the personal data is erased; what the person paid and spent stays, under the user's number.
 
-`account_closing` is sent inside the transaction, with `user`: each app erases there what it keeps about the person.
-The ledger, payments and the audit log are kept as bookkeeping and name nobody any more.
+The signal `account_closing` is sent inside the transaction, with `user`; each app then erases its personal data.
+The ledger, payments and the audit log are kept as bookkeeping, and no longer name anybody.
 """
 
 from allauth.account.models import EmailAddress
@@ -22,13 +22,13 @@ account_closing = Signal()
 def erase_person(*, user: User) -> None:
     """Replace name and address, end every key and log-in, and let the other apps erase. Call it in a transaction.
 
-    The caller holds the wallet's lock: every other writer takes that before it touches the user.
+    The caller must hold the wallet's lock, because every other writer takes that lock before it changes the user.
     """
     email, now = user.email, timezone.now()
     account_closing.send(sender=User, user=user)
     addresses = EmailAddress.objects.filter(user=user)
     _forget_in_admin_log(user, addresses)
-    verified = addresses.filter(verified=True)  # whoever adds somebody else's address deletes no mail of theirs
+    verified = addresses.filter(verified=True)  # only verified: an account may have added another person's address
     OutgoingMail.objects.to_any_of([email, *verified.values_list("email", flat=True)]).delete()
     addresses.delete()
     ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
@@ -44,7 +44,7 @@ def erase_person(*, user: User) -> None:
 
 
 def _forget_in_admin_log(user: User, addresses: QuerySet[EmailAddress]) -> None:
-    """Django's admin keeps the name of each row that staff changed: of a user, and of an address, the address."""
+    """Erase the e-mail addresses in the admin's log, which names each user and address that staff changed."""
     for kind, ids in ((User, [user.pk]), (EmailAddress, list(addresses.values_list("pk", flat=True)))):
         content_type = ContentType.objects.get_for_model(kind)
         of_them = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(number) for number in ids])
@@ -52,7 +52,7 @@ def _forget_in_admin_log(user: User, addresses: QuerySet[EmailAddress]) -> None:
 
 
 def _say_goodbye(email: str) -> None:
-    """The last mail is also the last row that has the address; it is purged with the other old mails."""
+    """Send the last mail. Its row is the last one with the address, and is purged with the other old mails."""
     send_mail(
         _("Your account was closed"),
         _("Your account at Tally was closed, as you asked. If it was not you, answer this mail."),

@@ -1,7 +1,7 @@
-"""Everything that is kept about a person, as one JSON file. Each app adds its tables with `add_section`.
+"""The data export: all data about a person, as one JSON file. Each app adds its tables with `add_section`.
 
-Rows are read in batches by primary key, each in a thread that gives its connection back: memory stays flat, and a
-slow download keeps no connection.
+Rows are read in batches by primary key, so the export takes little memory. After each batch its thread returns the
+database connection, so a slow download does not hold one.
 """
 
 import json
@@ -22,7 +22,11 @@ BATCH_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One list of the file: whose rows, which columns of them, what a row is written as, how many are read at once."""
+    """One list of the file.
+
+    `rows` finds a user's rows, `columns` are the exported ones, `written` converts a row for the file, and
+    `batch_rows` are read by one query.
+    """
 
     name: str
     rows: Callable[[User], QuerySet[Any]]
@@ -35,7 +39,7 @@ SECTIONS: dict[str, Section] = {}
 
 
 def add_section(section: Section) -> None:
-    """Add a list to every export; the same name replaces it. Called from an app's `ready`."""
+    """Add a list to every export, or replace the one of this name. Called from an app's `ready`."""
     SECTIONS[section.name] = section
 
 
@@ -70,7 +74,7 @@ def _read_batch(section: Section, user: User, after: Any) -> list[dict[str, Any]
 
 
 def add_account_sections() -> None:
-    """What this app keeps."""
+    """Add the tables of this app."""
     person = ("email", "first_name", "last_name", "date_joined", "last_login")
     keys = ("name", "prefix", "scopes", "monthly_cap_microcredits", "created_at", "last_used_at", "revoked_at")
     sessions = ("address", "user_agent", "created_at", "refreshed_at", "revoked_at")

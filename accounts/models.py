@@ -1,4 +1,4 @@
-"""The user, the API keys and log-ins that speak for them, what staff did to them, and the mail on its way to them.
+"""Users, their API keys and log-ins through the API, the audit log, and the mails that wait to be sent.
 
 People are known by their e-mail address; there is no user name.
 """
@@ -18,10 +18,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 def clean_address(email: str) -> str:
-    """The address in lower case, as users have it. Raises ValidationError, which says what is wrong with it."""
+    """Return the address in lower case, as it is stored. Raises ValidationError for an invalid one."""
     field: models.EmailField[str, str] = User._meta.get_field("email")
     address = str(field.clean(email.lower(), None))
-    if address.count("@") != 1:  # '"a@b"@example.com' is one by the book, and by no other rule here
+    if address.count("@") != 1:  # '"a@b"@example.com' is valid by the standard, but not for the checks of this project
         raise ValidationError(_("Enter a valid email address."), code="invalid")
     return address
 
@@ -32,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
     use_in_migrations = True
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Save a user. Raises ValidationError for what is no e-mail address, IntegrityError for one that is taken."""
+        """Save a user. Raises ValidationError for an invalid e-mail address, IntegrityError for one that is taken."""
         user = self.model(email=clean_address(email), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -68,7 +68,10 @@ class User(AbstractUser):
         return self.email
 
     def _get_session_auth_hash(self, secret: Any = None) -> str:
-        """Django's keyed hash of the password, which every session carries; a new `login_epoch` ends them all too."""
+        """Django's keyed hash of the password, which every session contains.
+
+        It also covers `login_epoch`: changing either ends all of the user's sessions.
+        """
         if not self.login_epoch:
             return str(super()._get_session_auth_hash(secret=secret))  # type: ignore[misc]
         salt = "accounts.models.User.get_session_auth_hash"
@@ -76,7 +79,7 @@ class User(AbstractUser):
 
 
 class AuditEvent(models.Model):
-    """What somebody did to somebody's money or account. Append-only: the database refuses to change or delete one."""
+    """One action on a user's money or account. Append-only: the database refuses to change or delete a row."""
 
     actor = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", verbose_name=_("who"))
     action = models.CharField(_("what"), max_length=60)
@@ -108,7 +111,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     """Reads of keys."""
 
     def for_user(self, user: Any) -> "ApiKeyQuerySet":
-        """This user's own, the latest first."""
+        """The keys of this user, the latest first."""
         return self.filter(user=user).order_by("-pk")
 
     def live(self) -> "ApiKeyQuerySet":
@@ -119,9 +122,9 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 class ApiKey(models.Model):
     """A secret that a program sends instead of a log-in: `tly_<prefix>_<secret>`, of which only a hash is kept.
 
-    The secret has 256 random bits, so a plain SHA-256 cannot be turned back and needs no slow hash. Once rotated, the
-    secret before it opens the same key until `replaced_until`: its name, its cap and what it spent stay as they are.
-    `allowed_models` are the keys of those that it may ask; empty for all.
+    The secret has 256 random bits, so a plain SHA-256 cannot be reversed and a slow hash is not needed. After a
+    rotation, the previous secret also works until `replaced_until`; the key's name, cap and spending stay the same.
+    `allowed_models` are the catalogue keys of the models that it may ask; empty for all.
     """
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
@@ -165,12 +168,12 @@ class ApiKey(models.Model):
         return f"tly_{self.prefix}_…"
 
     def may_ask(self, model_key: str) -> bool:
-        """Whether it may ask this model."""
+        """Whether the key may ask this model."""
         return not self.allowed_models or model_key in self.allowed_models
 
     @property
     def is_live(self) -> bool:
-        """Whether it opens anything now."""
+        """Whether the key works now: it is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
@@ -178,7 +181,7 @@ class ApiSessionQuerySet(models.QuerySet["ApiSession"]):
     """Reads of log-ins."""
 
     def for_user(self, user: Any) -> "ApiSessionQuerySet":
-        """This user's own, the latest first."""
+        """The log-ins of this user, the latest first."""
         return self.filter(user=user).order_by("-created_at", "-pk")
 
     def live(self) -> "ApiSessionQuerySet":
@@ -187,11 +190,12 @@ class ApiSessionQuerySet(models.QuerySet["ApiSession"]):
 
 
 class ApiSession(models.Model):
-    """One log-in through the API. Its tokens name it, so revoking it ends them at once.
+    """One log-in through the API. Its tokens contain its id, so revoking it ends them at once.
 
-    `refresh_id` names the one refresh token that is good now, `previous_refresh_id` the one it was exchanged for: for
-    some seconds that gets the same successor again. An older one was stolen or replayed, and ends the session.
-    `password_hash` is Django's keyed hash of the password: a new password ends the session too.
+    `refresh_id` is the id of the only valid refresh token; `previous_refresh_id` is that of the token before it. For
+    some seconds, the previous token is answered with the valid one again. A later use of it, or of an older token,
+    means that a token was stolen or replayed, and ends the session. `password_hash` is Django's keyed hash of the
+    password: a new password ends the session too.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -230,19 +234,19 @@ class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
         return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
 
     def due(self) -> "OutgoingMailQuerySet":
-        """Those that a worker may claim now, by the database's clock."""
+        """The mails that a worker may claim now, by the database's clock."""
         return self.unfinished().filter(due_at__lte=Now())
 
     def to_any_of(self, addresses: list[str]) -> "OutgoingMailQuerySet":
-        """Those to one of these addresses."""
+        """Mails to at least one of these addresses."""
         return self.filter(recipients__overlap=addresses)
 
 
 class OutgoingMail(models.Model):
-    """A mail, from the transaction that it belongs to until it is sent or given up (accounts/mail/outbox.py).
+    """A mail of the outbox: it is written in a transaction, then sent or given up (accounts/mail/outbox.py).
 
-    `due_at` says when a worker may claim it. A claim moves it to where the claim lapses, a failure to the next try.
-    The text often holds a link that sets a password, so it is kept no longer than it is needed.
+    From `due_at` on a worker may claim it. A claim sets `due_at` to the end of the claim, a failure to the next try.
+    The text often contains a link that sets a password, so it is deleted once the mail is sent or given up.
     """
 
     recipients = ArrayField(models.TextField())
@@ -263,7 +267,7 @@ class OutgoingMail(models.Model):
     class Meta:
         verbose_name = _("outgoing mail")
         verbose_name_plural = _("outgoing mails")
-        default_permissions = ()  # nobody reads other people's links
+        default_permissions = ()  # no staff may read the links in users' mails
         indexes = [
             models.Index(
                 name="accounts_mail_is_due",

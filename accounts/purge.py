@@ -1,4 +1,4 @@
-"""What is deleted once it is old: log-ins that have ended, and mails. `billing.purge` does so with what billing keeps.
+"""Deletes old rows: log-ins that have ended, and mails. `billing.purge` does the same for the tables of billing.
 
 Age is measured by the database's clock, so that a machine whose clock is wrong deletes nothing early.
 """
@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from accounts.models import ApiSession, OutgoingMail
 
 BATCH_ROWS = 1000
-MOST_BATCHES = 1000  # of one kind in a run; the next day takes what is left
+MOST_BATCHES = 1000  # of one kind in a run; the next day's run deletes the rest
 
 
 def purge_logins() -> int:
@@ -28,12 +28,12 @@ def purge_logins() -> int:
 
 
 def purge_mails() -> int:
-    """Delete the mails of some time ago, of which only the envelope is left; return how many."""
+    """Delete mails that are KEEP_MAILS_DAYS old, of which only the envelope is left; return how many."""
     return in_batches(OutgoingMail.objects.filter(created_at__lt=days_ago(settings.KEEP_MAILS_DAYS)), delete)
 
 
 def days_ago(days: int) -> CombinedExpression:
-    """The moment so many days before the database's own."""
+    """The database's current time minus this number of days."""
     return Now() - timedelta(days=days)
 
 
@@ -43,9 +43,9 @@ def delete(rows: QuerySet[Any]) -> int:
 
 
 def in_batches(rows: QuerySet[Any], purge: Callable[[QuerySet[Any]], int]) -> int:
-    """Purge these rows, BATCH_ROWS in a transaction; return how many.
+    """Purge these rows, BATCH_ROWS in each transaction; return how many.
 
-    Each batch asks again whether a row belongs to it, so that one that was renewed a moment ago stays.
+    Each batch checks again that its rows still match, so a row that was renewed meanwhile stays.
     """
     purged = 0
     for _batch in range(MOST_BATCHES):

@@ -1,4 +1,4 @@
-"""What follows from changes on allauth's pages, in their transaction."""
+"""Reactions to changes on allauth's pages, in the transaction of the change."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from accounts.models import User
 
 @receiver(email_added, dispatch_uid="accounts.tell_of_new_address")
 def tell_of_new_address(user: User, email_address: EmailAddress, **_kwargs: Any) -> None:
-    """The address that the account has hears of the new one."""
+    """Mail the account's current address about the new one."""
     security_notices.tell_of_new_address(user=user, added=email_address.email)
 
 
 @receiver(email_removed, dispatch_uid="accounts.tell_removed_address")
 def tell_removed_address(email_address: EmailAddress, **_kwargs: Any) -> None:
-    """An address that was confirmed hears that it is no longer one; allauth tells the primary one."""
+    """Mail a confirmed address that it was removed; allauth mails the primary address."""
     if email_address.verified:
         security_notices.tell_removed_address(removed=email_address.email)
 
 
 @receiver(password_reset, dispatch_uid="accounts.open_after_reset")
 def open_after_reset(user: User, **_kwargs: Any) -> None:
-    """Whoever sets a new password by mail is the owner, and comes in however much strangers guessed."""
+    """Open the account: a user who sets a new password by mail is its owner, even after many wrong guesses."""
     open_for_user(user)

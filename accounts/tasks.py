@@ -1,6 +1,6 @@
-"""Mail and periodic work of accounts.
+"""The Celery tasks of accounts: sending mail, and periodic work.
 
-What sends mail waits for the mail server, so it has the queue `mail` and a worker of its own; the rest is on `default`.
+Tasks that send mail wait for the mail server, so they have their own queue `mail` and a worker; the rest use `default`.
 """
 
 import logging
@@ -21,13 +21,13 @@ def deliver_mail(*, mail_id: int) -> None:
 
 @shared_task(name="accounts.queue_due_mails", queue=outbox.QUEUE)
 def queue_due_mails() -> None:
-    """Queue what is due. In the same queue: while that is long, this expires in it and makes it no longer."""
+    """Queue the mails that are due. It uses the same queue: while that is long, this task expires and adds nothing."""
     outbox.queue_due_mails()
 
 
 @shared_task(name="accounts.give_up_old_mails", queue="default")
 def give_up_old_mails() -> None:
-    """Give up what nobody has sent for a day, and shout. Sends nothing."""
+    """Give up mails that nobody has sent for a day, and log that as critical. This sends nothing."""
     given_up = outbox.give_up_old_mails()
     if given_up:
         logger.critical("%d mails were given up: they waited for a day. Is there a mail worker?", given_up)

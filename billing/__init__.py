@@ -1,1 +1,1 @@
-"""Credits: wallets, the ledger, holds, prices. `ledger.py` is the only writer."""
+"""Credits: wallets, the ledger, holds, prices. Only `billing.ledger` writes credits."""

@@ -1,6 +1,7 @@
-"""Wallets that staff correct by hand: with a reason, once for each key, and by two people above the limits.
+"""Corrections of wallets by staff: with a reason, once for each key, and by two people above the limits.
 
-See `approvals` for the limits. What a second person must approve is stored as a request and moves nothing until then.
+The limits are in `approvals`. A correction that needs a second person is stored as a request and moves nothing until it
+is approved.
 """
 
 from django.db import transaction
@@ -15,14 +16,14 @@ from core.repeats import asked_the_same
 
 
 class AdjustmentRefused(Exception):
-    """This person may not decide on this adjustment, or not any more; the message says why."""
+    """This person may not decide on this adjustment, or it was decided already; the message says why."""
 
 
 @transaction.atomic
 def adjust_credits(*, user: User, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> Adjustment:
-    """Correct a wallet, up or down, or ask a second person to, once for each key.
+    """Correct a wallet up or down, once for each key. Above the limits, store a request for a second person.
 
-    Raises approvals.OwnWallet, what `ledger.adjust` does, and IdempotencyConflict for a key with another reason too.
+    Raises approvals.OwnWallet and what `ledger.adjust` raises; IdempotencyConflict also for a key with another reason.
     """
     approvals.lock_person(by)
     wallet = ledger.lock_wallet(user=user)
@@ -52,8 +53,8 @@ def adjust_credits(*, user: User, amount_microcredits: int, idempotency_key: str
 def decide_adjustment(*, adjustment: Adjustment, by: User, is_approved: bool) -> Adjustment:
     """Approve or reject a waiting adjustment.
 
-    Raises AdjustmentRefused for the person who asked for it, or a second time, approvals.OwnWallet for the customer,
-    and ledger.InsufficientCredits where what it takes is not free any more.
+    Raises AdjustmentRefused if `by` asked for it or if it was decided already, approvals.OwnWallet if `by` is the
+    customer, and ledger.InsufficientCredits if the credits to be taken are not free any more.
     """
     locked = Adjustment.objects.select_for_update(of=("self",)).select_related("wallet__user").get(pk=adjustment.pk)
     if locked.state != AdjustmentState.WAITING:
@@ -70,7 +71,7 @@ def decide_adjustment(*, adjustment: Adjustment, by: User, is_approved: bool) ->
 
 
 def _carry_out(adjustment: Adjustment, by: User) -> Adjustment:
-    """Move the credits, in the name of who decided, and note it."""
+    """Move the credits in the name of the person who decided, and note that in the audit log."""
     adjustment.entry = ledger.adjust(
         user=adjustment.wallet.user,
         amount_microcredits=adjustment.amount_microcredits,
@@ -85,7 +86,7 @@ def _carry_out(adjustment: Adjustment, by: User) -> Adjustment:
 
 
 def _refuse_what_the_ledger_would(adjustment: Adjustment) -> None:
-    """A request that could only fail is none. Raises what `ledger.adjust` does."""
+    """Refuse a request that could only fail when it is approved. Raises what `ledger.adjust` raises."""
     wallet: Wallet = adjustment.wallet
     if type(adjustment.amount_microcredits) is not int or not adjustment.reason.strip():
         raise ValueError("an adjustment is an integer and needs a reason")

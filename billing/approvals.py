@@ -1,9 +1,9 @@
 """What one person of the staff may move alone, and what a second person must approve.
 
-Refunds, adjustments and promotion codes count together, by their worth in microcredits, whichever way they go: for each
-person who made them and for each customer who got them, what was made alone within the last 24 hours may come to
-REFUND_APPROVAL_MICROCREDITS. Beyond that a second person decides. What a second person approved counts no more.
-Nobody acts on their own wallet, and nobody approves what they asked for.
+Refunds, adjustments and promotion codes count together, by their worth in microcredits, up or down. What was moved
+without a second person within the last 24 hours may come to REFUND_APPROVAL_MICROCREDITS, both for each person who
+moved it and for each customer who got it. Above that a second person decides. What a second person approved does not
+count. Nobody acts on their own wallet, and nobody approves their own request.
 
 The sums are read under two locks, taken in this order: the person's (`lock_person`), then the customer's wallet.
 """
@@ -33,23 +33,26 @@ WINDOW = timedelta(hours=24)
 
 
 class OwnWallet(Exception):
-    """Staff moved, or decided on, credits or money of their own."""
+    """A member of the staff tried to move credits or money of their own, or to decide on that."""
 
 
 def refuse_own_wallet(*, by: User, customer: User) -> None:
-    """Raise OwnWallet where somebody acts on themselves."""
+    """Raise OwnWallet if the person and the customer are the same user."""
     if by.pk == customer.pk:
         raise OwnWallet(_("Somebody else must do this: it is your own account."))
 
 
 def lock_person(by: User) -> None:
-    """Let everything that moves credits in this person's name wait until the transaction ends."""
+    """Take a lock on this person until the transaction ends. Other moves of credits in their name wait for it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"moved by {by.pk}"])
 
 
 def needs_second_person(*, by: User, worth_microcredits: int, customer: User | None = None) -> bool:
-    """Whether somebody else must approve this, after what the person, and for the customer, was moved alone today."""
+    """Return whether a second person must approve this.
+
+    It counts what this person moved alone, and what was moved alone for the customer, within the last 24 hours.
+    """
     moved = _moved_by(by) if customer is None else max(_moved_by(by), moved_for(customer))
     most: int = settings.REFUND_APPROVAL_MICROCREDITS
     return moved + worth_microcredits > most
@@ -80,7 +83,10 @@ def worth_of_money(amount_minor: int) -> int:
 
 
 def _moved_by(person: User) -> int:
-    """What this person moved alone within the last 24 hours, in microcredits. A code counts for all its redemptions."""
+    """What this person moved alone within the last 24 hours, in microcredits.
+
+    A code counts for all the redemptions that it allows.
+    """
     since = timezone.now() - WINDOW
     codes = PromotionCode.objects.filter(created_by=person, created_at__gte=since, is_waiting=False, **made_alone())
     return (
@@ -91,7 +97,7 @@ def _moved_by(person: User) -> int:
 
 
 def _refunded(since: datetime, which: Q) -> int:
-    """Refunds that were decided by whoever asked for them, done or on their way."""
+    """Microcredits of the refunds that one person both requested and decided, and that are approved or done."""
     live = Refund.objects.filter(which, state__in=[RefundState.APPROVED, RefundState.DONE])
     sums = _alone(live, since).aggregate(
         microcredits=Sum("amount", filter=Q(topup=None)), minor=Sum("amount", filter=Q(hold=None))

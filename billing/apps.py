@@ -12,7 +12,7 @@ class BillingConfig(AppConfig):
     verbose_name = _("Billing")
 
     def ready(self) -> None:
-        """Connect the signals, add this app's tables to the data export, and the checks beside the sums."""
+        """Connect the signals, add this app's tables to the data export, and register its checks of the ledger."""
         from billing import receivers  # noqa: F401
         from billing.data_export import add_billing_sections
         from billing.ledger.verification.checks import register_check

@@ -1,4 +1,4 @@
-"""Closing an account that may hold credits: they are given up, to the microcredit that was agreed to."""
+"""Closing an account: its remaining credits are given up, exactly as many as the customer agreed to."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ClosingRefused(Exception):
 
 
 class ForfeitChanged(ClosingRefused):
-    """The credits that would be given up are not those that were agreed to."""
+    """The credits that would be given up are not as many as the customer agreed to."""
 
     def __init__(self, *, forfeits_microcredits: int) -> None:
         super().__init__(_("The credits that you would give up have changed. Look again."))
@@ -26,7 +26,7 @@ class ForfeitChanged(ClosingRefused):
 
 @dataclass(frozen=True, slots=True)
 class ClosingPlan:
-    """What closing would do: credits given up, or what stands in its way."""
+    """What closing would do: the credits that are given up, and the reasons why the account cannot be closed now."""
 
     forfeits_microcredits: int
     obstacles: list[str]
@@ -46,12 +46,12 @@ def plan_closing(*, user: User) -> ClosingPlan:
 
 
 def close_account(*, user: User, forfeits_microcredits: int) -> None:
-    """Give up what is left and erase the person; the ledger keeps the movements under a number.
+    """Give up the remaining credits and erase the person; the ledger keeps the movements under the user's number.
 
-    Raises ForfeitChanged when more or less would be given up than was agreed to, ClosingRefused with an obstacle, and
-    payments.PaymentError when the provider cannot be told to forget the card. The card goes first, and the automatic
-    top-up with it; all the rest is one transaction. If this dies anywhere before it commits, the account is open as
-    it was, without a card.
+    Raises ForfeitChanged when more or less would be given up than was agreed to, ClosingRefused when there is an
+    obstacle, and payments.PaymentError when the provider cannot be told to forget the card. The card and the automatic
+    top-up are removed first; everything else is one transaction. If the process dies before that commits, the account
+    is still open, but without a card.
     """
     _demand_closable(user, forfeits_microcredits)
     remove_card(user=user)

@@ -1,8 +1,8 @@
-"""Money in the currency that credits are sold for: how many decimals it has, what is refused, how it is written.
+"""Money in the currency that credits are sold for: its decimals, its valid amounts, and its written form.
 
-An amount is an integer of the smallest unit that is in use (`_minor`): cents of a dollar, whole yen, fils of a dinar.
-How many decimals that makes, Babel knows from the CLDR (https://cldr.unicode.org). A provider may count otherwise:
-Stripe's way is in `stripe_amounts`. The settings use this module, so it imports nothing of Django.
+An amount is an integer of the smallest unit in use (`_minor`): cents of a dollar, whole yen, fils of a dinar. Babel
+knows the number of decimals from the CLDR (https://cldr.unicode.org). A provider may count differently:
+`billing.stripe.amounts` converts for Stripe. The settings use this module, so it imports nothing from Django.
 """
 
 from decimal import Decimal
@@ -11,11 +11,11 @@ from functools import cache
 from babel.core import get_global
 from babel.numbers import get_currency_precision, get_territory_currencies
 
-DECIMALS_OF_CARDS = 2  # Stripe and its partners charge no more: a third decimal must be zero
+DECIMALS_OF_CARDS = 2  # Stripe and its partners charge at most two: a third decimal must be zero
 
 
 class UnknownCurrency(ValueError):
-    """No country pays with this."""
+    """The code belongs to no currency that is in use."""
 
 
 class TooFine(ValueError):
@@ -24,13 +24,13 @@ class TooFine(ValueError):
 
 @cache
 def currencies_in_use() -> frozenset[str]:
-    """What is legal tender somewhere today, in small letters."""
+    """Return the codes of all currencies that are legal tender somewhere today, in lower case."""
     territories = get_global("territory_currencies")
     return frozenset(code.lower() for territory in territories for code in get_territory_currencies(territory))
 
 
 def known_currency(code: str) -> str:
-    """The code in small letters, as it is stored and as Stripe wants it. Raises UnknownCurrency."""
+    """Return the code in lower case, as it is stored and as Stripe wants it. Raises UnknownCurrency."""
     currency = code.strip().lower()
     if currency not in currencies_in_use():
         raise UnknownCurrency(f"{code!r} is the code of no currency in use; write one of ISO 4217, such as usd or jpy")
@@ -43,7 +43,7 @@ def decimals_of(currency: str) -> int:
 
 
 def step_minor(currency: str) -> int:
-    """What every amount is a multiple of, in smallest units: 10 where there are three decimals, else 1."""
+    """Return the step of amounts, in smallest units: 10 for a currency with three decimals, else 1."""
     step: int = 10 ** max(0, decimals_of(currency) - DECIMALS_OF_CARDS)
     return step
 

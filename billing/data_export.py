@@ -1,4 +1,4 @@
-"""What billing keeps about a person, for the data export."""
+"""The data that billing keeps about a person, for the data export."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from billing.models import Hold, LedgerEntry, Notice, Redemption, TopUp, Wallet
 
 
 def add_billing_sections() -> None:
-    """Wallet, entries, holds, orders and codes."""
+    """Add the sections for wallet, entries, holds, orders, notices and redeemed codes."""
     wallet = ("balance_microcredits", "held_microcredits", "created_at")
     entries = ("kind", "amount_microcredits", "balance_after_microcredits", "hold_id", "reason", "created_at")
     holds = ("state", "model_key", "prompt_tokens", "completion_tokens", "charged_microcredits", "created_at")

@@ -1,4 +1,4 @@
-"""What of billing is deleted or emptied once it is old. The books are kept: entries, orders, and that an event came."""
+"""Deleting and emptying old rows. The books are kept: entries, orders, and the fact that an event came."""
 
 from typing import Any
 
@@ -10,16 +10,17 @@ from billing.models import Notice, PaymentEvent
 
 
 def purge_notices() -> int:
-    """Delete the notices that were read some time ago, and those that are old, read or not; return how many."""
+    """Delete notices some time after they were read, and old notices even if they were not; return how many."""
     read = Q(read_at__lt=days_ago(settings.KEEP_READ_NOTICES_DAYS))
     old = Q(created_at__lt=days_ago(settings.KEEP_NOTICES_DAYS))
     return in_batches(Notice.objects.filter(read | old), delete)
 
 
 def empty_events() -> int:
-    """Empty the bodies of old webhook events, in which the payer's name and address may stand; return how many.
+    """Empty the bodies of old webhook events, which may contain the payer's name and address; return how many.
 
-    The row stays, so that the event is not processed again. One that is still open keeps its body: somebody must look.
+    The row stays, so that the event is not processed again. An event that is not processed yet keeps its body, because
+    a person must look at it.
     """
     old = PaymentEvent.objects.filter(received_at__lt=days_ago(settings.KEEP_EVENT_BODIES_DAYS))
     return in_batches(old.filter(processed_at__isnull=False).exclude(payload={}), _empty)

@@ -22,12 +22,12 @@ def open_wallet_of_new_user(instance: User, created: bool, raw: bool, **_kwargs:
 
 @receiver(email_confirmed, dispatch_uid="billing.signup_bonus")
 def grant_signup_bonus(email_address: EmailAddress, **_kwargs: Any) -> None:
-    """Give the sign-up bonus when the first address is confirmed; an address that costs nothing earns nothing."""
+    """Give the sign-up bonus when the first address is confirmed. An address that is not confirmed gets no bonus."""
     give_signup_bonus(user=email_address.user, email=email_address.email)
 
 
 @receiver(post_save, sender=EmailAddress, dispatch_uid="billing.keep_mailbox")
 def keep_mailbox_of_another_address(instance: EmailAddress, raw: bool, **_kwargs: Any) -> None:
-    """Whoever had the bonus has had it by every address they confirm later, too."""
+    """Note that a confirmed address has had the bonus if its user has had it by another address."""
     if instance.verified and not raw and had_bonus(user_id=instance.user_id):
         keep_mailbox(email=instance.email)

@@ -1,4 +1,4 @@
-"""Periodic work of billing. Queue: default; the proofs, which take long, have one of their own."""
+"""Periodic tasks of billing. They run in the queue `default`; the proofs take long and run in the queue `proof`."""
 
 import logging
 from functools import partial
@@ -38,46 +38,46 @@ def expire_grants() -> None:
 
 @shared_task(name="billing.sum_usage", queue="default")
 def sum_usage() -> None:
-    """Sum what was used since the last time, by day."""
+    """Add new usage to the sums by day."""
     while usage.sum_new_usage():
         pass
 
 
 @shared_task(name="billing.verify_ledger", queue="proof")
 def verify_ledger() -> None:
-    """Prove all of the ledger and shout when it does not hold."""
+    """Prove all of the ledger and log each fault as critical."""
     proofs.prove_and_shout(is_since_last=False)
 
 
 @shared_task(name="billing.verify_what_is_new", queue="proof")
 def verify_what_is_new() -> None:
-    """Prove what is new in the ledger and shout when it does not hold."""
+    """Prove what is new in the ledger and log each fault as critical."""
     proofs.prove_and_shout(is_since_last=True)
 
 
 @shared_task(name="billing.reconcile_payments", queue="default")
 def reconcile_payments() -> None:
-    """Compare the last days of payments with Stripe and shout about each difference."""
+    """Compare the last days of payments with Stripe and log each difference as critical."""
     for finding in reconciliation.reconcile():
         logger.critical("payments do not agree: %s", finding)
 
 
 @shared_task(name="billing.review_spending", queue="default")
 def review_spending(*, wallet_id: int, needed_microcredits: int | None = None) -> None:
-    """A wallet ran low, or an answer was refused: tell the customer, buy credits, as they have chosen."""
+    """After a wallet ran low or an answer was refused: alert the customer and buy credits, as they have chosen."""
     low_balance.tell_if_low(wallet_id=wallet_id)
     automatic.buy_if_due(wallet_id=wallet_id, needed_microcredits=needed_microcredits)
 
 
 @shared_task(name="billing.sweep_spending", queue="default")
 def sweep_spending() -> None:
-    """Review the wallets whose call was lost or whose date has come, and ask again about unanswered charges."""
+    """Review the wallets whose review was lost or is due now, and repeat charges that were never answered."""
     work = [partial(automatic.charge, topup_id=found) for found in automatic.stuck_order_ids()]
     wallet_ids = sorted({*low_balance.low_wallet_ids(), *automatic.due_wallet_ids()})
     for step in [*work, *(partial(review_spending, wallet_id=wallet_id) for wallet_id in wallet_ids)]:
         try:
             step()
-        except Exception:  # one customer's trouble is not the next one's
+        except Exception:  # a failure for one customer must not stop the others
             logger.exception("sweep of spending: %s", step.keywords)
 
 

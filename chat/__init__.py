@@ -1,1 +1,1 @@
-"""Conversations: the pages, the streamed answer, the messages."""
+"""Conversations and their messages: the chat pages, streamed answers, and chat's part of the API."""

@@ -1,4 +1,4 @@
-"""Conversations in the admin: when and how much, not what was said."""
+"""Conversations in the admin: staff see metadata, but no messages."""
 
 from django.contrib import admin
 
@@ -8,7 +8,7 @@ from core.admin.base import ReadOnlyAdmin
 
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
-    """Metadata alone; the title is the customer's words too."""
+    """Only metadata. The title is left out, because it is the customer's text."""
 
     list_display = ("id", "user", "model", "created_at", "updated_at")
     list_filter = ("model", "created_at")

@@ -1,4 +1,4 @@
-"""Keeping conversations: open, rename, branch, delete; and writing the last answer again."""
+"""Opens, renames, branches and deletes conversations, and writes the last answer again."""
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -12,7 +12,7 @@ from inference.prompting.prompts import InvalidPrompt
 
 
 def open_conversation(*, user: User, model: CatalogueModel, title: str) -> Conversation:
-    """An empty conversation. Raises InvalidPrompt for a title that cannot be kept."""
+    """Make an empty conversation and return it. Raises InvalidPrompt for an invalid title."""
     return Conversation.objects.create(user=user, model=model, title=clean_title(title))
 
 
@@ -24,9 +24,9 @@ def rename_conversation(*, conversation: Conversation, title: str) -> None:
 
 @transaction.atomic
 def delete_conversation(*, conversation: Conversation) -> None:
-    """Remove it with its messages, and the text of answers that no branch shows. What they cost stays in the books.
+    """Delete a conversation, its messages, and the text of answers that no other conversation shows.
 
-    Raises AnswerInProgress. If this dies, nothing is removed.
+    What the answers cost stays in the ledger. Raises AnswerInProgress. All is one transaction.
     """
     locked = Conversation.objects.select_for_update().filter(pk=conversation.pk).first()
     if locked is None:
@@ -42,10 +42,11 @@ def delete_conversation(*, conversation: Conversation) -> None:
 
 @transaction.atomic
 def branch_conversation(*, message: Message) -> Conversation:
-    """A new conversation that begins as this one did: up to and with an answer, or up to but without a prompt, so
-    that another prompt may take its place. Nothing is charged; answers that are shown twice were paid once.
+    """Make a new conversation with the beginning of the message's one.
 
-    Raises AnswerInProgress for an answer that is still being written.
+    The branch ends with the message if that is an answer, and before it if it is a prompt, so that another prompt can
+    take its place. Nothing is charged: answers that both conversations show were paid once. Raises AnswerInProgress for
+    an answer that is still being written.
     """
     origin = Conversation.objects.select_for_update().get(pk=message.conversation_id)
     kept = origin.messages.filter(pk__lte=message.pk)
@@ -62,9 +63,9 @@ def branch_conversation(*, message: Message) -> Conversation:
 
 
 def regenerate_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller) -> Exchange:
-    """Write the last answer again, with another draw; later prompts then see the new one. Both are kept and paid.
+    """Write the last answer again, with new random sampling. Both answers are kept and paid.
 
-    Raises NotTheLastAnswer, and as `chat.messages.send_message` does.
+    Later prompts see only the new answer. Raises NotTheLastAnswer, and what `chat.messages.send_message` raises.
     """
     if answer.role != Role.ASSISTANT:
         raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
@@ -72,7 +73,7 @@ def regenerate_answer(*, user: User, answer: Message, idempotency_key: str, call
 
 
 def clean_title(title: str) -> str:
-    """One line of text. Raises InvalidPrompt."""
+    """Return the title as one line. Raises InvalidPrompt if it is empty or too long."""
     line = " ".join(title.split())
     if not 1 <= len(line) <= TITLE_LENGTH:
         raise InvalidPrompt(_("A title has 1 to {most} characters.").format(most=TITLE_LENGTH))

@@ -1,4 +1,4 @@
-"""Markdown to safe HTML, whole or as it streams."""
+"""Renders Markdown as safe HTML, either a whole text or one that is still streaming."""
 
 import re
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p",
     "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-LONGEST_FORMULA = 2_000  # characters in which its end is looked for
-LONGEST_TAIL = 600  # characters that are rendered again at every push
+LONGEST_FORMULA = 2_000  # characters; the end of a formula is searched only so far
+LONGEST_TAIL = 600  # characters of an unfinished block, which every push renders again
 _TABLE_HEAD = re.compile(r"<thead>.*?</thead>\n?", re.DOTALL)
 ATTRIBUTES = {
     "a": {"href", "title"},
@@ -33,7 +33,7 @@ ATTRIBUTES = {
 
 
 def render(text: str, *, is_coloured: bool = True) -> str:
-    """Return sanitised HTML: no raw HTML of the model's comes through. Code may be left without colours, in haste."""
+    """Return sanitised HTML, without any raw HTML of the model. Without colours for code it is faster."""
     html = _parser(is_coloured=is_coloured).render(text)
     return nh3.clean(
         html,
@@ -45,29 +45,29 @@ def render(text: str, *, is_coloured: bool = True) -> str:
 
 
 class StreamingMarkdown:
-    """Splits growing text into blocks that are finished, rendered once, and the one still being written.
+    """Splits growing text into finished blocks, each rendered once, and the block that is still being written.
 
-    A block that grows long is finished piece by piece: a list after an item, a table after a row, code after a line. So
-    the work of a push has a bound, whatever the model writes. The pieces lie one below the other until the answer has
-    ended and is shown as a whole.
+    A long block is finished in pieces: a list after an item, a table after a row, code after a line. So the work of a
+    push is bounded, whatever the model writes. The page shows the pieces one below the other until the answer has
+    ended; then it shows the whole answer.
     """
 
     def __init__(self) -> None:
         self._tail = ""
-        self._lead = ""  # what the next pieces of a long block begin with: the fence of code, the head of a table
+        self._lead = ""  # text put before the next pieces of a long block: the fence of code, the head of a table
 
     def push(self, text: str) -> tuple[str, str]:
-        """Add text. Return the HTML of what is now finished, often nothing, and of the block in progress."""
+        """Add text. Return the HTML of what it finished, often an empty text, and the HTML of the block in progress."""
         finished = "".join(_render_piece(lead, piece) for lead, piece in self._take_finished(text))
         return finished, _render_piece(self._lead, self._tail, is_coloured=False)
 
     def skip(self, text: str) -> None:
-        """Add text that the reader has already."""
+        """Add text that the reader already has, without rendering it."""
         for _finished in self._take_finished(text):
             pass
 
     def _take_finished(self, text: str) -> Iterator[tuple[str, str]]:
-        """Add text and take what is finished, each piece with its lead."""
+        """Add text, and yield each finished piece with its lead, which is put before it for rendering."""
         self._tail += text
         while True:
             tokens = _parser(is_coloured=False).parse(self._lead + self._tail)
@@ -91,10 +91,10 @@ class StreamingMarkdown:
 
 
 def _find_cut(tokens: list[Token], lead: str, tail: str) -> tuple[int, str] | None:
-    """Where a long block may be cut, and the lead of what comes after; None where it must not be, or not yet."""
+    """The place where a long block may be cut, and the lead of the rest; None if it must not be cut, or not yet."""
     last_line = tail.rfind("\n") + 1
     block = next((token for token in tokens if token.level == 0 and token.map), None)
-    if block is None:  # references to links, which show nothing
+    if block is None:  # definitions of links, which render as nothing
         return (last_line, "") if last_line else _cut_anywhere(tail, "")
     if block.type == "fence" and "\n" in lead + tail:
         first = (lead + tail).partition("\n")[0]
@@ -114,12 +114,12 @@ def _find_cut(tokens: list[Token], lead: str, tail: str) -> tuple[int, str] | No
 
 
 def _cut_anywhere(tail: str, lead: str) -> tuple[int, str] | None:
-    """Where to cut text that has no end of a line or of a word: anywhere, once it is twice as long."""
+    """The place to cut text without an end of a line or word: after LONGEST_TAIL, once it is twice as long."""
     return (LONGEST_TAIL, lead) if len(tail) > 2 * LONGEST_TAIL else None
 
 
 def _render_piece(lead: str, piece: str, *, is_coloured: bool = True) -> str:
-    """The HTML of a piece of a long block, which the lead makes one of its kind; the head of a table is there once."""
+    """The HTML of a piece. The lead makes a code block or table of it; the table's head is removed, as it was shown."""
     if not lead:
         return render(piece, is_coloured=is_coloured) if piece else ""
     html = render(lead + piece, is_coloured=is_coloured)
@@ -137,15 +137,15 @@ def _parser(*, is_coloured: bool) -> MarkdownIt:
 
 
 def _open_table(*_parts: Any) -> str:
-    """A table scrolls in a box of its own, which the keyboard reaches too."""
+    """Open a table in its own box, which scrolls and can be reached by keyboard."""
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(_("Table"))}">\n<table>\n'
 
 
 def _keep_formula(state: StateInline, silent: bool) -> bool:
-    r"""Leave `\( x \)` and `\[ x \]` as they were written, marks inside them included.
+    r"""Keep `\( x \)` and `\[ x \]` as they were written, including Markdown's marks inside them.
 
-    Models write formulas so, and Markdown takes the backslashes for its own. A bracket that is never closed keeps its
-    backslash too: the rest of the formula may be still to come.
+    Models write formulas in this way, and Markdown would remove the backslashes. A bracket without its closing bracket
+    keeps its backslash, too, because the rest of the formula may still be streamed.
     """
     start, opening = state.pos, state.src[state.pos : state.pos + 2]
     if opening not in ("\\(", "\\[", "\\)", "\\]"):
@@ -160,7 +160,7 @@ def _keep_formula(state: StateInline, silent: bool) -> bool:
 
 
 def _highlight(code: str, language: str, _attributes: str) -> str:
-    """Colour code by classes; the policy forbids inline styles. An unknown language stays plain."""
+    """Colour code with CSS classes, since the policy forbids inline styles. Code in an unknown language stays plain."""
     try:
         lexer = get_lexer_by_name(language, stripnl=False) if language else None
     except ClassNotFound:

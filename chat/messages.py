@@ -1,4 +1,4 @@
-"""Writing conversations: send a message, retry an answer."""
+"""Sends messages in conversations, and retries answers."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -26,7 +26,7 @@ from inference.prompting.prompts import clean_prompt
 
 
 class AnswerInProgress(Exception):
-    """The conversation is still being answered; stop that first, or wait."""
+    """An answer in the conversation is still being written; stop it first, or wait."""
 
 
 class NotTheLastAnswer(Exception):
@@ -35,9 +35,9 @@ class NotTheLastAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A prompt and the answer that was asked for; a retry adds an answer alone.
+    """A prompt and its requested answer. A retry has no prompt, because it adds only an answer.
 
-    `is_repeated` says that an earlier request with the same key made it.
+    `is_repeated` says that an earlier request with the same idempotency key made them.
     """
 
     conversation: Conversation
@@ -48,7 +48,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Who asks for an answer, and under which key: the same whether they send a prompt or retry an answer."""
+    """The user and the idempotency key of a request for an answer, either for a new prompt or as a retry."""
 
     user: User
     idempotency_key: str
@@ -56,7 +56,7 @@ class _Request:
     caller: Caller
 
     def refuse_repeat(self) -> None:
-        """Raises AlreadyRequested, or IdempotencyConflict. The conversation is locked."""
+        """Raises AlreadyRequested or IdempotencyConflict if the key was used. Lock the conversation first."""
         refuse_repeat(user=self.user, idempotency_key=self.idempotency_key, inputs_hash=self.inputs_hash)
 
     def answer(self, model: CatalogueModel, turns: list[Turn], parameters: Parameters) -> Generation:
@@ -85,10 +85,10 @@ def send_message(
     idempotency_key: str,
     caller: Caller = PAGE,
 ) -> Exchange:
-    """Add a prompt and request its answer, in a new conversation when none is given.
+    """Add a prompt and request its answer, in a new conversation if none is given.
 
-    The same key with the same message returns what it made before: a double click sends once. Raises what
-    `request_generation` raises, and AnswerInProgress. When the queue is down, nothing stays in the conversation.
+    A repeated call with the same key and message returns what the first one made, so a double click sends once. Raises
+    AnswerInProgress, and what `request_generation` raises. If the queue is down, nothing stays in the conversation.
     """
     text = clean_prompt(text)
     inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters))
@@ -100,20 +100,23 @@ def send_message(
 
 
 def _plain(parameters: Parameters) -> str:
-    """What was asked for, in the words of before there was what pages never ask for: a retry from then is the same."""
+    """The parameters as text, as it was before the parameters that pages never set were added.
+
+    So a retry of a request from before that still has the same hash.
+    """
     return str(parameters).replace(", frequency_penalty=0.0, presence_penalty=0.0, top_logprobs=None", "")
 
 
 def estimate_message(
     *, user: User, conversation: Conversation | None, model: CatalogueModel, text: str
 ) -> Estimate | None:
-    """What sending this would cost. Raises InvalidPrompt and ModelUnavailable as sending would."""
+    """What it would cost to send this message. Raises InvalidPrompt and ModelUnavailable, as sending it would."""
     turns = [] if conversation is None else _turns(conversation, before=None)
     return estimate_answer(user=user, model=model, prompt=Prompt(alternate([*turns, Turn("user", clean_prompt(text))])))
 
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
-    """Ask again for the last answer, which failed, say. Raises NotTheLastAnswer, and as `send_message` does."""
+    """Request the last answer again, such as a failed one. Raises NotTheLastAnswer, and what `send_message` raises."""
     request = _Request(user, idempotency_key, hash_inputs("retry", answer.pk), caller)
     try:
         return _add_retry(request, answer)
@@ -122,9 +125,10 @@ def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: C
 
 
 def _see_to(error: Exception, request: _Request, *, is_new: bool) -> Exchange:
-    """The earlier exchange, where the request is a repeat. Raises the error otherwise, once what follows is done.
+    """Handle an error of a request. For a repeated request, return the earlier exchange; otherwise raise the error.
 
-    What never reached the queue is taken back; credits that are missing may be bought automatically.
+    Before that, messages whose generation did not reach the queue are removed, and missing credits may start an
+    automatic top-up.
     """
     match error:
         case AlreadyRequested():
@@ -177,7 +181,7 @@ def _refuse_while_answering(conversation: Conversation) -> None:
 
 
 def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
-    """What was said so far, up to the message `before`, without answers that failed or were written again."""
+    """The turns before the message `before`, or all, without answers that failed or were written again."""
     messages = conversation.messages.exclude(generation__state=GenerationState.FAILED).exclude(
         role=Role.ASSISTANT, text=""
     )
@@ -193,12 +197,12 @@ def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
 
 
 def _up_to_prompt(turns: list[Turn]) -> list[Turn]:
-    """Without the earlier answers to the last prompt, which is to be answered again."""
+    """The turns up to the last prompt, without its earlier answer, because it is to be answered again."""
     return turns[:-1] if turns and turns[-1].role == "assistant" else turns
 
 
 def _parameters_of(generation: Generation) -> Parameters:
-    """Ask again as before, with another draw."""
+    """The parameters of an earlier request without its seed, so that the sampling differs."""
     return Parameters(
         max_tokens=generation.requested_completion_tokens,
         temperature=generation.temperature,
@@ -213,7 +217,7 @@ def _parameters_of(generation: Generation) -> Parameters:
 
 
 def _exchange_of(generation_id: UUID) -> Exchange:
-    # The first is the one that asked for it; a branch may show it too.
+    # The first message is of the conversation that requested the answer; later ones are in its branches.
     answers = Message.objects.select_related("conversation", "generation").filter(generation=generation_id)
     answer = answers.order_by("pk")[0]
     prompt = answer.conversation.messages.filter(pk__lt=answer.pk).last()
@@ -223,7 +227,7 @@ def _exchange_of(generation_id: UUID) -> Exchange:
 
 @transaction.atomic
 def _take_back(exchange: Exchange, *, is_new: bool) -> None:
-    """Remove what a send that never reached the queue left in the conversation; its generation row stays."""
+    """Remove the messages of a send that did not reach the queue. Its generation row stays."""
     exchange.answer.delete()
     if exchange.prompt is not None:
         exchange.prompt.delete()
@@ -232,7 +236,7 @@ def _take_back(exchange: Exchange, *, is_new: bool) -> None:
 
 
 def _title(text: str) -> str:
-    """The first line, cut at a word."""
+    """A title: the first line of the text, cut after a word."""
     line = text.partition("\n")[0].strip()
     if len(line) <= TITLE_LENGTH:
         return line

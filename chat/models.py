@@ -10,25 +10,26 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 TITLE_LENGTH = 80
-MOST_SEARCHED = 1_000  # conversations that are looked through for a text
+MOST_SEARCHED = 1_000  # conversations that a search reads
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     """Reads of conversations."""
 
     def for_user(self, user: Any) -> "ConversationQuerySet":
-        """This user's own, the latest first."""
+        """The conversations of this user, the latest first."""
         return self.filter(user=user).order_by("-updated_at")
 
     def searchable(self) -> "ConversationQuerySet":
-        """The latest MOST_SEARCHED of these, which are looked through in a moment however long they are. One query."""
+        """The latest MOST_SEARCHED of these, few enough for a fast search. Takes one query."""
         beyond = self.values_list("updated_at", flat=True)[MOST_SEARCHED : MOST_SEARCHED + 1].first()
         return self if beyond is None else self.filter(updated_at__gt=beyond)
 
     def matching(self, text: str) -> "ConversationQuerySet":
-        """Those whose title or messages hold the text, in any case.
+        """Those whose title or messages contain the text, in upper or lower case.
 
-        One conversation after the other, until enough are found: for an EXISTS, PostgreSQL reads everybody's messages.
+        The subquery lets PostgreSQL search one conversation after the other until enough are found. For an EXISTS it
+        would read the messages of all users.
         """
         with_text = Message.objects.order_by().filter(conversation=models.OuterRef("pk"), text__icontains=text)
         conversations = self.alias(with_text=models.Subquery(with_text.values("pk")[:1]))
@@ -36,7 +37,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
-    """A talk between one user and one model at a time."""
+    """A conversation of one user, with one model at a time."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
@@ -54,26 +55,26 @@ class Conversation(models.Model):
         constraints = [models.CheckConstraint(name="chat_conversation_has_a_title", condition=~Q(title=""))]
 
     def __str__(self) -> str:
-        return f"conversation {self.pk}"  # in lists and logs of staff: the title is the customer's words
+        return f"conversation {self.pk}"  # staff see this; the title would be the customer's text
 
     def get_absolute_url(self) -> str:
         return reverse("chat:conversation", args=[self.pk])
 
 
 class Role(models.TextChoices):
-    """Who speaks."""
+    """The author of a message."""
 
     USER = "user", _("you")
     ASSISTANT = "assistant", _("Gemma")
 
 
 class Message(models.Model):
-    """One turn. An answer has the generation that wrote it; its text arrives when that ends."""
+    """One turn. An answer refers to the generation that writes it, and gets its text when the generation ends."""
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     role = models.CharField(max_length=9, choices=Role.choices)
     text = models.TextField(blank=True)
-    # A branch shows the answers it was made from: one generation, one charge, a message in each of the two.
+    # A branch has messages with the same generations as its origin: each generation is charged once.
     generation = models.ForeignKey(
         "inference.Generation",
         on_delete=models.PROTECT,

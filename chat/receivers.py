@@ -1,4 +1,4 @@
-"""What chat does when a generation ends, and when an account is closed."""
+"""What chat does when a generation ends or an account is closed."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SAVE_TEXT = "UPDATE chat_message SET text = %s WHERE generation_id = %s"
 
 @receiver(generation_ended, dispatch_uid="chat.save_answer")
 def save_answer(generation: Generation, **_kwargs: Any) -> None:
-    """Put the final text into the message, in the transaction that settles it. In SQL (docs/adr/0010)."""
+    """Write the final text into the message, in the transaction that settles the charge. In SQL (docs/adr/0010)."""
     if generation.is_for_a_program:
         return
     with connection.cursor() as cursor:
@@ -25,5 +25,5 @@ def save_answer(generation: Generation, **_kwargs: Any) -> None:
 
 @receiver(account_closing, dispatch_uid="chat.erase_conversations")
 def erase_conversations(user: User, **_kwargs: Any) -> None:
-    """Delete what was said."""
+    """Delete the user's conversations with their messages."""
     Conversation.objects.filter(user=user).delete()

@@ -1,4 +1,4 @@
-"""Every path under /api/v1/, an include an app. A path that is in none of them is a problem, not a page."""
+"""Every path under /api/v1/, with one include for each app. An unknown path gets a problem (JSON), not a page."""
 
 from django.urls import include, path, re_path
 

@@ -9,12 +9,12 @@ import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
-# WhiteNoise hands files over as synchronous iterators, which Django serves from a thread and warns about.
+# WhiteNoise returns files as synchronous iterators. Django serves these from a thread, and warns about it.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 django.setup(set_prefix=False)
 
-from core.garbage import look_for_garbage_less_often  # noqa: E402  the next wants the settings
+from core.garbage import look_for_garbage_less_often  # noqa: E402  these imports need the settings
 from core.postgresql.roles import refuse_to_start_with_might  # noqa: E402
 from core.redis_users import refuse_mighty_users  # noqa: E402
 from core.serving.handlers import Dispatcher  # noqa: E402

@@ -22,7 +22,7 @@ app.autodiscover_tasks()
 @worker_init.connect
 @beat_init.connect
 def refuse_too_mighty_a_role(**_kwargs: object) -> None:
-    """A worker, and beat, log in as who may do no more than they must, or not at all. Raises SystemExit."""
+    """Refuse to start a worker or beat whose PostgreSQL role or Redis users have too many rights. Raises SystemExit."""
     from django.core.exceptions import ImproperlyConfigured
 
     from core.postgresql.roles import refuse_to_start_with_might
@@ -31,13 +31,13 @@ def refuse_too_mighty_a_role(**_kwargs: object) -> None:
     try:
         refuse_mighty_users()
         refuse_to_start_with_might()
-    except ImproperlyConfigured as error:  # which a signal would only log
+    except ImproperlyConfigured as error:  # Celery would only log it
         raise SystemExit(str(error)) from None
 
 
 @worker_ready.connect
 def tell_supervisor_ready(sender: Any, **_kwargs: object) -> None:
-    """Touch READY_DIR/<node name before the @>, so that a supervisor knows the worker takes tasks."""
+    """Touch READY_DIR/<node name before the @>, which tells a supervisor that the worker takes tasks."""
     name = sender.hostname.partition("@")[0]
     _touch(name)
     _tell_supervisor_alive(name)
@@ -45,16 +45,16 @@ def tell_supervisor_ready(sender: Any, **_kwargs: object) -> None:
 
 @beat_init.connect
 def tell_supervisor_of_beat(**_kwargs: object) -> None:
-    """The same for beat, which is ready at once."""
+    """Touch only READY_DIR/beat.alive, again and again: beat is ready as soon as it starts."""
     _tell_supervisor_alive("beat")
 
 
 def _tell_supervisor_alive(name: str) -> None:
-    """Touch READY_DIR/<name>.alive every two seconds: of a process that hangs, it is not touched any more."""
+    """Touch READY_DIR/<name>.alive every two seconds. The file of a process that hangs gets old."""
 
     def go_on() -> None:
         while True:
-            with suppress(OSError):  # a full disk is no reason to be killed for; the next touch may succeed
+            with suppress(OSError):  # such as a full disk: the next touch may succeed, so do not end this thread
                 _touch(f"{name}.alive")
             time.sleep(ALIVE_SECONDS)
 

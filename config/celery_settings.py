@@ -1,7 +1,7 @@
-"""What Celery is configured with: the settings that begin with CELERY_, and nothing else of Django's.
+"""Celery's configuration: only those of Django's settings that begin with CELERY_.
 
-Workers tell their whole configuration to whoever asks, Flower's pages among them. So it has no secret but the address
-of the broker, which Celery itself leaves out of what it tells.
+A worker reports its whole configuration to every client that asks, such as Flower's pages. So it must contain no
+secret except the broker's URL, which Celery leaves out of its reports.
 """
 
 from django.conf import settings

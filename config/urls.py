@@ -1,4 +1,4 @@
-"""Every URL of the site, an include an app."""
+"""Every URL of the site, with one include for each app."""
 
 from allauth.account import views as account_views
 from allauth.account.decorators import secure_admin_login
@@ -12,7 +12,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 admin.site.site_header = "Tally"
 admin.site.site_title = "Tally"
 
-# A change of an account and the mail that tells of it are one transaction.
+# A change of an account and the mail about it are written in one transaction.
 account_changes = [
     path("accounts/email/", transaction.atomic(account_views.email), name="account_email"),
     path(

@@ -1,17 +1,17 @@
-"""Internet addresses: which proxies are trusted, where a request came from, and what counts as one place.
+"""Internet addresses: reads the trusted proxies, finds the client of a request, groups addresses for counting.
 
-Plain functions that know nothing of Django: the settings are checked with them when Tally starts.
+These functions do not use Django, because the settings call them when Tally starts.
 """
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
-IPV6_PREFIX = 64  # what one customer of a provider gets, at least: within it addresses cost nothing
+IPV6_PREFIX = 64  # a provider's customer gets at least a /64, and may use all its addresses
 
 
 def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Addresses and networks such as `10.0.0.0/8`. Raises ValueError for anything else, and for the whole internet."""
+    """Parse addresses and networks such as `10.0.0.0/8`. Raises ValueError for other text or the whole internet."""
     networks = tuple(ip_network(text.strip()) for text in texts)
     for network in networks:
         if network.prefixlen == 0:
@@ -20,10 +20,11 @@ def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
-    """Where a request came from: the peer, or what trusted proxies say in `X-Forwarded-For`.
+    """Return the client's address: the peer, or the one that trusted proxies name in `X-Forwarded-For`.
 
-    Each proxy adds at the right end whom it was asked by, so the list is read from there until somebody who is not
-    trusted. What stands left of that, the client may have written. An entry that is no address ends the reading.
+    Each proxy appends the address of its own client on the right. So the list is read from the right, up to the first
+    address that is not a trusted proxy: the client itself may have written the entries left of it. An entry that is
+    not an address ends the reading, too.
     """
     client = _plain(peer)
     for entry in reversed(forwarded.split(",")):
@@ -37,7 +38,7 @@ def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
 
 
 def network_of(address: str) -> str:
-    """What is counted together: an IPv4 address, the /64 of an IPv6 address, or any other text as it is."""
+    """Return what an address counts as: an IPv4 address as itself, an IPv6 address as its /64, other text as it is."""
     if not _is_address(address):
         return address
     found = ip_address(_plain(address))
@@ -47,7 +48,7 @@ def network_of(address: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """An address in its shortest form; an IPv4 address that is written as IPv6 is an IPv4 address."""
+    """An address in its shortest form. An IPv4 address in IPv6 notation becomes a plain IPv4 address."""
     if not _is_address(text):
         return text
     found = ip_address(text)

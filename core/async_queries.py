@@ -1,4 +1,4 @@
-"""How views that stream ask the database."""
+"""Database queries of asynchronous views that stream."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run a query in the request's thread and give its connection back at once: a stream may last minutes."""
+    """Run `function`, which queries, in the request's thread, and return its result.
+
+    The database connection goes back to the pool right after it, because a stream may last minutes.
+    """
 
     def run() -> T:
         try:

@@ -1,4 +1,4 @@
-"""Where a request came from, as the settings say whom to believe."""
+"""The client's address of a Django request, by the proxies that the settings trust."""
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -7,11 +7,11 @@ from core.addresses import find_client, network_of
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address a request came from; X-Forwarded-For is believed from TRUSTED_PROXIES alone."""
+    """The client's address. `X-Forwarded-For` counts only if it comes from one of TRUSTED_PROXIES."""
     peer = request.META.get("REMOTE_ADDR") or "unknown"
     return find_client(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""), settings.TRUSTED_PROXIES)
 
 
 def client_network(request: HttpRequest) -> str:
-    """What a request is counted by before anybody logs in: its IPv4 address, or the /64 of its IPv6 address."""
+    """What a request without a log-in is counted by: its IPv4 address, or the /64 of its IPv6 address."""
     return network_of(client_address(request))

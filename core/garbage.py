@@ -1,13 +1,13 @@
-"""How often a long-lived process looks for cycles of garbage (docs/adr/0025 has what it saves)."""
+"""How often a long-lived process runs Python's cyclic garbage collector (docs/adr/0025 says what this saves)."""
 
 import gc
 
-# Python's own 700 objects are a few of our answers: it would look through all that is under way for each of them.
+# Python's default is 700 new objects, which a few answers make: each collection would scan all answers under way.
 OBJECTS_BETWEEN_LOOKS = 20_000
 
 
 def look_for_garbage_less_often() -> None:
-    """Call it once all is loaded: what is there by then is never looked through again."""
+    """Make collections rarer. Call this after loading: the objects that exist by then are never scanned again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_LOOKS, *gc.get_threshold()[1:])

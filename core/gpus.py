@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, as the driver sees them (NVML). Without torch."""
+"""The NVIDIA GPUs of this machine, as the driver reports them (NVML). This needs no torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,25 +29,25 @@ class GpuLoad:
 
 
 class NoGpu(Exception):
-    """There is none, or it does not say what was asked; the text is the driver's reason."""
+    """There is no GPU, or the driver does not report a figure; the text is the driver's reason."""
 
 
 def find_gpus() -> list[Gpu]:
-    """Which there are. Raises NoGpu."""
+    """The GPUs of this machine. Raises NoGpu."""
     with _driver() as handles:
         memories = [(handle, pynvml.nvmlDeviceGetMemoryInfo(handle)) for handle in handles]
         return [Gpu(_name_of(handle), int(memory.total), int(memory.free)) for handle, memory in memories]
 
 
 def read_gpu_loads() -> list[GpuLoad]:
-    """How busy they are. Raises NoGpu, also for a part of a GPU (MIG), of which the driver does not say it."""
+    """The load of each GPU. Raises NoGpu, also for a part of a GPU (MIG), whose load the driver does not report."""
     with _driver() as handles:
         return [_load_of(handle) for handle in handles]
 
 
 @contextmanager
 def _driver() -> Iterator[list[Any]]:
-    """The driver's handles of all GPUs. Raises NoGpu for whatever goes wrong with them."""
+    """The driver's handles of all GPUs. Raises NoGpu for every error of the driver."""
     try:
         pynvml.nvmlInit()
         try:

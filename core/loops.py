@@ -1,4 +1,4 @@
-"""Threads that do one thing again and again for as long as a worker lives, whatever goes wrong in between."""
+"""Threads that repeat one step as long as a worker lives, also after errors."""
 
 import logging
 import threading
@@ -9,14 +9,14 @@ from django.db import DatabaseError, InterfaceError, connection
 
 logger = logging.getLogger(__name__)
 
-EXPECTED = (DatabaseError, InterfaceError, redis.RedisError)  # a server is away: one line in the log says it all
+EXPECTED = (DatabaseError, InterfaceError, redis.RedisError)  # a server is away: one log line is enough
 
 
 class Loop:
-    """Calls `step` every `pause_seconds` until `ended` is set; the first time after one pause, or at once.
+    """Calls `step` every `pause_seconds` until `ended` is set. With `begins_at_once`, the first pause is left out.
 
-    Money hangs on these threads: without heartbeats, healthy answers end as lost. So an error of a step, of whatever
-    kind, is logged and the next step comes. Should the thread itself end, `revive` begins another.
+    Charges depend on these threads: without heartbeats, healthy answers end as lost. So any error of a step is logged,
+    and the next step still runs. If the thread itself ends, `revive` starts another one.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Loop:
         self._starting = threading.Lock()
 
     def revive(self) -> None:
-        """Have a thread that runs, begun now where there is none."""
+        """Start the thread if it does not run. Does nothing once `ended` is set."""
         with self._starting:
             if self._ended.is_set() or (self._thread is not None and self._thread.is_alive()):
                 return

@@ -1,10 +1,10 @@
-"""What browsers call an origin, for the settings that name some."""
+"""Checks origins, in the browsers' sense of the word, that the settings name."""
 
 from urllib.parse import urlsplit
 
 
 def is_origin(text: str) -> bool:
-    """Whether this is "*", or a scheme and a host, maybe with a port, and nothing after it."""
+    """Whether the text is "*", or http or https with a host and maybe a port, and nothing after it."""
     if text == "*":
         return True
     try:

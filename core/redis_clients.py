@@ -1,6 +1,6 @@
-"""How this process talks to Redis: a client for each of its three users (docs/redis-users.md).
+"""Redis clients of this process, which log in as three different Redis users (docs/redis-users.md).
 
-Whoever asks for one says how long an answer may take.
+The caller says how long Redis may take to answer.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from redis.retry import Retry
 def connect(
     url: str, *, answer_seconds: float, connect_seconds: float | None = None, as_text: bool = False, **options: Any
 ) -> "redis.Redis":
-    """A client with connections of its own; it connects when it is first used, so this raises nothing.
+    """Return a client with connections of its own. It connects on first use, so this raises nothing.
 
-    `answer_seconds` is the longest wait for an answer, and for a connection where `connect_seconds` does not say
-    another; `as_text` decodes what comes back.
+    `answer_seconds` is the time-out for an answer, and also for connecting if `connect_seconds` is not given.
+    `as_text` decodes answers to str.
     """
     return redis.Redis.from_url(
         url,
@@ -28,5 +28,5 @@ def connect(
 
 
 def one_more_try() -> Retry:
-    """One try more, at once, in the place of redis-py's several with pauses: a person waits."""
+    """One immediate retry instead of redis-py's several with pauses, for calls that a person waits for."""
     return Retry(NoBackoff(), 1)

@@ -1,7 +1,7 @@
-"""The users of Redis: broker, relay and cache each log in as one that may do nothing else (docs/redis-users.md).
+"""The Redis users: broker, relay and cache each log in as a user that may do nothing else (docs/redis-users.md).
 
-Production runs with no others. What a user may do is found by trying what it must not; Redis notes the refusals in its
-ACL LOG. Nothing is changed by it: the keys that are named do not exist.
+Production refuses to run with users that may do more. The check tries the commands that a user must not run; Redis
+records the refusals in its ACL LOG. A command that is allowed changes nothing, because the keys do not exist.
 """
 
 import logging
@@ -14,7 +14,7 @@ from core.redis_clients import connect
 
 logger = logging.getLogger(__name__)
 
-KEYS = {  # one that nobody uses, of each
+KEYS = {  # for each user, a key of its own kind that does not exist
     "BROKER_REDIS_URL": "generate.a-model-that-is-not-there",
     "RELAY_REDIS_URL": "generation:one-that-is-not-there",
     "CACHE_REDIS_URL": "answer:one-that-is-not-there",
@@ -22,12 +22,12 @@ KEYS = {  # one that nobody uses, of each
 
 
 def might_of(setting: str) -> list[str]:
-    """What the user of this URL may do that it must not; empty for a restricted one. Raises RedisError."""
+    """The rights that the user of this URL must not have; empty for a restricted user. Raises RedisError."""
     tries = [
         ("may change the server's settings", ("CONFIG", "GET", "maxmemory")),
         ("may manage users", ("ACL", "USERS")),
         ("may search the server", ("SCAN", "0", "COUNT", "1")),
-        ("may publish to every channel", ("PUBLISH", "a-channel-that-nobody-hears", "")),  # as workers are shut down by
+        ("may publish to every channel", ("PUBLISH", "a-channel-that-nobody-hears", "")),  # which can shut workers down
     ]
     for other, key in KEYS.items():
         if other != setting:
@@ -41,13 +41,16 @@ def might_of(setting: str) -> list[str]:
 
 
 def refuse_mighty_users() -> None:
-    """Raise ImproperlyConfigured where a user of Redis may do more than it must. While Redis is away this passes."""
+    """Raise ImproperlyConfigured if a Redis user has too many rights or cannot log in.
+
+    Only with DEMAND_RESTRICTED_REDIS_USERS. While Redis is away this passes.
+    """
     if not settings.DEMAND_RESTRICTED_REDIS_USERS:
         return
     for setting in KEYS:
         try:
             might = might_of(setting)
-        except redis.AuthenticationError as error:  # which the library counts among lost connections
+        except redis.AuthenticationError as error:  # a ConnectionError, too, in redis-py
             raise ImproperlyConfigured(f"Redis does not let the user of {setting} in: {error}") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             logger.warning("the user of %s is not looked at: %s", setting, error)

@@ -6,5 +6,8 @@ from django.db.models import Model
 
 
 def asked_the_same(earlier: Model, **inputs: Any) -> bool:
-    """Whether the request that made a row had these inputs, by the row's fields; else its key was used for another."""
+    """Whether the request that made the row `earlier` had the same inputs, by the row's fields.
+
+    If not, its idempotency key was used for another request.
+    """
     return all(getattr(earlier, name) == value for name, value in inputs.items())

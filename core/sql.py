@@ -1,7 +1,7 @@
-"""Model instances out of hand-written SQL.
+"""Model instances from hand-written SQL.
 
-Composing a query costs the ORM several times what PostgreSQL needs to run it. The few reads that every request of the
-API runs are written out; all else goes through the ORM (docs/adr/0010).
+The ORM takes several times longer to compose a query than PostgreSQL takes to run it. So the few reads that every API
+request makes are written in SQL; all others go through the ORM (docs/adr/0010).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def columns(model: type[Model], alias: str) -> str:
 
 @cache
 def width(model: type[Model]) -> int:
-    """How many columns that is."""
+    """The number of columns of a model."""
     return len(model._meta.concrete_fields)
 
 
@@ -32,7 +32,7 @@ def _names(model: type[Model]) -> list[str]:
 
 
 def instance(model: type[M], row: Sequence[Any]) -> M:
-    """The instance that a row of `columns` stands for."""
+    """Make an instance of a row that was selected with `columns`."""
     return model.from_db(connection.alias, _names(model), row)
 
 

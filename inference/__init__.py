@@ -1,1 +1,1 @@
-"""Answers: the model catalogue, the metered generation, the engine, GPU tasks and the token relay."""
+"""Everything that produces answers: the model catalogue, generations and their prices, engines, GPU workers, relay."""

@@ -1,9 +1,9 @@
-"""The answer cache: which deterministic requests have been answered before, and by which answer (docs/adr/0015).
+"""The answer cache: finds an earlier answer to the same deterministic request (docs/adr/0015).
 
-A request is deterministic at temperature 0, or with a seed that the caller gave. All that decides its answer is hashed
-into a key. Redis knows for a key which answer there is, for ANSWER_CACHE_SECONDS and the ANSWER_CACHE_ENTRIES that were
-used last; the answer itself and its tokens are read from its row, so nothing in Redis is ever charged, and what was
-erased is out of the cache. While Redis is away there is no cache.
+A request is deterministic at temperature 0, or with a seed that the caller gave. Everything that decides its answer is
+hashed into a key. Redis maps the key to the id of an answer. It keeps an entry for ANSWER_CACHE_SECONDS, and only the
+ANSWER_CACHE_ENTRIES that were used most recently. The text and the token counts are read from the answer's row in the
+database, so no charge depends on Redis, and an erased answer is not in the cache. Without Redis there is no cache.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ VERSION = 2  # of the key: raise it when the same request may get another answer
 USED, COUNTS = "answers:used", "answers:counts"  # a sorted set of keys by their last use; a hash of counters
 HITS, MISSES, JOINED, STORED, EVICTED = "hits", "misses", "joined", "stored", "evicted"
 COUNTERS = (HITS, MISSES, JOINED, STORED, EVICTED)
-JUST_ENDED_SECONDS = 2.0  # in which an answer that has ended may not have reached Redis yet
+JUST_ENDED_SECONDS = 2.0  # an answer that ended less than this ago may not be in Redis yet
 
 
 class CacheUse(StrEnum):
-    """Who a deterministic answer is kept for: its user, everybody who asks the same, or nobody."""
+    """To whom a deterministic answer may be repeated: only its own user, every user, or nobody."""
 
     PRIVATE = "private"
     PUBLIC = "public"
@@ -48,8 +48,11 @@ class CacheUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All that decides an answer. `requested_tokens` is the limit before the wallet shortens it; `is_seeded` says
-    whether the caller named the seed."""
+    """Everything that decides an answer.
+
+    `requested_tokens` is the length limit before the wallet's balance shortens it; `is_seeded` says whether the caller
+    gave the seed.
+    """
 
     model: CatalogueModel
     prompt_format: str
@@ -67,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Where a request stands in the cache: its key, and the answer that Redis names for it."""
+    """A request's key in the cache, and the id of the answer that Redis has for it."""
 
     key: str
     answer_id: UUID | None
@@ -75,7 +78,10 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What there is for a request: an answer to repeat, a leader to wait for, or neither. No key: it has no cache."""
+    """How to answer a request: repeat `answer`, wait for the leader, or (neither) generate. No key: it is not cached.
+
+    The leader is an identical request that is being answered now (`single_flight`).
+    """
 
     key: str = ""
     answer: Generation | None = None
@@ -89,7 +95,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How the cache does: the counters since they were last lost with Redis, and the answers it knows now."""
+    """Figures about the cache: how many answers it has now, and counters since Redis last lost its data."""
 
     entries: int
     hits: int
@@ -101,12 +107,12 @@ class Figures:
 
 @cache
 def connection() -> "redis.Redis":
-    """This process's connections; the time-outs are shorter than any answer is worth waiting for."""
+    """This process's connections to the cache. Time-outs are short, since waiting longer would outweigh a hit."""
     return connect(settings.CACHE_REDIS_URL, answer_seconds=0.5, as_text=True)
 
 
 def look_up(user: User, request: Request, use: CacheUse) -> Lookup | None:
-    """Look a request up in Redis; None for one that the cache is not for, and for all while Redis is away.
+    """Look a request up in Redis; None if the cache is not for this request, or Redis is away.
 
     Raises ModelUnavailable.
     """
@@ -121,10 +127,10 @@ def look_up(user: User, request: Request, use: CacheUse) -> Lookup | None:
 
 
 def decide(lookup: Lookup | None) -> Decision:
-    """Whether a request is answered from the cache, waits for one that is being answered, or begins.
+    """Decide whether a request repeats a cached answer, waits for an identical request, or is generated.
 
-    Call it in the transaction that inserts the request, after the wallet was locked. The lock of a key is the last
-    that any transaction takes: whoever has it waits for nobody, so nobody waits for ever.
+    Call it in the transaction that inserts the request, after locking the wallet. A key's lock is the last lock that
+    any transaction takes. Its holder waits for no other lock, so there is no deadlock.
     """
     if lookup is None:
         return Decision()
@@ -141,14 +147,14 @@ def decide(lookup: Lookup | None) -> Decision:
 
 
 def lock_key(key: str) -> None:
-    """Wait until no other transaction decides about this key. Kept until the transaction ends."""
+    """Wait until no other transaction has the lock of this key, and take it until this transaction ends."""
     number = int.from_bytes(bytes.fromhex(key[:16]), signed=True)
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
 
 
 def is_repeatable(generation: Generation) -> bool:
-    """Whether the same request would get the same answer: completed, and not cut short by what its wallet afforded."""
+    """Whether the same request would get the same answer: it completed, and the balance did not cut it short."""
     return (
         generation.state == GenerationState.COMPLETED
         and generation.text != ""  # erased, or nothing was said
@@ -158,7 +164,7 @@ def is_repeatable(generation: Generation) -> bool:
 
 
 def store(generation: Generation) -> None:
-    """Name this answer for its key, and forget those that were not used for longest. Redis may be away."""
+    """Store the id of this answer under its key, and evict the least recently used keys. Redis may be away."""
     now, key = time.time(), generation.cache_key
     try:
         with connection().pipeline(transaction=False) as pipeline:
@@ -174,7 +180,7 @@ def store(generation: Generation) -> None:
 
 
 def read_figures() -> Figures:
-    """How the cache does. Raises RedisError."""
+    """Read the figures of the cache for operators. Raises RedisError."""
     with connection().pipeline(transaction=False) as pipeline:
         pipeline.zremrangebyscore(USED, "-inf", time.time() - settings.ANSWER_CACHE_SECONDS)
         pipeline.zcard(USED)
@@ -184,9 +190,9 @@ def read_figures() -> Figures:
 
 
 def _key(user: User, request: Request, use: CacheUse) -> str:
-    """SHA-256 of all that decides an answer, and of whose it is unless it is public.
+    """SHA-256 of everything that decides an answer, and of the user unless the answer may be repeated to all.
 
-    Whatever `Sampling` gains is a part of it. At temperature 0 nothing is drawn, so the seed is not.
+    Every field of `Sampling` is included, also future ones. At temperature 0 nothing is drawn, so the seed is left out.
     """
     sampling = asdict(request.sampling)
     if request.sampling.temperature == 0:
@@ -208,7 +214,7 @@ def _key(user: User, request: Request, use: CacheUse) -> str:
 
 
 def _read_answer_id(key: str) -> UUID | None:
-    """The answer that Redis names, which is used now. Raises RedisError."""
+    """The id that Redis has for this key, which now counts as just used. Raises RedisError."""
     named = connection().get(_entry(key))
     if named is None:
         return None
@@ -220,7 +226,7 @@ def _read_answer_id(key: str) -> UUID | None:
 
 
 def _find_answer(lookup: Lookup) -> Generation | None:
-    """The row that Redis names, if it is what it should be."""
+    """The row with the id that Redis has, if it belongs to this key and may be repeated."""
     if lookup.answer_id is None:
         return None
     rows = Generation.objects.filter(pk=lookup.answer_id, cache_key=lookup.key, follows=None)
@@ -228,7 +234,7 @@ def _find_answer(lookup: Lookup) -> Generation | None:
 
 
 def _find_leader(key: str) -> Generation | None:
-    """Who is being answered under this key, or was a moment ago. The key is locked."""
+    """The generation that is being answered under this key, or that ended a moment ago. The caller locked the key."""
     moment = timedelta(seconds=min(JUST_ENDED_SECONDS, settings.ANSWER_CACHE_SECONDS))
     leading = Generation.objects.leading(key).defer("prompt_token_ids").first()
     if leading is not None:
@@ -238,7 +244,7 @@ def _find_leader(key: str) -> Generation | None:
 
 
 def _evict(excess: int) -> None:
-    """Forget so many of the keys that were not used for longest."""
+    """Remove the `excess` least recently used keys."""
     if excess <= 0:
         return
     forgotten = [key for key, _used_at in connection().zpopmin(USED, excess)]  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Registers the app, its part of the ledger's proof, and what it keeps about a person."""
+"""Registers the app, its checks of the ledger, and its rows in a user's data export."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _

@@ -1,4 +1,4 @@
-"""Which models there are, and where their weights lie on this machine."""
+"""The models that Tally ships with, and where the weights of a model are on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ NOT_OFFERED = _("This model is not offered here at the moment. Choose another on
 
 
 class ModelUnavailable(Exception):
-    """The model cannot be served here; the text says why and what to do, to operators: customers read NOT_OFFERED."""
+    """The model cannot be served here. The text tells operators why and what to do; customers read NOT_OFFERED."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model as Tally ships it; prices in microcredits per token (money.md). Staff change the rows, not this."""
+    """A model as Tally ships it; prices in microcredits per token (money.md). Staff change its row later, not this."""
 
     key: str
     name: str
@@ -40,8 +40,8 @@ class Offer:
     is_active: bool = True
 
 
-# In the order of the picker; a new chat begins with the first that is available. What is not active is there for
-# operators to choose: nobody downloads 55 GB because a token of the hub is set.
+# In the order of the model picker; a new chat begins with the first available one. Operators activate the inactive
+# models themselves: setting a token of the hub alone must not download 55 GB.
 OFFERS = (
     Offer("gemma-3-12b", "Gemma 3 12B", "Best answers", "google/gemma-3-12b-it", 131_072, 8_192, 1000, 2000),
     Offer(
@@ -92,7 +92,7 @@ OFFERS = (
 
 
 def seed_catalogue() -> None:
-    """Add the models that have no row yet, each with its first price. Rows that are there stay as staff left them."""
+    """Add a row and a first price for each model that has none. Existing rows stay as staff left them."""
     for position, offer in enumerate(OFFERS):
         CatalogueModel.objects.get_or_create(
             key=offer.key,

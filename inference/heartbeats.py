@@ -1,9 +1,9 @@
-"""When somebody counts as silent: by the database's clock alone, and not for a time in which it was away itself.
+"""Decides when a process counts as silent: only the database's clock counts, and only time when it was reachable.
 
-Machines have clocks that differ, and that are set. And while the database pauses, nobody can say that they are alive.
-So heartbeats are written with the database's clock, and compared with it. A row notes that the sweeper has seen the
-database again and again: `watched_since` is when it last came back after a pause. Silent is who was not heard of for
-WORKER_SILENT_SECONDS, all of which were watched without a gap (docs/adr/0031).
+The clocks of machines differ, and are changed. And while the database is away, no process can write a heartbeat. So
+heartbeats are written with the database's clock and compared with it. The sweeper notes in one row each time that it
+reaches the database: `watched_since` is the time when the database last came back after a gap. A process is silent if
+it wrote no heartbeat for WORKER_SILENT_SECONDS, and there was no gap in that time (docs/adr/0031).
 """
 
 from typing import Any
@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import BooleanField, Func
 
-GAP_SHARE = 0.7  # of WORKER_SILENT_SECONDS: a gap between two looks that counts as the database having been away
+# A share of WORKER_SILENT_SECONDS. After a longer gap between two looks, the database counts as having been away.
+GAP_SHARE = 0.7
 
 LOOK = """
 INSERT INTO inference_databasewatch (id, seen_at, watched_since) VALUES (1, clock_timestamp(), clock_timestamp())
@@ -27,18 +28,18 @@ IS_SILENT = """(
 
 
 def look() -> None:
-    """Note that the database is there. Every sweep begins with it."""
+    """Note that the database was reachable now. Every sweep begins with this."""
     with connection.cursor() as cursor:
         cursor.execute(LOOK.format(gap=_gap()))
 
 
 def is_silent(heard_at: str) -> str:
-    """SQL: whether the time in this column is too long ago. Asked again in the statement that acts on it."""
+    """SQL: whether the heartbeat in this column is too old. A statement that acts on it must check it again itself."""
     return IS_SILENT.format(heard_at=heard_at, patience=_interval(settings.WORKER_SILENT_SECONDS), gap=_gap())
 
 
 class Silent(Func):
-    """The same for queries: whether the time in a column is too long ago."""
+    """The same condition for ORM queries: whether the heartbeat in a column is too old."""
 
     output_field = BooleanField()
 

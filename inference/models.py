@@ -1,4 +1,4 @@
-"""The catalogue of models and the generation: a row with a state, claimed by one conditional update."""
+"""The tables of inference: the catalogue of models, generations (one paid answer each), and their delivery."""
 
 import uuid
 from datetime import timedelta
@@ -23,7 +23,7 @@ def queue_of(model_key: str) -> str:
 
 
 class PromptFormat(models.TextChoices):
-    """How a prompt is written. A catalogue model has one of OF_MODELS; a text is not written at all."""
+    """How a prompt is composed from messages. A catalogue model has one of OF_MODELS; TEXT is used as it stands."""
 
     CHAT_TEMPLATE = "chat_template", _("the model's own chat template")
     TRANSCRIPT = "transcript", _("a transcript, for base models")
@@ -38,12 +38,12 @@ class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
     """Reads of the catalogue."""
 
     def offered(self) -> "CatalogueModelQuerySet":
-        """What customers see, in the operator's order; some may be unavailable."""
+        """The models that customers see, in the operator's order; some may be unavailable."""
         return self.filter(is_active=True).order_by("position", "key")
 
 
 class CatalogueModel(models.Model):
-    """A model that Tally sells. Its weights may be missing on this machine: then it says why."""
+    """A model that Tally sells. While it cannot answer, for example without weights, `unavailable_reason` says why."""
 
     key = models.SlugField(max_length=64, primary_key=True)
     name = models.CharField(max_length=100)
@@ -86,7 +86,7 @@ class CatalogueModel(models.Model):
 
     @property
     def is_available(self) -> bool:
-        """Whether a customer may ask it now."""
+        """Whether customers may request answers from it now."""
         return self.is_active and not self.unavailable_reason
 
     @property
@@ -107,11 +107,11 @@ class GenerationState(models.TextChoices):
 
 LIVE_STATES = (GenerationState.QUEUED, GenerationState.RUNNING)
 
-PROGRAM_KEY = "api:"  # the idempotency keys of answers that a program asked for begin so; no chat's do
+PROGRAM_KEY = "api:"  # begins the idempotency keys of answers that API clients requested, and of no others
 
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
-    """Reads, and the two conditional updates that workers race with."""
+    """Queries for generations by their state, and the conditional update that hands one back to the queue."""
 
     def for_user(self, user: Any) -> "GenerationQuerySet":
         return self.filter(user=user)
@@ -121,30 +121,30 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.filter(state__in=LIVE_STATES)
 
     def silent(self) -> "GenerationQuerySet":
-        """Running, but the worker has not been heard of for WORKER_SILENT_SECONDS (`silence`)."""
+        """Running, but without a heartbeat of their worker for WORKER_SILENT_SECONDS (`heartbeats`)."""
         return self.filter(heartbeats.Silent("heartbeat_at"), state=GenerationState.RUNNING)
 
     def overdue(self) -> "GenerationQuerySet":
-        """Queued for too long. Who waits for an identical answer may wait as long as that one waits and takes."""
+        """Queued for too long. A follower has more time: its leader may wait as long, and is then generated."""
         limit = Now() - timedelta(seconds=settings.QUEUE_WAIT_SECONDS)
         followers_limit = limit - timedelta(seconds=settings.GENERATION_SECONDS)
         queued = self.filter(state=GenerationState.QUEUED)
         return queued.filter(Q(follows=None, created_at__lt=limit) | Q(created_at__lt=followers_limit))
 
     def claimable(self) -> "GenerationQuerySet":
-        """Queued, and not waiting for an identical request that is being answered (`single_flight`)."""
+        """Queued rows that a worker may take: all but followers, which wait for their leader (`single_flight`)."""
         return self.filter(state=GenerationState.QUEUED, follows=None)
 
     def leading(self, cache_key: str) -> "GenerationQuerySet":
-        """What is being answered, or will be, under a key of the answer cache: one row at most."""
+        """The row that is queued or running for a key of the answer cache and follows no other: one at most."""
         return self.live().filter(cache_key=cache_key, follows=None)
 
     def followers(self) -> "GenerationQuerySet":
-        """Those that wait for an identical request that is being answered."""
+        """The rows that wait for an identical request, their leader, instead of being generated."""
         return self.filter(state=GenerationState.QUEUED, follows__isnull=False)
 
     def waiting_for(self, leader_id: uuid.UUID) -> "GenerationQuerySet":
-        """The followers of one answer, in the order in which they came."""
+        """The followers of one leader, oldest first."""
         return self.followers().filter(follows=leader_id).order_by("created_at", "pk")
 
     def unclaimed(self, model_key: str) -> "GenerationQuerySet":
@@ -153,19 +153,21 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.claimable().filter(model_id=model_key, enqueued_at__lt=limit)
 
     def hand_back(self, generation_id: uuid.UUID, state: GenerationState) -> bool:
-        """Move one row in `state` back to queued, as if nobody had taken it. False: it has ended, or Stop was first.
+        """Move one row from `state` back to queued, as if no worker had taken it.
 
-        Only whoever claimed a row may hand it back from running.
+        Returns False if the row is not in `state` any more, or a stop was requested. Only the worker that claimed a row
+        may hand it back from running.
         """
         rows = self.filter(pk=generation_id, state=state, stop_requested_at=None)
         return rows.update(state=GenerationState.QUEUED, started_at=None, heartbeat_at=None, enqueued_at=Now()) == 1
 
 
 class Generation(models.Model):
-    """One paid answer. Its prices are those of its hold."""
+    """One paid answer, from the request to its end. Its hold has its prices."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Every index is written three times for an answer: these two have none of their own, those below begin with them.
+    # Every index is written three times for an answer. These two keys have none of their own: indexes below begin with
+    # them.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations", db_index=False
     )
@@ -182,7 +184,7 @@ class Generation(models.Model):
     state = models.CharField(max_length=10, choices=GenerationState.choices, default=GenerationState.QUEUED)
     error = models.CharField(max_length=300, blank=True)
 
-    # Exactly what was counted is what runs; emptied when the generation ends.
+    # The tokens of the prompt that were counted are also those that run. They are emptied when the generation ends.
     prompt_format = models.CharField(max_length=20, choices=PromptFormat.choices, blank=True, default="", db_default="")
     prompt_token_ids = ArrayField(models.IntegerField(), default=list)
     prompt_tokens = models.PositiveIntegerField()
@@ -201,9 +203,9 @@ class Generation(models.Model):
         null=True, blank=True, help_text=_("How many of the likeliest tokens are named; empty: no log probabilities.")
     )
 
-    # What identical deterministic requests have in common, empty for all others; and the answer that this one waits for
-    # while it is queued, or repeated when it completed. No foreign key: its check would wait for the row of an answer
-    # that is being settled, which may itself wait for our wallet.
+    # `cache_key` is the same for identical deterministic requests, and empty for all others. `follows` is the id of the
+    # answer that this one waits for while it is queued, or has repeated when it completed. It is no foreign key: the
+    # check of one would wait for the row of an answer that is being settled, which may itself wait for our wallet.
     cache_key = models.CharField(max_length=64, blank=True, default="", editable=False)
     follows = models.UUIDField(null=True, blank=True, editable=False)
 
@@ -218,9 +220,9 @@ class Generation(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
-    logprobs: list[Any] | None = None  # of AnswerLogprobs, once they were read; not stored here
+    logprobs: list[Any] | None = None  # those of AnswerLogprobs, once they were read; not stored here
     is_repeated = False  # whether an earlier request with the same Idempotency-Key made it; not stored
-    token_usage: Usage | None = None  # where its caller stood in this minute when it was asked for; not stored
+    token_usage: Usage | None = None  # the caller's token limit for this minute, and what is left of it; not stored
 
     objects = GenerationQuerySet.as_manager()
 
@@ -311,12 +313,12 @@ class Generation(models.Model):
 
     @property
     def is_for_a_program(self) -> bool:
-        """Whether a client of OpenAI's API asked for it: then no chat has a message that keeps its text."""
+        """Whether an API client requested it: then there is no chat message that keeps its text."""
         return self.idempotency_key.startswith(PROGRAM_KEY)
 
     @property
     def is_limited_by_balance(self) -> bool:
-        """Whether the wallet, not the request, set the length limit."""
+        """Whether the length limit comes from the wallet's balance, not from the request."""
         return self.max_completion_tokens < self.requested_completion_tokens
 
     @property
@@ -328,8 +330,8 @@ class Generation(models.Model):
 class AnswerLogprobs(models.Model):
     """The log probabilities of an answer that was asked for with them (`inference.generations.logprobs`).
 
-    A table of its own, since they are much larger than the answer, and few ask for them (docs/adr/0038). They are
-    text of the customer's: erased with it.
+    They have a table of their own, since they are much larger than the answer and rarely requested (docs/adr/0038).
+    They contain the customer's text, so they are erased with it.
     """
 
     generation = models.OneToOneField(
@@ -345,7 +347,7 @@ class AnswerLogprobs(models.Model):
 
 
 class WebProcess(models.Model):
-    """A web process that hands answers over to programs. It is heard of by the database's clock, while it has some."""
+    """A web process that has answers to hand over to API clients. While it has some, it writes heartbeats."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now())
@@ -355,9 +357,10 @@ class WebProcess(models.Model):
 
 
 class Delivery(models.Model):
-    """An answer that a web process has yet to hand over to a program that cannot ask for it again (`deliveries`)."""
+    """An answer that a web process must still hand over to a client that cannot request it again (`deliveries`)."""
 
-    # No foreign keys: their checks would lock rows that every answer changes. A row without its process is lost.
+    # No foreign keys: their checks would lock rows that every answer changes. If the process of a row does not exist,
+    # its answer counts as lost.
     generation = models.OneToOneField(Generation, on_delete=models.CASCADE, primary_key=True, db_constraint=False)
     process_id = models.UUIDField(editable=False)
     created_at = models.DateTimeField(db_default=Now())
@@ -370,7 +373,7 @@ class Delivery(models.Model):
 
 
 class DatabaseWatch(models.Model):
-    """One row: when a sweep last saw the database, and since when there was no gap between two of them (`silence`)."""
+    """One row: when a sweep last reached the database, and since when without a gap (`heartbeats`)."""
 
     id = models.SmallAutoField(primary_key=True)
     seen_at = models.DateTimeField()

@@ -13,12 +13,12 @@ from inference.models import AnswerLogprobs, Generation
 
 @receiver(generation_ended, dispatch_uid="inference.note_end")
 def note_end(generation: Generation, **_kwargs: Any) -> None:
-    """Cache it, and see to those that wait for it."""
+    """Put the answer into the answer cache, and give it to the identical requests that wait for it."""
     single_flight.note_end(generation)
 
 
 @receiver(account_closing, dispatch_uid="inference.erase_texts")
 def erase_texts(user: User, **_kwargs: Any) -> None:
-    """Empty the answers. The rows stay: each is the other half of a charge."""
+    """Erase the texts of the user's answers. The rows stay, since each one explains a charge."""
     AnswerLogprobs.objects.filter(generation__user=user).delete()
     Generation.objects.for_user(user).update(text="", end_user="")

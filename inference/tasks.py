@@ -1,4 +1,4 @@
-"""Celery tasks: tickets on `generate.<model key>`; the sweeper and what follows an end on `default`."""
+"""The Celery tasks: `generate` on the queues `generate.<model key>`, all others on the queue `default`."""
 
 from uuid import UUID
 
@@ -12,13 +12,13 @@ from inference.worker.process import current_worker
 
 @shared_task(name=TASK, ignore_result=True)
 def generate(*, model_key: str) -> None:
-    """Answer the rows of this model that wait. Delivered twice, the second finds none and ends."""
+    """Answer the queued rows of this model. If the task is delivered twice, the second run finds none and ends."""
     current_worker().serve(model_key)
 
 
 @shared_task(name="inference.sweep_generations", queue="default", ignore_result=True)
 def sweep_generations() -> None:
-    """End what nobody works on or hands over any more, then see to those that wait for an identical answer."""
+    """End generations without a worker, give up lost deliveries, then pass on answers that followers still wait for."""
     sweep()
     deliveries.sweep_deliveries()
     single_flight.sweep_followers()
@@ -26,5 +26,5 @@ def sweep_generations() -> None:
 
 @shared_task(name="inference.pass_on", queue="default", ignore_result=True)
 def pass_on(*, leader_id: str) -> None:
-    """See to those that waited for an answer that has ended."""
+    """Give the followers of an answer that has ended its text, or have them generated."""
     single_flight.pass_on(leader_id=UUID(leader_id))

@@ -1,1 +1,1 @@
-"""What operators see: health now; metrics, alerts and reports come with their own work."""
+"""What operators see: the health of Tally now. Metrics, alerts and reports are still to be written."""

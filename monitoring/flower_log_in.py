@@ -1,4 +1,4 @@
-"""How often an address may try the password of Flower. Flower itself counts nothing."""
+"""The limit of wrong passwords at Flower's log-in, by address. Flower itself has none."""
 
 from typing import Any
 
@@ -13,20 +13,24 @@ FLOWER = GuessLimit("flower", by_address=("5/m", "30/h"), by_account=())
 
 
 def limit_wrong_tries() -> None:
-    """Put the limit before the log-in of Flower, for all its pages and its API. Once in a process."""
+    """Add the limit to Flower's log-in, for all its pages and its API. Call this once in a process."""
     log_in = BaseHandler.get_current_user
 
     def log_in_if_open(handler: Any) -> Any:
-        """Who asks, as Flower says. Raises Finish (429) while the address is shut, also for the right password."""
+        """Return the user as Flower does.
+
+        Raises Finish (429) while the address has too many wrong tries, even with the right password, and HTTPError
+        (503) if tries cannot be counted.
+        """
         if "Authorization" not in handler.request.headers:
-            return log_in(handler)  # no try: a browser asks without a password first
+            return log_in(handler)  # not a try: a browser's first request has no password
         request = _as_django_request(handler)
         try:
             demand_allowed(request, FLOWER, "")
             return _count_wrong_try(request, handler, log_in)
         except RateLimited as limited:
             _answer_too_many(handler, limited)
-        except Problem as problem:  # it cannot be counted
+        except Problem as problem:  # the try cannot be counted
             raise HTTPError(503) from problem
 
     BaseHandler.get_current_user = log_in_if_open
@@ -41,7 +45,7 @@ def _count_wrong_try(request: HttpRequest, handler: Any, log_in: Any) -> Any:
 
 
 def _answer_too_many(handler: Any, limited: RateLimited) -> None:
-    """Answer at once. Tornado would clear the headers of an HTTPError. Raises Finish."""
+    """Answer 429 and raise Finish. Tornado would clear the headers of an HTTPError."""
     handler.set_status(429)
     handler.set_header("Retry-After", str(int(limited.wait)))
     handler.set_header("Content-Type", "text/plain; charset=UTF-8")
@@ -49,7 +53,10 @@ def _answer_too_many(handler: Any, limited: RateLimited) -> None:
 
 
 def _as_django_request(handler: Any) -> HttpRequest:
-    """What says where a request came from. The peer is the socket's: `--xheaders` would believe anybody."""
+    """A Django request with what tells the client's address.
+
+    The peer is the socket's, because `--xheaders` would trust the headers of every client.
+    """
     address = handler.request.connection.context.address
     request = HttpRequest()
     request.META["REMOTE_ADDR"] = address[0] if isinstance(address, tuple) else "unknown"

@@ -1,4 +1,4 @@
-"""What the machine and the queues look like now. Plain figures; nothing is stored."""
+"""Current figures of the services, the machine, the models, the queues and the workers. Nothing is stored."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ class BrokerAway(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that everything needs: whether it answers, and how fast in milliseconds."""
+    """The check of a service that Tally cannot work without: whether it answers, and in how many milliseconds."""
 
     name: str
     is_ok: bool
@@ -38,7 +38,7 @@ class Check:
 
 
 def check_services() -> list[Check]:
-    """Ask PostgreSQL and Redis."""
+    """Check PostgreSQL and Redis."""
     return [_timed("database", database_answers), _timed("redis", redis_answers)]
 
 
@@ -53,8 +53,9 @@ def database_answers() -> bool:
 
 
 def redis_answers() -> bool:
-    """Whether Redis lets all three users in and takes what is written to it: one that is full answers, and every
-    request for an answer fails.
+    """Whether all three users can log in to Redis, and Redis accepts a write.
+
+    A full Redis still answers reads, but then every request for a model's answer fails.
     """
     try:
         broker_connection().llen("default")
@@ -66,12 +67,12 @@ def redis_answers() -> bool:
 
 @cache
 def broker_connection() -> "redis.Redis":
-    """This process's connections to the broker, for looking at it."""
+    """This process's Redis client for reading the broker's queues."""
     return connect(settings.BROKER_REDIS_URL, answer_seconds=5, connect_seconds=2)
 
 
 def unserved_models() -> list[str]:
-    """The keys of models that customers may ask now and no GPU worker listens for. Raises DatabaseError."""
+    """The keys of the models on offer that no GPU worker serves. Raises DatabaseError."""
     served = {key for worker in status.read_workers() if not worker.is_stopping for key in worker.serves}
     offered = CatalogueModel.objects.offered().filter(unavailable_reason="").values_list("key", flat=True)
     return [key for key in offered if key not in served]
@@ -94,7 +95,7 @@ def read_system() -> dict[str, Any]:
 
 
 def read_gpus() -> list[dict[str, Any]]:
-    """The driver's figures for each GPU; none where there is no driver."""
+    """The driver's figures for each GPU; an empty list without a GPU or its driver."""
     try:
         return [asdict(load) for load in read_gpu_loads()]
     except NoGpu:
@@ -102,9 +103,9 @@ def read_gpus() -> list[dict[str, Any]]:
 
 
 def read_models() -> list[dict[str, Any]]:
-    """Every model of the catalogue with its queue: how many wait and run, and since when the first waits.
+    """Every model of the catalogue: how many answers wait and run, and for how many seconds the oldest has waited.
 
-    Two queries, which look at what is live alone: ended answers are counted in years.
+    The two queries read only live answers, because the ended ones of years are many.
     """
     queued, running = (Q(state=state) for state in (GenerationState.QUEUED, GenerationState.RUNNING))
     figures: Any = Generation.objects.live().values("model_id").order_by()

@@ -1,4 +1,4 @@
-"""URLs for machines that watch."""
+"""URLs of the health checks, for load balancers and supervisors."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Health for load balancers and supervisors."""
+"""Health checks for load balancers and supervisors."""
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -17,8 +17,9 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """200 when PostgreSQL answers, Redis takes writes and every model on offer has a GPU worker; 503 and what is
-    missing otherwise.
+    """200 if PostgreSQL answers, Redis accepts writes and every model on offer has a GPU worker; otherwise 503.
+
+    The body names in `missing` what is missing.
     """
     checks = {"database": database_answers(), "redis": redis_answers(), "workers": False}
     missing = [name for name in ("database", "redis") if not checks[name]]

@@ -1,4 +1,4 @@
-"""Users and what staff did to them, in the admin."""
+"""The admin of users, groups, e-mail addresses and the audit log."""
 
 from accounts.admin import users
 

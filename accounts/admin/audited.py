@@ -1,4 +1,4 @@
-"""Rows that superusers write in the admin directly: the audit log keeps each change."""
+"""The base of admins in which superusers edit rows directly; the audit log records each change."""
 
 from typing import Any, cast
 
@@ -11,17 +11,17 @@ from core.admin.base import StrictLookups
 
 
 class AuditedAdmin(StrictLookups):
-    """Rows that superusers write here directly. The audit log gets each field that changed, before and after.
+    """Rows that superusers edit directly. The audit log records each changed field, with its old and new value.
 
-    `audited_as` is what the audit log calls a row. Of `private_fields`, which say who somebody is, it gets the name
-    alone: it outlives the account.
+    `audited_as` is the name of such a row in the audit log. `private_fields` contain personal data: the log records
+    only that they changed, because it is kept after the account is closed.
     """
 
     audited_as: str
     private_fields: tuple[str, ...] = ()
 
     def subject_of(self, _row: Any) -> User | None:
-        """Whom a row is about."""
+        """The user whom a row concerns, None if there is no such user."""
         return None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -34,7 +34,7 @@ class AuditedAdmin(StrictLookups):
         return cast(User, request.user).is_superuser
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Save what hangs on the row, the last step, and note the whole change."""
+        """Save the related rows, which is the last step of a save, and record the whole change."""
         super().save_related(request, form, formsets, change)
         before = {name: _plain(form.initial.get(name)) if change else "" for name in form.changed_data}
         after = {name: _plain(form.cleaned_data.get(name)) for name in form.changed_data}
@@ -42,12 +42,12 @@ class AuditedAdmin(StrictLookups):
         self.note(request, "changed" if change else "added", form.instance, **changed)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete one row and note it."""
+        """Delete one row and record it."""
         self.note(request, "deleted", obj)
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Delete the chosen rows and note each."""
+        """Delete the chosen rows and record each."""
         for row in queryset:
             self.note(request, "deleted", row)
         super().delete_queryset(request, queryset)
@@ -60,7 +60,7 @@ class AuditedAdmin(StrictLookups):
 
 
 def _plain(value: Any) -> str:
-    """A field's value in words: rows by their number, several by their names."""
+    """A field's value as text: a row as its primary key, several rows as their names."""
     if isinstance(value, Model):
         return str(value.pk)
     if isinstance(value, list | tuple | set | QuerySet):

@@ -1,4 +1,4 @@
-"""Users, their rights and their addresses in the admin, and the audit log of what was done to them."""
+"""The admin of users with their rights, of groups, of e-mail addresses, and of the audit log."""
 
 from functools import partial
 from typing import Any, cast
@@ -32,7 +32,7 @@ PERSONAL = ("email", "first_name", "last_name")
 
 
 class ReasonForm(TwoStepForm):
-    """Why somebody is kept out, or let in again."""
+    """Asks why a user is suspended or restored."""
 
     reason = forms.CharField(
         label=gettext_lazy("Reason"),
@@ -44,10 +44,10 @@ class ReasonForm(TwoStepForm):
 
 @admin.register(User)
 class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
-    """Django's own user admin, by e-mail address. Rights go through `rights`.
+    """Django's user admin, by e-mail address. The service `rights` changes the rights of users.
 
-    Whoever may suspend does it on `<id>/suspend/` and `<id>/restore/`, which ask why.
-    Whoever is no superuser changes customers alone, and nobody's rights.
+    Staff with the permission suspend and restore users on `<id>/suspend/` and `<id>/restore/`, which ask why.
+    Staff who are not superusers can change only customers, and no rights.
     """
 
     ordering = ("email",)
@@ -67,24 +67,24 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Those who have the permission; of staff, superusers alone."""
+        """Whether this member of staff may change the user. Only superusers may change staff."""
         may = super().has_change_permission(request, obj)
         is_staff = obj is not None and (obj.is_staff or obj.is_superuser)
         return may and (cast(Request, request).user.is_superuser or not is_staff)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Nobody changes their own rights, and only superusers those of others."""
+        """Make rights read-only: for one's own account, and for all who are not superusers."""
         by = cast(Request, request).user
         is_fixed = obj is not None and (obj.pk == by.pk or not by.is_superuser)
         return (*self.readonly_fields, *rights.RIGHTS) if is_fixed else self.readonly_fields
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
-        """Django's, with a word on what is changed with a button and not in the form."""
+        """Django's form, with a help text for `is_active`, which buttons change instead of the form."""
         help_texts = {"is_active": _("Suspend and Restore, above, change it and ask why.")}
         return super().get_form(request, obj, change=change, help_texts=help_texts, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save what changed, each part by its service, and note it in the audit log."""
+        """Save what changed, rights through their service, and record it in the audit log."""
         by = cast(Request, request).user
         if not change:
             super().save_model(request, obj, form, change)
@@ -100,7 +100,7 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
             rights.change_rights(user=obj, by=by, wanted=wanted)
 
     def get_urls(self) -> list[URLPattern]:
-        """The pages that suspend and restore, before the admin's own pages."""
+        """Add the pages that suspend and restore, before the admin's own pages."""
         suspend, restore = (
             self.admin_site.admin_view(partial(self.suspend_view, is_restored=is_restored))
             for is_restored in (False, True)
@@ -112,7 +112,10 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         ]
 
     def suspend_view(self, request: HttpRequest, object_id: str, *, is_restored: bool) -> HttpResponse:
-        """Ask why, say what will happen, then do it; for whoever has the permission, change of users or not."""
+        """Ask why, show what will happen, then suspend or restore the user.
+
+        This needs the permission to suspend, but not the one to change users. Raises PermissionDenied or Http404.
+        """
         if not request.user.has_perm("accounts.suspend_user"):
             raise PermissionDenied
         user = self.get_object(request, object_id)
@@ -146,13 +149,13 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Nothing of a user that is there: groups and permissions are saved already."""
+        """Save related rows of a new user only: `save_model` has saved groups and permissions of an existing one."""
         if not change:
             super().save_related(request, form, formsets, change)
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  Django's name
-        """Django's page; that a password was set is noted in the audit log."""
+        """Django's page. If it sets a password, the audit log records that."""
         before = self.get_object(request, id)
         answer = super().user_change_password(request, id, form_url)
         user = self.get_object(request, id)
@@ -167,7 +170,7 @@ admin.site.unregister(EmailAddress)
 
 @admin.register(Group)
 class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
-    """Roles and other groups. Those of `roles` get their permissions again with the next migrate."""
+    """Roles and other groups. The next migrate resets the permissions of the roles in `accounts.staff.roles`."""
 
     audited_as = "group"
 
@@ -187,7 +190,7 @@ class EmailAddressAdmin(AuditedAdmin, AllauthEmailAddressAdmin):  # type: ignore
     @admin.action(permissions=["change"], description=gettext_lazy("Mark selected email addresses as verified"))
     @transaction.atomic
     def make_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
-        """Mark them as verified and note those that became it."""
+        """Mark the addresses as verified, and record those that were not verified before."""
         open_ids = list(queryset.filter(verified=False).values_list("pk", flat=True))
         super().make_verified(request, queryset)
         for address in EmailAddress.objects.filter(pk__in=open_ids, verified=True).select_related("user"):

@@ -1,4 +1,4 @@
-"""The caller, and their API keys."""
+"""The caller's account, data export and API keys."""
 
 from datetime import datetime, timedelta
 
@@ -78,10 +78,10 @@ class DataExport(ApiView):
 
 
 class PasswordMixin(ApiView):
-    """What needs more than a log-in that somebody left open."""
+    """Views that need a recent log-in or the password, because somebody may have left a log-in open."""
 
     def demand_password(self, password: str | None) -> None:
-        """Go on with the right password, or with a log-in of the last minutes. Raises PasswordWanted, FieldsRefused."""
+        """Return if the password is right or the log-in a few minutes old. Raises PasswordWanted or FieldsRefused."""
         http = self.request._request  # noqa: SLF001
         registration.confirm_recently(request=http, session=self.session, password=password)
 
@@ -186,11 +186,11 @@ class Rotate(PasswordMixin):
 
 
 def own_key(view: ApiView, key_id: int) -> ApiKey:
-    """The caller's own, or a 404."""
+    """The caller's key with this id. Raises Http404."""
     return get_object_or_404(ApiKey.objects.for_user(view.caller), pk=key_id)
 
 
 def refuse_past(expires_at: datetime | None) -> None:
-    """Raise a problem for an end that has passed."""
+    """Raise a 422 problem if a key would expire in the past."""
     if expires_at is not None and expires_at <= timezone.now():
         raise Problem(REFUSED, _("The key would have expired already."))

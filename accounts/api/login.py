@@ -52,7 +52,7 @@ explain(sessions.InvalidToken, INVALID_TOKEN)
 
 
 class OpenView(ApiView):
-    """A view that anybody may call; what guards it is counting."""
+    """A view that anybody may call; only limits of tries protect it."""
 
     authentication_classes: Any = ()
     permission_classes: Any = ()

@@ -1,4 +1,4 @@
-"""Staff: users, keeping them out, and the audit log. Who may do what is Django's permissions, as in the admin."""
+"""The API of staff for users, suspensions and the audit log. It checks the same Django permissions as the admin."""
 
 from typing import Any
 
@@ -70,12 +70,12 @@ class UserView(ApiView):
 
 
 class Suspending(ApiView):
-    """What is done to one user, with a reason."""
+    """An action on one user, with a reason."""
 
     permission_classes: Any = (requires_permission("accounts.suspend_user"),)
 
     def act(self, service: Any, user_id: int) -> Response:
-        """Call one of `suspension`'s services."""
+        """Call a service of `suspension`, and return the user."""
         user = get_object_or_404(User, pk=user_id)
         done = service(user=user, by=self.caller, reason=self.read_body(ReasonIn)["reason"])
         return Response(UserOut(done).data)

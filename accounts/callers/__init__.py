@@ -1,1 +1,1 @@
-"""Who asks, through the API or a page, and how often they may: what the views of every app are built on."""
+"""The base of every app's views: the caller of the API or a page, their credentials, and their limits."""

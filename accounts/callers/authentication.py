@@ -1,7 +1,7 @@
-"""Who calls the API, and what they may do. `Authorization: Bearer` carries an API key or an access token.
+"""Authentication and permissions of the API. `Authorization: Bearer` carries an API key or an access token.
 
-A log-in may do all that its user may. A key may do what its scopes say, and never touches keys, log-ins or the
-account. A suspended user is out with the next request, whatever they hold.
+A log-in may do all that its user may. A key may do what its scopes allow, and can never change keys, log-ins or the
+account. After a suspension, the user's next request is refused, with any key or token.
 """
 
 from typing import Any, cast
@@ -23,7 +23,7 @@ Credential = ApiKey | ApiSession
 
 
 def read_credential(request: HttpRequest) -> Credential | None:
-    """The key or the log-in that a request carries; None without an Authorization header."""
+    """Return the key or the log-in of a request; None without an Authorization header. Raises AuthenticationFailed."""
     header = request.META.get("HTTP_AUTHORIZATION", "")
     if not header:
         return None
@@ -44,14 +44,14 @@ def read_credential(request: HttpRequest) -> Credential | None:
 
 
 class BearerAuthentication(BaseAuthentication):
-    """For REST framework: `request.user`, and the key or log-in as `request.auth`."""
+    """Sets REST framework's `request.user`, and the key or log-in as `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[User, Credential] | None:
         found = read_credential(cast(HttpRequest, request))
         return None if found is None else (found.user, found)
 
     def authenticate_header(self, _request: Request) -> str:
-        """What a 401 asks for."""
+        """The `WWW-Authenticate` header of a 401."""
         return CHALLENGE
 
 
@@ -70,7 +70,7 @@ class AnyCaller(TallyPermission):
 
 
 class LoggedIn(AnyCaller):
-    """A log-in, not a key: a key that leaks must not be able to make others, or to take the account."""
+    """Only a log-in: a leaked key must not be able to make more keys or to take over the account."""
 
     described = "A log-in (access token). API keys are refused."
     message = _("API keys cannot do this. Log in with POST /api/v1/auth/token.")
@@ -86,7 +86,7 @@ class LoggedIn(AnyCaller):
 
 
 class LoggedInToChange(AnyCaller):
-    """Any key reads, a log-in changes."""
+    """Any key may read; only a log-in may change."""
 
     described = "Any API key may read; only a log-in (access token) may change."
     message, code = LoggedIn.message, LoggedIn.code
@@ -100,7 +100,7 @@ class LoggedInToChange(AnyCaller):
 
 
 def requires_scope(scope: str, *, write: str = "") -> type[TallyPermission]:
-    """A log-in, or a key with `scope`; with `write` for anything but GET if that is given."""
+    """Make a permission for log-ins and for keys with `scope`. If `write` is given, changes need that scope instead."""
 
     class ScopePermission(AnyCaller):
         described = f"An API key with the scope `{scope}`" + (f" (`{write}` to change)" if write else "")
@@ -113,12 +113,15 @@ def requires_scope(scope: str, *, write: str = "") -> type[TallyPermission]:
             return request.auth is not None and has_scope(request.auth, needed)
 
     for known in filter(None, (scope, write)):
-        Scope(known)  # a scope that does not exist is a mistake of ours, found at import
+        Scope(known)  # raises ValueError at import for a scope that does not exist
     return ScopePermission
 
 
 def requires_permission(name: str, *, write: str = "") -> type[TallyPermission]:
-    """Staff with this Django permission (`app.codename`), logged in; with `write` for anything but GET if given."""
+    """Make a permission for log-ins of staff who have this Django permission (`app.codename`).
+
+    If `write` is given, changes need that permission instead.
+    """
 
     class StaffPermission(LoggedIn):
         described = f"A log-in of staff with the permission `{name}`" + (f" (`{write}` to change)" if write else "")

@@ -1,7 +1,7 @@
-"""How often one person may ask a page for what costs more than a page: estimates, searches, files, streams.
+"""Limits of one user's expensive requests to pages: estimates, searches, files, streams.
 
-Counted in Redis beside the API's counters, a minute at a time, for all processes together. With Redis away nothing is
-limited: what costs credits is limited by credits.
+Redis counts them per minute, beside the API's counters and for all processes together. While Redis is away, nothing is
+limited here; credits still limit what costs credits.
 """
 
 import time
@@ -24,7 +24,10 @@ Condition = Callable[[HttpRequest], bool]
 
 
 def limited(what: str, is_counted: Condition) -> Callable[[View], View]:
-    """Answer 429 beyond PAGE_LIMITS[what] requests a minute of one person. Put it around a view in urls.py."""
+    """Decorate a view in urls.py: beyond PAGE_LIMITS[what] requests of one user per minute, it answers 429.
+
+    `is_counted` says which requests count.
+    """
 
     def decorate(view: View) -> View:
         if iscoroutinefunction(view):
@@ -46,7 +49,7 @@ def limited(what: str, is_counted: Condition) -> Callable[[View], View]:
 
 
 def _refuse(request: HttpRequest, what: str, is_counted: Condition) -> HttpResponse | None:
-    """Count one request, and say to wait where it is one too many."""
+    """Count one request. Return the 429 if it is one too many, else None."""
     if not request.user.is_authenticated or not is_counted(request):
         return None
     now = int(time.time())
@@ -57,7 +60,7 @@ def _refuse(request: HttpRequest, what: str, is_counted: Condition) -> HttpRespo
 
 
 def answer_too_often(request: HttpRequest, wait: int) -> HttpResponse:
-    """The 429 of the pages, which says to come back in `wait` seconds: a page, or a part beside the draft."""
+    """The 429 of the pages, which says to wait `wait` seconds. For htmx it is a fragment beside the composer."""
     is_part = bool(cast(Request, request).htmx)
     answer = render(request, "_too_often.html" if is_part else "429.html", {"seconds": wait}, status=429)
     answer["Retry-After"] = str(wait)

@@ -1,4 +1,4 @@
-"""The request that views behind a log-in get."""
+"""The type of request in views that need a log-in."""
 
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
@@ -7,7 +7,7 @@ from accounts.models import User
 
 
 class Request(HttpRequest):
-    """A request of somebody who is logged in; `htmx` is set by its middleware."""
+    """A request of a logged-in user; the middleware of django-htmx sets `htmx`."""
 
     user: User
     htmx: HtmxDetails

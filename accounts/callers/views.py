@@ -1,4 +1,4 @@
-"""What the API's views are built on: who calls, checked bodies, counted requests, lists."""
+"""Base classes of the API's views: the caller, checked bodies, counted requests, lists."""
 
 from abc import ABC, abstractmethod
 from datetime import datetime
@@ -32,22 +32,22 @@ class ApiView(APIView):
 
     @property
     def credential(self) -> Credential | None:
-        """What they sent; None where anybody may call."""
+        """The key or the log-in that was sent; None in a view that anybody may call."""
         return cast(Credential | None, self.request.auth)
 
     @property
     def session(self) -> ApiSession:
-        """The log-in, where `LoggedIn` guards the view."""
+        """The log-in. Use it only in views with the permission `LoggedIn`."""
         return cast(ApiSession, self.request.auth)
 
     def check_throttles(self, request: Request) -> None:
-        """Count the request, and refuse what is too much."""
+        """Count the request. Raises RateLimited for one too many."""
         auth = request.auth
         key = auth if isinstance(auth, ApiKey) else None
         count_request(request._request, user=auth.user if auth else None, key=key)  # noqa: SLF001  headers go on it
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Count who is refused by their address too: keys and scopes are guessed at."""
+        """Count a refused request for its address too, to limit guesses at keys and scopes."""
         if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed | exceptions.PermissionDenied):
             try:
                 count_request(self.request._request, user=None, key=None)  # noqa: SLF001  headers go on it
@@ -56,7 +56,7 @@ class ApiView(APIView):
         return super().handle_exception(exc)
 
     def read_body(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
-        """The checked body. Raises ValidationError, which becomes a 400 with an error a field."""
+        """Return the checked body. Raises ValidationError, which becomes a 400 with the errors of each field."""
         serializer = serializer_class(data=self.request.data, context={"request": self.request, "view": self})
         serializer.is_valid(raise_exception=True)
         return cast(dict[str, Any], serializer.validated_data)
@@ -66,26 +66,29 @@ class ApiView(APIView):
         return isinstance(self.request.data, dict) and name in self.request.data
 
     def read_query(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
-        """The checked query string. Raises ValidationError."""
+        """Return the checked query string. Raises ValidationError."""
         refuse_unknown(self.request.query_params, set(serializer_class().fields))
         serializer = serializer_class(data=self.request.query_params.dict())
         serializer.is_valid(raise_exception=True)
         return cast(dict[str, Any], serializer.validated_data)
 
     def read_idempotency_key(self) -> str:
-        """The key of a request that needs one. Raises ValidationError without, and InvalidIdempotencyKey."""
+        """Return the key of a request that needs one, in at most 64 characters.
+
+        Raises ValidationError if there is none, and InvalidIdempotencyKey.
+        """
         key = read_idempotency_key(self.request)
         if not key:
             raise exceptions.ValidationError({HEADER: [_("Send this header: a new one for each new request.")]})
         return shorten(key)
 
     def mark_replay(self, made_at: datetime | None = None) -> None:
-        """Let the answer say that it is an earlier request's, if what it shows was made before this one."""
+        """Mark the answer as a replay of an earlier request's, if `made_at` is None or before this request."""
         mark_replay(self.request._request, made_at)  # noqa: SLF001  headers go on it
 
 
 class ApiList(ApiView, ListAPIView, ABC):  # type: ignore[type-arg]
-    """A list in cursor pages. Subclasses give `ordering`, `serializer_class`, `rows` and maybe a filter."""
+    """A list with cursor pagination. Subclasses set `ordering`, `serializer_class`, `rows` and maybe a filter."""
 
     pagination_class = Pages
     filter_backends: Any = (StrictFilters,)
@@ -93,10 +96,10 @@ class ApiList(ApiView, ListAPIView, ABC):  # type: ignore[type-arg]
 
     @abstractmethod
     def rows(self) -> QuerySet[Any]:
-        """What the caller may see."""
+        """All rows that the caller may see."""
 
     def get_queryset(self) -> QuerySet[Any]:
-        """`rows`; none while the documentation is made, when nobody calls."""
+        """`rows`; none while the schema is made, because there is no caller then."""
         if getattr(self, "swagger_fake_view", False):
             kind: Any = self.serializer_class
             return cast(QuerySet[Any], kind.Meta.model.objects.none())
@@ -104,13 +107,13 @@ class ApiList(ApiView, ListAPIView, ABC):  # type: ignore[type-arg]
 
 
 class UnknownPath(ApiView):
-    """Whatever is no path of the API: a 404 that a program can read."""
+    """Any path that the API does not have: answers a 404 problem, which programs can read."""
 
     authentication_classes: Any = ()
     permission_classes: Any = ()
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Any method, after it was counted."""
+        """Raises a 404 problem for every method, after counting the request."""
         super().initial(request, *args, **kwargs)
         raise Problem(NOT_FOUND, _("There is no such path. See /api/v1/docs/."))

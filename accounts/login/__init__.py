@@ -1,1 +1,1 @@
-"""How somebody comes in: signing up, log-ins and their devices, and guesses at passwords."""
+"""Signing up and logging in: registration, log-ins through the API, known devices, and guesses at passwords."""

@@ -1,4 +1,4 @@
-"""Where allauth asks the house: what an address is, where links in mails lead, and how guesses at passwords count."""
+"""allauth's adapter: which addresses are valid, where links in mails lead, and how wrong passwords are counted."""
 
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +18,7 @@ from core.client_addresses import client_address
 
 
 class PublicSite:
-    """What allauth's mails call the site."""
+    """The name and domain of the site in allauth's mails."""
 
     name = "Tally"
 
@@ -28,24 +28,24 @@ class PublicSite:
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Our own limits of guesses take the place of allauth's counting of failed log-ins."""
+    """Replaces allauth's counting of failed log-ins by Tally's own limits."""
 
     def clean_email(self, email: str) -> str:
-        """The address as users have it, at sign-up and for a further address. Raises ValidationError."""
+        """Return the address as it is stored, at sign-up and for a further address. Raises ValidationError."""
         return clean_address(email)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail whose links all lead to PUBLIC_URL, whatever host the request was made to."""
+        """Send a mail. All its links lead to PUBLIC_URL, whatever host the request names."""
         links = {name: _public(url) for name, url in context.items() if name.endswith("_url")}
         super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The address a request came from."""
+        """The client's address."""
         return client_address(request)
 
     @transaction.atomic
     def login(self, request: HttpRequest, user: User) -> None:
-        """Log somebody in. The owner hears of it when the device is new; nobody is told of their very first log-in."""
+        """Log a user in, and mail the owner if the device is new. The very first log-in of a user causes no mail."""
         is_news = user.last_login is not None and not devices.is_known(request, user)
         super().login(request, user)
         if is_news:
@@ -53,13 +53,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             security_notices.tell_of_log_in(user=user, address=client_address(request), user_agent=agent)
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
-        """The answer to a log-in, which makes the browser known."""
+        """Answer a log-in, and remember the browser as a known device."""
         response: HttpResponse = super().post_login(request, user, **kwargs)
         devices.remember_device(response=response, request=request, user=user)
         return response
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Raises ValidationError, which the form shows, while there were too many wrong passwords."""
+        """Raises ValidationError, which the form shows, while there are too many wrong passwords."""
         try:
             demand_open_for(request, str(credentials.get("email", "")))
         except APIException as error:
@@ -73,12 +73,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             raise ValidationError(str(error.detail)) from error
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Messages are for pages: an answer of the API carries no cookie."""
+        """Add a message, except in the API: its answers must not set the cookie of messages."""
         if not request.path.startswith("/api/"):
             super().add_message(request, *args, **kwargs)
 
 
 def _public(url: str) -> str:
-    """The same page at PUBLIC_URL. The host of a link is otherwise what the request says it is, so anybody's."""
+    """The same page at PUBLIC_URL. allauth takes a link's host from the request, so an attacker could choose it."""
     parts = urlsplit(url)
     return str(settings.PUBLIC_URL).rstrip("/") + urlunsplit(("", "", parts.path, parts.query, parts.fragment))

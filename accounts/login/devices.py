@@ -1,6 +1,6 @@
-"""Devices that somebody has logged in on: a signed cookie in a browser, an earlier log-in of a program.
+"""Known devices: browsers with a signed cookie, and programs that logged in through the API before.
 
-A log-in from any other is told to the owner, and guesses of strangers do not shut a known device out.
+A log-in from an unknown device is mailed to the owner. Wrong guesses by strangers do not shut out a known browser.
 """
 
 import secrets
@@ -14,8 +14,8 @@ from accounts.models import ApiSession, User
 from core.addresses import network_of
 
 COOKIE_SECONDS = 400 * 86_400  # browsers keep none for longer
-MOST_USERS = 10  # of one device, the latest
-MOST_PLACES = 100  # that are looked at
+MOST_USERS = 10  # users of one device, the latest
+MOST_PLACES = 100  # of earlier log-ins that are compared
 SALT = "accounts.devices"
 
 
@@ -28,7 +28,7 @@ class Device:
 
 
 def find_device(request: HttpRequest) -> Device | None:
-    """The device that the cookie names; None without a cookie, and for one that we did not sign."""
+    """The device that the cookie names; None without a cookie or with an invalid signature."""
     try:
         kept = signing.loads(request.COOKIES.get(settings.DEVICE_COOKIE_NAME, ""), salt=SALT, max_age=COOKIE_SECONDS)
     except signing.BadSignature:
@@ -43,7 +43,7 @@ def is_known(request: HttpRequest, user: User) -> bool:
 
 
 def remember_device(*, response: HttpResponseBase, request: HttpRequest, user: User) -> None:
-    """Make the browser known to a user who has just logged in."""
+    """Remember in the response's cookie that the user has just logged in with this browser."""
     device = find_device(request) or Device(secrets.token_urlsafe(16))
     user_ids = [user.pk, *(user_id for user_id in device.user_ids if user_id != user.pk)]
     response.set_cookie(
@@ -57,7 +57,10 @@ def remember_device(*, response: HttpResponseBase, request: HttpRequest, user: U
 
 
 def is_known_program(*, user: User, address: str | None, user_agent: str) -> bool:
-    """Whether a program of this name has logged in from this place through the API; log-ins are kept for some time."""
+    """Whether the user has logged in through the API with this User-Agent from this network before.
+
+    Log-ins are purged after some time, so an old one is not found.
+    """
     earlier = ApiSession.objects.filter(user=user, user_agent=user_agent).exclude(address=None)
     places = earlier.order_by().values_list("address", flat=True).distinct()[:MOST_PLACES]
     return address is not None and network_of(address) in {network_of(place) for place in places if place}

@@ -8,12 +8,12 @@ from django.http import HttpRequest
 
 
 class SignupForm(AllauthSignupForm):  # type: ignore[misc]  # it has no types
-    """allauth's own, which takes as long for an address that has an account as for a new one."""
+    """allauth's form, which takes equally long for a new address and for one that has an account."""
 
     def try_save(self, request: HttpRequest) -> Any:
-        """The new user and no answer, or no user and an answer that tells nothing.
+        """Return the new user and no answer; or no user, and an answer that does not say that there is an account.
 
-        Hashing the password takes most of the time. Without it here, a short wait would tell who has an account.
+        Hashing the password takes most of the time. Without it here, a fast answer would reveal the account.
         """
         if self.account_already_exists:
             make_password(self.cleaned_data["password1"])

@@ -1,8 +1,8 @@
-"""Guesses at passwords: whom they shut out, and how an owner comes in again.
+"""Guesses at passwords: how wrong passwords shut an account, and how its owner opens it again.
 
-Wrong passwords are counted by account and by place. A browser that the user has logged in on before has a counter of
-its own, so that strangers who guess do not shut it out. When guesses shut an account, its owner gets a mail with a link
-that opens it; a password that was reset by mail opens it, too.
+Wrong passwords are counted by account and by network. A browser in which the user has logged in before has its own
+counter, so that guesses by strangers do not shut it out. When guesses shut an account, its owner gets a mail with a
+link that opens it. A password reset by mail opens it, too.
 """
 
 import secrets
@@ -22,12 +22,12 @@ from core.rest.throttles import ACCOUNT_LOCK, DEVICE, LOGIN, RateLimited, count_
 
 SALT = "accounts.login_door"
 LINK_SECONDS = 2 * 3600
-LONGEST_WINDOW_SECONDS = 86_400  # of LOGIN: after that what was counted before the opening is forgotten
+LONGEST_WINDOW_SECONDS = 86_400  # of LOGIN: counts from before an opening have expired then
 MAILED_AGAIN_SECONDS = 3600
 
 
 def demand_open_for(request: HttpRequest, email: str) -> None:
-    """Raise RateLimited while there were too many wrong passwords; counts nothing."""
+    """Raise RateLimited while there are too many wrong passwords. This does not count as a try."""
     device = _known_device(request, email)
     if device:
         demand_allowed(request, DEVICE, device)
@@ -36,7 +36,7 @@ def demand_open_for(request: HttpRequest, email: str) -> None:
 
 
 def count_wrong_password(request: HttpRequest, email: str) -> None:
-    """Count one. Raises RateLimited when it is one too many. The one that shuts the account is mailed to its owner."""
+    """Count a wrong password, and mail the owner if it shuts the account. Raises RateLimited for one too many."""
     device = _known_device(request, email)
     if device:
         count_try(request, DEVICE, device)
@@ -48,7 +48,7 @@ def count_wrong_password(request: HttpRequest, email: str) -> None:
 
 
 def open_by_link(token: str) -> User | None:
-    """Open the account that a mailed link is for; None for a link that is forged, old, or was used."""
+    """Open the account of a mailed link and return its user; None for a link that is forged, old or used."""
     try:
         kept = signing.loads(token, salt=SALT, max_age=LINK_SECONDS)
     except signing.BadSignature:
@@ -61,19 +61,19 @@ def open_by_link(token: str) -> User | None:
 
 
 def open_for_user(user: User) -> None:
-    """Open the account under each of its own addresses: its owner has just proved to be one."""
+    """Open the account under all its verified addresses. Call this for a user who has just proved to be the owner."""
     verified = user.emailaddress_set.filter(verified=True)  # type: ignore[attr-defined]
     for email in {user.email, *verified.values_list("email", flat=True)}:
         open_account(email)
 
 
 def open_account(email: str) -> None:
-    """Begin a new counter for the account. The old one and its links are worth nothing any more."""
+    """Begin a new counter for the account. The old counter and its mailed links no longer have an effect."""
     cache.set(_opened_key(email), secrets.token_urlsafe(9), LONGEST_WINDOW_SECONDS)
 
 
 def _counter(email: str) -> str:
-    """What wrong passwords of an account are counted under."""
+    """The name of the account's counter of wrong passwords."""
     opened = cache.get(_opened_key(email))
     return f"{_plain(email)}|{opened}" if opened else _plain(email)
 
@@ -87,7 +87,7 @@ def _plain(email: str) -> str:
 
 
 def _known_device(request: HttpRequest, email: str) -> str:
-    """The browser's name if the account's user has logged in on it; empty otherwise. No query without a cookie."""
+    """The browser's name if the account's user has logged in with it, else an empty text. No query without a cookie."""
     device = find_device(request)
     if device is None:
         return ""
@@ -95,7 +95,7 @@ def _known_device(request: HttpRequest, email: str) -> str:
 
 
 def _users_of(email: str) -> QuerySet[User]:
-    """Who logs in with this address. Anybody may add one to their account; it is theirs once it is verified."""
+    """Users who log in with this address. Anybody can add it to their account, so it counts only if it is verified."""
     verified = EmailAddress.objects.filter(email=_plain(email), verified=True)
     return User.objects.filter(Q(email=_plain(email)) | Q(pk__in=verified.values("user")))
 

@@ -1,7 +1,7 @@
-"""Signing up, proving an address and setting a password without a page; allauth has the rules and writes the mails.
+"""Signing up, confirming an address and setting a password through the API, by allauth's rules and with its mails.
 
-A mail is written into the outbox, in the transaction of what it tells of: nothing here waits for a mail server.
-Nothing here tells whether an address has an account: both cases answer the same and mail differs.
+A mail is written into the outbox, in the transaction of the change that it reports: nothing here waits for a mail
+server. No answer reveals whether an address has an account: it is the same in both cases, only the mails differ.
 """
 
 from datetime import timedelta
@@ -33,7 +33,7 @@ FIELD_NAMES = {"password1": "password", "password2": "password", "oldpassword": 
 
 
 class FieldsRefused(Exception):
-    """The rules refuse what was sent; `errors` says why, by field."""
+    """Fields of the request break a rule; `errors` says why, by field."""
 
     def __init__(self, errors: dict[str, list[str]]) -> None:
         super().__init__(next(iter(errors.values()))[0])
@@ -45,30 +45,33 @@ class WrongPassword(Exception):
 
 
 class PasswordWanted(Exception):
-    """This needs the password again: the log-in is too old."""
+    """The log-in is too old for this action, so the password must be sent again."""
 
 
 class NotVerified(Exception):
-    """The password is right, the address was never confirmed."""
+    """The password is right, but the address was never confirmed."""
 
 
 def register_user(*, request: HttpRequest, email: str, password: str) -> None:
-    """Make an account, and mail the link that confirms its address, or a hint if there is one. Raises FieldsRefused."""
+    """Make an account and mail the link that confirms its address. Raises FieldsRefused.
+
+    If the address already has an account, its owner is mailed that instead.
+    """
     form = SignupForm({"email": email, "password1": password, "password2": password})
     _demand_valid(form)
     try:
         with transaction.atomic():
             user, _response = form.try_save(request)
-            request.session.pop("account_verified_email", None)  # what allauth leaves would make a session and a cookie
+            request.session.pop("account_verified_email", None)  # allauth sets it; it would make a session and a cookie
             if user is not None:
                 signals.user_signed_up.send(sender=User, request=request, user=user)
                 send_verification_email_to_address(request, EmailAddress.objects.get(user=user), signup=True)
-    except IntegrityError:  # somebody else was first, a moment ago
+    except IntegrityError:  # a concurrent request made the account
         return
 
 
 def check_password(*, request: HttpRequest, email: str, password: str) -> User:
-    """The user who may log in with these. Raises WrongPassword or NotVerified; counting the tries is the caller's."""
+    """Return the user who may log in with these. Raises WrongPassword or NotVerified. The caller counts the tries."""
     user = authenticate(request, email=email, password=password)
     if not isinstance(user, User):
         raise WrongPassword(_("The e-mail address or the password is wrong."))
@@ -79,28 +82,28 @@ def check_password(*, request: HttpRequest, email: str, password: str) -> User:
 
 @transaction.atomic
 def verify_email(*, request: HttpRequest, key: str) -> None:
-    """Confirm the address that a mailed key is for. Raises FieldsRefused for a key that is wrong, old or used."""
+    """Confirm the address of a mailed key. Raises FieldsRefused for a key that is wrong, old or used."""
     confirmation = EmailConfirmationHMAC.from_key(key)
     if confirmation is None or not confirmation.confirm(request):
         raise FieldsRefused({"key": [_("The key is wrong, too old, or was used before.")]})
 
 
 def resend_verification(*, request: HttpRequest, email: str) -> None:
-    """Mail the link again, to an address that waits for it; allauth sends one in three minutes."""
+    """Mail the link again if the address is unconfirmed; allauth sends at most one in three minutes."""
     address = EmailAddress.objects.filter(email__iexact=email, verified=False).select_related("user").first()
     if address is not None:
         send_verification_email_to_address(request, address)
 
 
 def request_reset(*, request: HttpRequest, email: str) -> None:
-    """Mail a link that sets a new password, or the hint that there is no account."""
+    """Mail a link that sets a new password; without an account, mail that. Raises FieldsRefused."""
     form = ResetPasswordForm({"email": email})
     _demand_valid(form)
     form.save(request)
 
 
 def reset_password(*, key: str, password: str) -> User:
-    """Set a new password with a mailed key, good once, and end every log-in. Raises FieldsRefused."""
+    """Set a new password with a mailed key, which works once; end every log-in. Raises FieldsRefused."""
     uid, _dash, token = key.partition("-")
     found = UserTokenForm({"uidb36": uid, "key": token})
     if not found.is_valid() or not found.reset_user.is_active:
@@ -117,7 +120,10 @@ def reset_password(*, key: str, password: str) -> User:
 
 
 def confirm_password(*, request: HttpRequest, user: User, password: str) -> None:
-    """Ask a user who is logged in for the password again. Raises FieldsRefused; wrong ones are counted as log-ins."""
+    """Check the password of a user who is logged in. A wrong one counts like one at a log-in.
+
+    Raises FieldsRefused for a wrong password, RateLimited after too many.
+    """
     demand_open_for(request, user.email)
     if not user.check_password(password):
         count_wrong_password(request, user.email)
@@ -125,7 +131,11 @@ def confirm_password(*, request: HttpRequest, user: User, password: str) -> None
 
 
 def confirm_recently(*, request: HttpRequest, session: ApiSession, password: str | None) -> None:
-    """Ask for the password again unless the log-in is a few minutes old. Raises PasswordWanted or FieldsRefused."""
+    """Demand a recent log-in or the right password.
+
+    Raises PasswordWanted if the log-in is older than ACCOUNT_REAUTHENTICATION_TIMEOUT and no password was sent,
+    FieldsRefused for a wrong password.
+    """
     if password is not None:
         confirm_password(request=request, user=session.user, password=password)
     elif timezone.now() - session.created_at > timedelta(seconds=settings.ACCOUNT_REAUTHENTICATION_TIMEOUT):
@@ -133,7 +143,7 @@ def confirm_recently(*, request: HttpRequest, session: ApiSession, password: str
 
 
 def change_password(*, session: ApiSession, current_password: str, password: str) -> None:
-    """Set a new password; this log-in goes on, all others end. Raises FieldsRefused."""
+    """Set a new password. This log-in stays open, all others end. Raises FieldsRefused."""
     fields = {"oldpassword": current_password, "password1": password, "password2": password}
     form = ChangePasswordForm(data=fields, user=session.user)
     _demand_valid(form)

@@ -20,17 +20,17 @@ from accounts.models import ApiSession, User
 from core.client_addresses import client_address
 
 SESSION_CLAIM = "session"
-REFRESH_AGAIN_SECONDS = 10  # in which tabs that exchange one token together all get its successor
+REFRESH_AGAIN_SECONDS = 10  # in this time, tabs that exchange the same token get the same new one
 T = TypeVar("T", bound=Token)
 
 
 class InvalidToken(Exception):
-    """The token is forged, expired, used up, or its session has ended."""
+    """The token is forged, expired or already used, or its session has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a log-in or a refresh answers."""
+    """The two tokens that a log-in or a refresh returns, and their session."""
 
     access: str
     refresh: str
@@ -38,13 +38,13 @@ class TokenPair:
 
     @property
     def access_seconds(self) -> int:
-        """How long the access token is good."""
+        """How many seconds the access token is valid."""
         return int(api_settings.ACCESS_TOKEN_LIFETIME.total_seconds())
 
 
 @transaction.atomic
 def open_session(*, user: User, request: HttpRequest) -> TokenPair:
-    """Log somebody in whose password was right. The owner hears of it when no such program did so from this place."""
+    """Log in a user whose password was right. The owner is mailed if the program is new in this network."""
     address, agent = _valid_address(request), request.headers.get("User-Agent", "")[:200].replace("\x00", "")
     if user.last_login is not None and not is_known_program(user=user, address=address, user_agent=agent):
         tell_of_log_in(user=user, address=address or "", user_agent=agent)
@@ -63,12 +63,12 @@ def open_session(*, user: User, request: HttpRequest) -> TokenPair:
 
 
 def refresh_session(*, text: str) -> TokenPair:
-    """Exchange a refresh token for a new pair; it is good once. Raises InvalidToken.
+    """Exchange a refresh token for a new pair. A refresh token is good for one exchange. Raises InvalidToken.
 
-    Two tabs of a browser often exchange the same token at once. One wins by the conditional update; for
-    REFRESH_AGAIN_SECONDS the others get the same new refresh token, and an access token of their own. After that, and
-    for a token that is older still, the log-in ends: the token was stolen or replayed, and which of the two holders is
-    the thief cannot be told.
+    Two tabs of a browser often exchange the same token at the same time. The conditional update lets one of them win.
+    For REFRESH_AGAIN_SECONDS the others get the same new refresh token, and an access token of their own. A later
+    exchange, or that of an even older token, ends the log-in: the token was stolen or replayed, and nothing shows which
+    of its two holders is the thief.
     """
     refresh = _decode(text, RefreshToken)
     session = _live_session(refresh)
@@ -92,14 +92,14 @@ def refresh_session(*, text: str) -> TokenPair:
 
 
 def _exchanged_just_now(session: ApiSession, used: str) -> ApiSession | None:
-    """The session as it is now, if its last exchange was of the token with the id `used`, moments ago."""
+    """The session as it is now, if the token `used` was the last one exchanged, within REFRESH_AGAIN_SECONDS."""
     since = timezone.now() - timedelta(seconds=REFRESH_AGAIN_SECONDS)
     live = ApiSession.objects.live().select_related("user")
     return live.filter(pk=session.pk, previous_refresh_id=used, refreshed_at__gt=since).first()
 
 
 def _successor(refresh: RefreshToken, session: ApiSession) -> TokenPair:
-    """The pair that belongs to what the row says. The refresh token is made of the row alone: always the same text."""
+    """The token pair of a session row. The refresh token depends only on the row, so its text is always the same."""
     refresh["jti"] = session.refresh_id
     refresh.set_iat(at_time=session.refreshed_at)
     refresh.set_exp(from_time=session.expires_at, lifetime=timedelta(0))
@@ -107,12 +107,12 @@ def _successor(refresh: RefreshToken, session: ApiSession) -> TokenPair:
 
 
 def find_session(text: str) -> ApiSession:
-    """The live session of an access token, with its user. One query. Raises InvalidToken."""
+    """Return the live session of an access token, with its user, in one query. Raises InvalidToken."""
     return _live_session(_decode(text, AccessToken))
 
 
 def revoke_session(*, session: ApiSession) -> None:
-    """End a log-in: its access token too stops working at once. A second time changes nothing."""
+    """End a log-in. Its access token, too, stops working immediately. A second call changes nothing."""
     ApiSession.objects.filter(pk=session.pk, revoked_at__isnull=True).update(revoked_at=timezone.now())
 
 
@@ -125,7 +125,7 @@ def revoke_sessions(*, user: User, but: ApiSession | None = None) -> int:
 
 
 def keep_session(*, session: ApiSession, user: User) -> None:
-    """Let one session outlive a change of the password that it made itself."""
+    """Keep a session open although its user changed the password in it."""
     ApiSession.objects.filter(pk=session.pk).update(password_hash=_password_hash(user))
 
 

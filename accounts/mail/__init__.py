@@ -1,1 +1,1 @@
-"""Mails: each is a row first, and is sent afterwards."""
+"""Mails: each is first written as a row, and sent afterwards."""

@@ -1,10 +1,10 @@
 """The outbox: each mail is a row, written in the transaction that it belongs to; the mail worker sends it afterwards.
 
-`OutboxBackend` is Django's EMAIL_BACKEND, so every mail of Tally comes here, allauth's too. DELIVERY_EMAIL_BACKEND is
-what the mail worker sends with. Whoever causes a mail waits for no mail server (docs/adr/0032).
+`OutboxBackend` is Django's EMAIL_BACKEND, so it takes every mail of Tally, including allauth's. The mail worker sends
+with DELIVERY_EMAIL_BACKEND. A request that causes a mail never waits for a mail server (docs/adr/0032).
 
-A worker that dies, or loses the database, after the mail server took a mail and before that is noted, leaves a claim
-that lapses: then the mail is sent once more, with the same Message-ID, by which many mailboxes know it again.
+If a worker dies or loses the database after the mail server accepted a mail, but before the row says so, its claim
+lapses. Then the mail is sent again with the same Message-ID, by which many mailboxes recognise a duplicate.
 """
 
 import logging
@@ -27,42 +27,43 @@ logger = logging.getLogger(__name__)
 
 DELIVER = "accounts.deliver_mail"
 QUEUE = "mail"
-PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 15, 30, 60)]  # after each failure: two hours in all
-CLAIM_IN_TIMEOUTS = 20  # the mail server is waited for about a dozen times, for EMAIL_TIMEOUT seconds each
-UNFINISHED_FOR = timedelta(days=1)  # no worker was there: old news, and links that are no good any more
+PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 15, 30, 60)]  # after each failure; two hours in all
+CLAIM_IN_TIMEOUTS = 20  # sending waits about a dozen times for the mail server, EMAIL_TIMEOUT seconds each
+UNFINISHED_FOR = timedelta(days=1)  # then a mail is given up: its links have expired
 MOST_QUEUED_AT_ONCE = 500
 
 
 class OutboxBackend(BaseEmailBackend):
-    """Writes mails down instead of sending them."""
+    """Writes mails into the outbox instead of sending them."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Write each mail in the caller's transaction; return how many. Raises ValueError for what has no column."""
+        """Write each mail in the caller's transaction; return how many. Raises ValueError for copies or attachments."""
         for message in email_messages:
             _write(message)
         return len(email_messages)
 
 
 def deliver_mail(*, mail_id: int) -> None:
-    """Send a mail if it is due. What the mail server refuses is tried again, at the end it is given up.
+    """Send a mail if it is due. If that fails, it is tried again after each of PAUSES, and then given up.
 
-    Outside any transaction. While the mail server is waited for, neither a row nor a database connection is held.
+    Call it outside any transaction. While it waits for the mail server, it holds no row lock and no connection to the
+    database.
     """
     mail = _claim(mail_id)
     if mail is None:
         return
-    if not connection.in_atomic_block:  # a task is in none; many tests are
+    if not connection.in_atomic_block:  # always so in a task, not in many tests
         connection.close()
     try:
         _message_of(mail).send()
-    except Exception as error:  # noqa: BLE001  a backend may raise anything; the row and the log say what it was
+    except Exception as error:  # noqa: BLE001  a backend may raise any exception; the row and the log keep it
         _note_failure(mail, error)
     else:
         _finish(OutgoingMail.objects.filter(pk=mail.pk), sent_at=Now())
 
 
 def queue_due_mails() -> int:
-    """Queue what is due: the next tries, and mails whose task was lost with the broker. Return how many."""
+    """Queue the mails that are due: for their next try, or because the broker lost their task. Return how many."""
     due = OutgoingMail.objects.due().order_by("due_at")
     mail_ids = list(due.values_list("pk", flat=True)[:MOST_QUEUED_AT_ONCE])
     for mail_id in mail_ids:
@@ -71,7 +72,7 @@ def queue_due_mails() -> int:
 
 
 def give_up_old_mails() -> int:
-    """Give up what has waited for a day, since there is no mail worker; return how many."""
+    """Give up mails that have waited for a day, because there is no mail worker; return how many."""
     return _finish(OutgoingMail.objects.filter(created_at__lt=Now() - UNFINISHED_FOR), given_up_at=Now())
 
 
@@ -92,7 +93,7 @@ def _write(message: EmailMessage) -> None:
         html=str(message.body) if is_html_alone else html,
         headers={name: str(value) for name, value in headers.items()},
     )
-    transaction.on_commit(lambda: _queue(mail.pk), robust=True)  # with the broker away, `queue_due_mails` does it
+    transaction.on_commit(lambda: _queue(mail.pk), robust=True)  # `queue_due_mails` queues it if this fails
 
 
 def _queue(mail_id: int) -> None:
@@ -100,7 +101,7 @@ def _queue(mail_id: int) -> None:
 
 
 def _claim(mail_id: int) -> OutgoingMail | None:
-    """Claim a mail that is due by one conditional update: of any number of tasks at once, one gets it."""
+    """Claim a mail that is due, by a conditional update: only one of several concurrent tasks gets it."""
     lapses_after = timedelta(seconds=CLAIM_IN_TIMEOUTS * settings.EMAIL_TIMEOUT)
     due = OutgoingMail.objects.due().filter(pk=mail_id)
     if not due.update(due_at=Now() + lapses_after, tries_count=F("tries_count") + 1):
@@ -119,7 +120,7 @@ def _message_of(mail: OutgoingMail) -> EmailMessage:
 
 
 def _note_failure(mail: OutgoingMail, error: Exception) -> None:
-    """Set the time of the next try, or give up. Changes nothing if the claim lapsed and somebody else has the mail."""
+    """Set the time of the next try, or give up. Changes nothing if the claim lapsed and another task has the mail."""
     claimed = OutgoingMail.objects.filter(pk=mail.pk, tries_count=mail.tries_count)
     said = repr(error)[:500]
     if mail.tries_count > len(PAUSES):
@@ -131,5 +132,5 @@ def _note_failure(mail: OutgoingMail, error: Exception) -> None:
 
 
 def _finish(mails: OutgoingMailQuerySet, **end: Now | str) -> int:
-    """Note how these mails ended, and forget what they said; return how many."""
+    """Record how these mails ended, and delete their text; return how many."""
     return mails.unfinished().update(text="", html="", **end)

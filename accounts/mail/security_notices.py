@@ -1,4 +1,4 @@
-"""Mails that tell owners what was done with their account, written in the transaction of what they tell of."""
+"""Mails to owners about what was done with their account, written in the transaction of that action."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from accounts.models import User
 
 
 class KeyNews(TextChoices):
-    """What was done with an API key, as the subject of a mail says it."""
+    """What was done with an API key; the label is the subject of the mail."""
 
     MADE = "made", _lazy("An API key was made")
     CHANGED = "changed", _lazy("An API key was changed")
@@ -22,27 +22,27 @@ class KeyNews(TextChoices):
 
 
 def tell_of_key(*, user: User, name: str, what: KeyNews) -> None:
-    """An API key was made, changed, rotated or revoked."""
+    """Mail the owner that an API key was made, changed, rotated or revoked."""
     _send(user.email, str(what.label), "key", name=name, what=what.value)
 
 
 def tell_of_log_in(*, user: User, address: str, user_agent: str) -> None:
-    """Somebody logged in with the right password, on a device that the user never logged in on."""
+    """Mail the user about a log-in with the right password from an unknown device."""
     _send(user.email, _("A log-in from a new device"), "log_in", address=address, user_agent=user_agent)
 
 
 def tell_of_new_address(*, user: User, added: str) -> None:
-    """Another address was added to the account; the one that it has hears of it."""
+    """Mail the account's address that another address was added."""
     _send(user.email, _("An e-mail address was added to your account"), "address_added", added=added)
 
 
 def tell_removed_address(*, removed: str) -> None:
-    """An address was removed; that address hears of it too."""
+    """Mail an address that it was removed from its account."""
     _send(removed, _("This e-mail address was removed from an account"), "address_removed")
 
 
 def tell_of_guesses(*, user: User, link: str) -> None:
-    """Wrong passwords shut the account; the link opens it again."""
+    """Mail the user that wrong passwords shut the account, with the link that opens it again."""
     _send(user.email, _("Somebody tries passwords at your account"), "guesses", link=link)
 
 

@@ -1,1 +1,1 @@
-"""The pages of accounts, and what becomes of pages whose log-in has ended."""
+"""The pages of accounts, and how pages behave after their log-in has ended."""

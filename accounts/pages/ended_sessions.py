@@ -1,7 +1,7 @@
-"""What becomes of a page whose log-in or form is no longer good, and of answers that would be an empty window.
+"""Answers to requests of a page whose log-in or form has expired, and a page for errors that have no text.
 
-A page lives on in its tab while its session ends elsewhere. Whatever it asks then leads the whole window to the log-in
-and from there back to the page; nothing of another page is ever put into a part of it.
+A page stays open in its tab while its session ends elsewhere. Its next request then leads the whole window to the
+log-in, and from there back to the page. The log-in page is never inserted into a part of the open page.
 """
 
 from typing import cast
@@ -21,14 +21,14 @@ from core.rest.middleware import PATHS as API_PATHS
 LOG_IN_PAGES = ("account_login", "account_reauthenticate")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew
 GONE = (403, 404, 410)
-WORDLESS = 405  # Django answers it without a word
+WORDLESS = 405  # Django's answer to it is empty
 
 
 class PageMiddleware(MiddlewareMixin):
-    """Leads whole windows, where htmx, an event stream or an old form asked for a part of a page."""
+    """Redirects the whole window if htmx, an event stream or an old form asked for a part of a page."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """The response, or what the page can use instead of it."""
+        """Return the response, or another one that the page can handle."""
         if request.path.startswith(API_PATHS):
             return response
         request = cast(Request, request)
@@ -42,7 +42,7 @@ class PageMiddleware(MiddlewareMixin):
 
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001  Django passes it
-    """A form whose token is not good: the page is older than the log-in, or the browser keeps no cookies."""
+    """Answer a form with a wrong CSRF token: its page is older than the log-in, or the browser keeps no cookies."""
     asked = cast(Request, request)
     if not asked.htmx:
         return render(request, "403_csrf.html", {"back": _page_of(asked)}, status=403)
@@ -52,7 +52,7 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa
 
 
 def _redirect(request: Request, response: HttpResponseRedirectBase) -> HttpResponseBase:
-    """The same redirect, followed by the whole window; a log-in leads back to the page, not to a part of it."""
+    """Make the whole window follow the redirect. From a log-in it comes back to the page, not to a part of it."""
     is_log_in = urlsplit(response.url).path in [reverse(name) for name in LOG_IN_PAGES]
     if is_log_in and "text/event-stream" in request.headers.get("Accept", ""):
         return HttpResponse(FULL_LOG_IN, content_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -64,7 +64,7 @@ def _redirect(request: Request, response: HttpResponseRedirectBase) -> HttpRespo
 
 
 def _leading_back(url: str, request: Request) -> str:
-    """The log-in's address with the page as where to go on, when a form or a part of the page had asked."""
+    """The log-in's URL. If a form or a part of a page made the request, `next` in it is the URL of that page."""
     path, _mark, query = url.partition("?")
     fields = parse_qs(query)
     if "next" not in fields or (request.method in ("GET", "HEAD") and not request.htmx):
@@ -73,12 +73,12 @@ def _leading_back(url: str, request: Request) -> str:
 
 
 def _lead_to(url: str) -> HttpResponse:
-    """An answer that is no success, so that the page keeps its draft, and that sends its window elsewhere."""
+    """Redirect the window through htmx. The status is an error, so that the page keeps its draft."""
     return HttpResponse(status=401, headers={"HX-Redirect": url})
 
 
 def _page_of(request: Request) -> str:
-    """The address of the page that asked, as a path of this site; the first page where that is not known."""
+    """The path and query of the page that made the request; the first page of the site if that is unknown."""
     asked_from = request.htmx.current_url or request.headers.get("Referer") or ""
     parts = urlsplit(asked_from)
     if not parts.path.startswith("/") or parts.netloc != request.get_host():
@@ -87,7 +87,10 @@ def _page_of(request: Request) -> str:
 
 
 def _leave_the_page_as_it_is(response: HttpResponseBase) -> HttpResponseBase:
-    """An error page is for a window. What is gone shows once the page is loaded anew; what broke, the script says."""
+    """Keep an error page out of the open page.
+
+    If the requested thing is gone, the page is reloaded and shows that. The page's script reports other errors.
+    """
     if response.status_code in GONE and not response.has_header("HX-Redirect"):
         response["HX-Refresh"] = "true"
     response["HX-Reswap"] = "none"

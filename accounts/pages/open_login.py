@@ -1,4 +1,4 @@
-"""The page of a mailed link that opens an account after strangers guessed at its password."""
+"""The page of the mailed link that opens an account again after wrong guesses shut it."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,7 +12,10 @@ from accounts.login.guesses import open_by_link
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def open_login(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask first: programs that look at mails follow links. Then open, and go to the log-in."""
+    """Open the account and redirect to the log-in.
+
+    A GET only asks for confirmation, because programs that scan mails follow links.
+    """
     if request.method != "POST":
         return render(request, "accounts/open_login.html", {"is_refused": False})
     user = open_by_link(token)

@@ -1,4 +1,4 @@
-"""Pages that somebody's session went into are kept by no browser and no proxy: after a log-out, Back shows nothing."""
+"""Keeps browsers and proxies from storing pages of a session: after a log-out, the Back button shows none of them."""
 
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from core.rest.middleware import Handler
 
 @sync_and_async_middleware
 def private_pages_middleware(get_response: Any) -> Handler:
-    """Mark private answers with `Cache-Control: no-store`. Its place is behind the session's middleware."""
+    """Mark private answers with `Cache-Control: no-store`. It must come after the session's middleware."""
     if iscoroutinefunction(get_response):
 
         async def handle_async(request: HttpRequest) -> HttpResponseBase:
@@ -27,7 +27,10 @@ def private_pages_middleware(get_response: Any) -> Handler:
 
 
 def _mark(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Private is what was made with a session that holds something. Static files and the API look at none. No query."""
+    """Mark an answer if its view read a session that is not empty. Static files and the API read none.
+
+    This needs no query.
+    """
     is_private = request.session.accessed and not request.session.is_empty()
     if is_private and "no-store" not in response.headers.get("Cache-Control", ""):
         patch_cache_control(response, no_store=True, private=True)

@@ -1,1 +1,1 @@
-"""What staff may do, and what they do to users."""
+"""The roles and rights of staff, and the suspension of users by staff."""

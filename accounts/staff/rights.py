@@ -1,7 +1,7 @@
-"""Who gives whom which rights: the flags, the roles and the single permissions of a user.
+"""Changes of a user's rights: the flags, the roles and the single permissions.
 
-Only superusers give and take them, and nobody changes their own. The audit log keeps who did it, what was before and
-what is now.
+Only superusers change rights, and nobody changes their own. The audit log records who changed them, with the rights
+before and after.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ class RightsRefused(PermissionDenied):
 
 @transaction.atomic
 def change_rights(*, user: User, by: User, wanted: Mapping[str, Any]) -> User:
-    """Give a user the rights in `wanted`, by the names in RIGHTS; others stay. Raises RightsRefused.
+    """Give a user the rights in `wanted`, whose names are in RIGHTS; other rights stay. Raises RightsRefused.
 
-    The same rights again change nothing.
+    A second call with the same rights changes nothing. Returns the user.
     """
     if not by.is_superuser:
         raise RightsRefused(_("Only a superuser gives and takes rights."))

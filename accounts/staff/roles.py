@@ -1,7 +1,7 @@
-"""The roles of staff: groups with just their permissions. They are code; a group of another name is yours to make.
+"""The roles of staff: groups with fixed permissions, which this module defines. Other groups can be made in the admin.
 
-Every `manage.py migrate` and `manage.py sync_roles` gives them exactly these permissions again. A member of staff is a
-user with `is_staff` in one or more of these groups; a superuser needs none.
+Every `manage.py migrate` and `manage.py sync_roles` resets the roles to exactly these permissions. A member of staff is
+a user with `is_staff` in one or more of these groups; a superuser needs none.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ SUPPORT = "support"
 FINANCE = "finance"
 OPERATOR = "operator"
 
-# Support suspends users, sees their money and the metadata of answers, and asks for refunds of answers: finance
-# decides.
+# Support suspends users, sees their money and the metadata of answers, and requests refunds of answers, about which
+# finance decides.
 _SUPPORT_PERMISSIONS = (
     "accounts.view_user",
     "accounts.suspend_user",
@@ -35,7 +35,7 @@ _SUPPORT_PERMISSIONS = (
 
 ROLES: dict[str, tuple[str, ...]] = {
     SUPPORT: _SUPPORT_PERMISSIONS,
-    # Finance does everything that is money. Nothing of it can be deleted, by nobody.
+    # Finance does everything about money. Nobody can delete any of it.
     FINANCE: (
         "accounts.view_user",
         "accounts.view_auditevent",
@@ -79,7 +79,7 @@ def sync_roles(*, using: str = DEFAULT_DB_ALIAS) -> None:
     """Make the groups of ROLES and give them exactly their permissions. Raises UnknownPermission."""
     wanted = {name for names in ROLES.values() for name in names}
     found = _permissions(wanted, using)
-    if len(found) < len(wanted):  # a first migrate comes here before the apps' own permissions are made
+    if len(found) < len(wanted):  # the first migrate has not yet made the apps' permissions
         for label in sorted({name.partition(".")[0] for name in wanted}):
             create_permissions(apps.get_app_config(label), verbosity=0, using=using)
         found = _permissions(wanted, using)

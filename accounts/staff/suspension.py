@@ -1,4 +1,4 @@
-"""Keeping users out: suspend, restore, end every log-in. Who did it and why stands in the audit log."""
+"""Suspending and restoring users, and ending their log-ins. The audit log records who did it and why."""
 
 from django.db import transaction
 from django.db.models import F
@@ -14,15 +14,15 @@ class SuspensionRefused(Exception):
 
 
 def suspend_user(*, user: User, by: User, reason: str) -> User:
-    """Shut a user out of pages and API with their next request; keys stay and open nothing. Raises SuspensionRefused.
+    """Shut a user out of pages and API, from their next request on. Raises SuspensionRefused.
 
-    Doing it again changes nothing. What was paid for and runs is finished and charged as ever.
+    API keys stay, but do not work. Running answers are finished and charged as usual. A second call changes nothing.
     """
     return _set_active(user, by, reason, is_active=False)
 
 
 def restore_user(*, user: User, by: User, reason: str) -> User:
-    """Let a suspended user in again; they log in anew. Raises SuspensionRefused."""
+    """Let a suspended user in again, who must log in anew. Raises SuspensionRefused."""
     return _set_active(user, by, reason, is_active=True)
 
 
@@ -51,7 +51,10 @@ def _set_active(user: User, by: User, reason: str, *, is_active: bool) -> User:
 
 
 def _lock(user: User, by: User, reason: str) -> User:
-    """The user as they are now. Raises SuspensionRefused for oneself and for people one has no say over."""
+    """Lock the user's row and return the user.
+
+    Raises SuspensionRefused without a reason, for oneself, and for staff unless `by` is a superuser.
+    """
     if not reason.strip():
         raise SuspensionRefused(_("Say why."))
     locked = User.objects.select_for_update(no_key=True).get(pk=user.pk)

@@ -59,7 +59,7 @@ class StockForm(TwoStepForm):
     is_for_new_users = forms.BooleanField(label=gettext_lazy("For new customers only"), required=False)
 
     def clean(self) -> dict[str, Any]:
-        """A stock that nobody could redeem is a mistake."""
+        """Refuse a stock that nobody could redeem."""
         fields = super().clean() or {}
         if "credits" in fields and not fields["credits"]:
             self.add_error("credits", _("A code is worth something."))
@@ -82,7 +82,7 @@ class StockForm(TwoStepForm):
 
 
 class CodeForm(forms.ModelForm[PromotionCode]):
-    """One code. What it is worth is said when it is made."""
+    """One code. Its worth can be set only when it is made."""
 
     class Meta:
         model = PromotionCode
@@ -99,15 +99,15 @@ class CodeForm(forms.ModelForm[PromotionCode]):
         )
 
     def clean_code(self) -> str:
-        """As it is stored."""
+        """Return the code as it is stored."""
         return str(self.cleaned_data["code"]).strip().upper()
 
 
 @admin.register(PromotionCode)
 class PromotionCodeAdmin(ServiceAdmin):
-    """Codes and how often they were used; a used one stays. Adds `generate/` and `stock.csv`.
+    """Codes and how often they were used; a used code stays. Adds `generate/` and `stock.csv`.
 
-    Of one that is there only its end and whether it is active change.
+    Of an existing code, only its end and whether it is active can be changed.
     """
 
     form = CodeForm
@@ -126,7 +126,7 @@ class PromotionCodeAdmin(ServiceAdmin):
     actions = ("export_csv", "approve")
 
     def get_readonly_fields(self, _request: HttpRequest, obj: PromotionCode | None = None) -> Any:
-        """What a code is worth, once it is there."""
+        """Return the terms of an existing code, which cannot be changed."""
         return () if obj is None else [name for name in CodeForm.Meta.fields if name not in CHANGEABLE]
 
     def save_model(self, request: HttpRequest, obj: PromotionCode, form: Any, change: bool) -> None:
@@ -156,7 +156,7 @@ class PromotionCodeAdmin(ServiceAdmin):
 
     @admin.action(permissions=["add"], description=gettext_lazy("Approve, with the whole stock"))
     def approve(self, request: HttpRequest, chosen: QuerySet[PromotionCode]) -> None:
-        """Let codes that wait for a second person give credits; one of a stock stands for all of it."""
+        """Let codes that wait for a second person give credits; a code of a stock approves the whole stock."""
         stocks = {code.batch or f"code {code.pk}": code for code in chosen.filter(is_waiting=True)}
         for code in stocks.values():
             try:
@@ -167,7 +167,7 @@ class PromotionCodeAdmin(ServiceAdmin):
                 messages.success(request, _("{code} can be redeemed now.").format(code=code.batch or code))
 
     def generate_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the form, then what it would be worth, then generate."""
+        """Show the form, then what the stock would be worth, then generate it."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         return answer_in_two_steps(
@@ -227,7 +227,7 @@ def _generate(request: HttpRequest, form: StockForm) -> HttpResponse:
 
 
 def _csv_of(codes: Iterable[PromotionCode]) -> HttpResponse:
-    """A file with a code a line; what a spreadsheet would run as a formula gets an apostrophe in front."""
+    """Return a file with one code a line. An apostrophe precedes text that a spreadsheet would run as a formula."""
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="codes.csv"'
     response["Cache-Control"] = "no-store"

@@ -28,7 +28,7 @@ DECIMALS_OF_CREDITS = 6
 
 
 class RefundForm(TwoStepForm):
-    """How much and why. The amount is in credits, or as people write the payment's currency."""
+    """The amount and the reason. The amount is in credits, or as people write the payment's currency."""
 
     amount = forms.DecimalField(min_value=0, max_digits=24)
     reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
@@ -47,16 +47,16 @@ class RefundForm(TwoStepForm):
 
 
 class RefundableAdmin(ReadOnlyAdmin):
-    """Adds `<id>/refund/`: first what would happen, in credits or money, then the refund itself.
+    """Adds the page `<id>/refund/`: it first shows what would happen, in credits or money, then makes the refund.
 
-    `field` is what `refunds.request_refund` calls the object, and `permissions` those of which one is needed.
+    `field` is the argument of `requests.request_refund` for the object. A user needs one of `permissions`.
     """
 
     field: str
     permissions: tuple[str, ...]
 
     def decimals_of(self, _target: Any) -> int:
-        """How many decimals an amount is written with: those of credits."""
+        """Return the number of decimals that an amount is written with: those of credits."""
         return DECIMALS_OF_CREDITS
 
     def get_urls(self) -> list[URLPattern]:
@@ -93,7 +93,7 @@ class RefundableAdmin(ReadOnlyAdmin):
         )
 
     def _preview(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> str:
-        """What would happen. Refuses what the service would refuse."""
+        """Return what would happen. Refuses what the service would refuse."""
         if form.smallest_units > requests.refundable_amount(**of):
             raise StepRefused(_("More than can be refunded."))
         try:
@@ -124,7 +124,7 @@ class RefundableAdmin(ReadOnlyAdmin):
 
 @admin.register(Hold)
 class HoldAdmin(RefundableAdmin):
-    """What is and was set aside; a settled one can be refunded."""
+    """All holds; a settled one can be refunded."""
 
     field, permissions = "hold", (requests.PERMISSION, "billing.request_refund")
     list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
@@ -138,14 +138,14 @@ class TopUpAdmin(RefundableAdmin):
     """Orders and their payments; a paid one can be refunded."""
 
     field, permissions = "topup", (requests.PERMISSION,)
-    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # as of Django 6 anyway
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # the default as of Django 6
     list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
     list_filter = ("state", "provider", "currency", "created_at")
     search_fields = ("id", "user__email", "checkout_reference", "payment_reference")
     list_select_related = ("user",)
 
     def decimals_of(self, target: TopUp) -> int:
-        """Those of its currency."""
+        """Return the number of decimals of the order's currency."""
         return currencies.decimals_of(target.currency)
 
 
@@ -182,7 +182,7 @@ class RefundAdmin(ReadOnlyAdmin):
 
     @admin.action(permissions=["make_refund"], description=gettext_lazy("Try again now"))
     def try_again(self, request: HttpRequest, chosen: QuerySet[Refund]) -> None:
-        """Send approved refunds whose provider was away, without waiting for their time."""
+        """Send approved refunds whose provider could not be reached, without waiting for their next try."""
         for refund in chosen.filter(state=RefundState.APPROVED):
             self._say(request, payouts.carry_out(refund_id=refund.pk))
 
@@ -196,7 +196,7 @@ class RefundAdmin(ReadOnlyAdmin):
                 self._say(request, decided)
 
     def _say(self, request: HttpRequest, refund: Refund) -> None:
-        """What became of it; an error stands beside its state."""
+        """Show the state of the refund, and its error if it has one."""
         is_good = refund.state in {RefundState.DONE, RefundState.REJECTED}
         text = " · ".join(filter(None, [refund.get_state_display(), refund.error]))
         messages.add_message(request, messages.SUCCESS if is_good else messages.WARNING, f"{refund}: {text}")

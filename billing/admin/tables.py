@@ -1,6 +1,6 @@
-"""Money in the admin: everything can be read; prices and packages are written by the services that the API uses.
+"""Money in the admin. All tables can be read. The services that the API uses write prices and packages.
 
-Refunds are in `admin_refunds`, wallets in `admin_wallets`, promotion codes in `admin_codes`.
+Refunds are in `billing.admin.refunds`, wallets in `billing.admin.wallets`, promotion codes in `billing.admin.codes`.
 """
 
 from typing import Any, cast
@@ -47,7 +47,7 @@ class PriceForm(forms.ModelForm[Price]):
         )
 
     def clean(self) -> dict[str, Any]:
-        """Refuse what the service would refuse, and say when it begins."""
+        """Refuse what the service would refuse, and set the moment when the price begins."""
         fields = super().clean() or self.cleaned_data
         if not self.errors:
             try:
@@ -59,7 +59,7 @@ class PriceForm(forms.ModelForm[Price]):
 
 @admin.register(Price)
 class PriceAdmin(ServiceAdmin):
-    """Price versions: a new one is added, an old one stays as it was."""
+    """Price versions: a new version can be added, an existing one never changes."""
 
     form = PriceForm
     refusals = (price_changes.PriceExists, price_changes.PriceRefused)
@@ -83,7 +83,7 @@ class PriceAdmin(ServiceAdmin):
 
 @admin.register(Grant)
 class GrantAdmin(ReadOnlyAdmin):
-    """Where credit came from and what is left."""
+    """Grants: where credits came from and what is left of them."""
 
     list_display = ("id", "wallet", "amount_microcredits", "remaining_microcredits", "expires_at")
     list_filter = ("expires_at", "entry__kind")
@@ -119,20 +119,20 @@ class PackageForm(forms.ModelForm[Package]):
 
 @admin.register(Package)
 class PackageAdmin(ServiceAdmin):
-    """What customers can buy. One that is sold no more is made inactive."""
+    """What customers can buy. A package that is not sold any more is made inactive."""
 
     form = PackageForm
     refusals = (packages.PackageRefused,)
     list_display = ("name", "price_minor", "currency", "credits_microcredits", "bonus_microcredits", "is_active")
 
     def save_model(self, request: HttpRequest, obj: Package, form: Any, change: bool) -> None:  # noqa: ARG002  it sees that
-        """Add or change it."""
+        """Add or change the package."""
         packages.save_package(package=obj, by=cast(Request, request).user)
 
 
 @admin.register(PaymentEvent)
 class PaymentEventAdmin(ReadOnlyAdmin):
-    """What providers told us, as it came."""
+    """The messages of providers, as they came."""
 
     list_display = ("event_id", "provider", "type", "received_at", "processed_at", "error")
     list_filter = ("provider", "type", "received_at")

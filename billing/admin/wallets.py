@@ -1,6 +1,6 @@
 """Wallets in the admin: balances to read, and credits to adjust by hand, with a reason, in two steps.
 
-What a second person must approve waits in the list of adjustments.
+An adjustment that a second person must approve waits in the list of adjustments.
 """
 
 from decimal import Decimal
@@ -40,7 +40,7 @@ class AdjustmentForm(TwoStepForm):
     reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
 
     def clean_credits(self) -> Decimal:
-        """Nothing is no adjustment."""
+        """Refuse zero."""
         amount: Decimal = self.cleaned_data["credits"]
         if not amount:
             raise forms.ValidationError(_("Enter an amount that is not zero."))
@@ -48,13 +48,13 @@ class AdjustmentForm(TwoStepForm):
 
     @property
     def microcredits(self) -> int:
-        """The amount; the form has refused anything finer."""
+        """The amount in microcredits; the form has refused anything finer."""
         return int(self.cleaned_data["credits"] * MICROCREDITS_PER_CREDIT)
 
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    """Balances, and `<id>/adjust/`."""
+    """Balances, and the page `<id>/adjust/`."""
 
     list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
     search_fields = ("user__email",)
@@ -90,7 +90,7 @@ class WalletAdmin(ReadOnlyAdmin):
 
 
 def _preview(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> str:
-    """What the balance would be; what is owed is paid first. Refuses what the service would refuse."""
+    """Return what the balance would be after debts are paid. Refuses what the service would refuse."""
     by = cast(Request, request).user
     try:
         approvals.refuse_own_wallet(by=by, customer=wallet.user)

@@ -1,4 +1,4 @@
-"""Closing one's account, which concerns credits more than anything."""
+"""The API for closing one's account. It is part of billing, because it gives up the remaining credits."""
 
 from typing import Any
 

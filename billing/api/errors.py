@@ -1,4 +1,4 @@
-"""What the refusals of billing are called in the API."""
+"""The problem types with which the API answers billing's exceptions."""
 
 from billing import adjustments, approvals, closing, ledger
 from billing.ledger import price_changes

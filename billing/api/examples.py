@@ -1,4 +1,4 @@
-"""Examples of billing's part of the API, as its documentation shows them."""
+"""Examples for the documentation of billing's part of the API."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ TOPUP_ID = "b7a0a4f2-2a6e-4f0e-8d84-5f0b8f3f6c11"
 
 
 def with_credits(example: dict[str, Any]) -> dict[str, Any]:
-    """Add the decimal string that stands beside each amount."""
+    """Add beside each amount in microcredits the decimal string in credits."""
     beside = {
         f"{name.removesuffix('_microcredits')}_credits": None if value is None else exact_credits(value)
         for name, value in example.items()

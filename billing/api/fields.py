@@ -18,5 +18,5 @@ class Money(serializers.Field[Any, Any, str, Any]):
         self.amount = amount
 
     def to_representation(self, value: Package | TopUp) -> str:
-        """2000 usd is "20.00", 2000 jpy is "2000"."""
+        """Return the amount as people write it: 2000 usd is "20.00", 2000 jpy is "2000"."""
         return f"{from_minor(getattr(value, self.amount), value.currency):f}"

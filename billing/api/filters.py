@@ -10,7 +10,7 @@ from core.rest.filters import Since, Until
 
 
 class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]
-    """The same questions as the history page asks."""
+    """The same filters as on the history page."""
 
     kind = django_filters.ChoiceFilter(choices=EntryKind.choices)
     since = Since("created_at")

@@ -156,7 +156,7 @@ class Preferences(ApiView):
 
 
 def preferences_of(user: User) -> dict[str, int | None]:
-    """What they have chosen, in microcredits. Two queries."""
+    """Return what the customer has chosen, in microcredits. Two queries."""
     wallet = ledger.open_wallet(user=user)
     return {
         "alert_below_microcredits": alert_threshold(wallet),

@@ -1,6 +1,6 @@
 """Staff: customers' credits, refunds, codes and prices. Permissions are those of the admin.
 
-Adjustments are in `api_staff_adjustments`.
+Adjustments are in `billing.api.staff_adjustments`.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Customers' credits: what there is, where it came from and went, and how to get more."""
+"""Customers' credits: their balance, where they came from and went, and how to get more."""
 
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from accounts.callers.authentication import requires_scope
 from accounts.callers.views import ApiList, ApiView
 from accounts.models import User
 from billing.api import (
-    errors,  # noqa: F401  names what services refuse
+    errors,  # noqa: F401  registers the problem types
     examples,
 )
 from billing.api.filters import EntryFilter, GrantFilter, HoldFilter, TopUpFilter
@@ -49,7 +49,7 @@ READ = requires_scope("billing:read")
 
 
 def wallet_figures(user: User) -> dict[str, int]:
-    """What a wallet says, in microcredits. One query."""
+    """Return the amounts of a user's wallet, in microcredits. One query."""
     wallets: Any = Wallet.objects.annotate(owed_microcredits=Coalesce(Sum("debts__remaining_microcredits"), 0))
     wallet = wallets.get(user=user)
     names = ("balance_microcredits", "held_microcredits", "available_microcredits", "owed_microcredits")
@@ -96,7 +96,7 @@ class HoldView(ApiView):
 
 
 def receipts_of(user: Any) -> QuerySet[Hold]:
-    """Settled holds with the entry that took the charge and what was given back since. One query."""
+    """Return a user's settled holds, each with the id of its usage entry and the microcredits refunded. One query."""
     entries = LedgerEntry.objects.filter(hold=OuterRef("pk"))
     refunds = entries.filter(kind=EntryKind.REFUND).values("hold").annotate(total=Sum("amount_microcredits"))
     return Hold.objects.filter(wallet__user=user, state=HoldState.SETTLED).annotate(
@@ -343,7 +343,7 @@ class Export(ApiList):
         return entries_of(self.caller)
 
     def send(self) -> HttpResponseBase:
-        """Stream the file. A filter that makes no sense is refused."""
+        """Stream the file. An invalid filter is refused."""
         return export_response(self.filter_queryset(self.rows()), self.format_name)
 
 

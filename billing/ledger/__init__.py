@@ -1,7 +1,7 @@
-"""The only writer of credits: open a wallet, grant, adjust, hold, settle, release, refund, expire.
+"""The only code that writes credits: open a wallet, grant, adjust, hold, settle, release, refund, expire.
 
-Each function is one transaction that first locks the one wallet row. If the process dies anywhere inside,
-PostgreSQL rolls all of it back; if it dies after the commit, a retry finds what was written and returns it.
+Each function is one transaction that first locks the wallet row. If the process dies inside the transaction, PostgreSQL
+rolls back all of it. If the process dies after the commit, a retry finds what was written and returns it.
 """
 
 from billing.ledger.caps import MonthlyCapReached

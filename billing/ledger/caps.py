@@ -1,7 +1,8 @@
-"""The most a customer wants to spend in a calendar month (UTC). `ledger.hold` asks, under the wallet's lock.
+"""The monthly cap: the most a customer wants to spend in a calendar month (UTC). `ledger.hold` checks it.
 
-Spent is what answers that ended this month were charged, less the refunds of those charges; what running answers
-hold counts as if it were spent. So the cap holds whatever runs at the same time.
+The amount spent is the charges of the answers that ended this month, less the refunds of those charges. What is held
+for running answers counts as spent too. The check runs under the wallet's lock, so answers that run at the same time
+cannot exceed the cap together.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from billing.ledger.entries import LedgerError
 from billing.models import EntryKind, LedgerEntry, SpendingPreferences, Wallet
 from core.days import first_moment, this_month
 
-COUNT_ANEW_ENTRIES = 500  # since the last count, before the next one is kept: a hold never adds up more
+COUNT_ANEW_ENTRIES = 500  # entries since the stored count that trigger a new one: they bound the work of a hold
 
 
 class MonthlyCapReached(LedgerError):
-    """The customer's own cap leaves no room for a useful answer. All figures in microcredits.
+    """The customer's own cap leaves no room for a useful answer. All figures are in microcredits.
 
-    `room` is what the cap leaves, `needed` the least that would do.
+    `room_microcredits` is what the cap leaves, `needed_microcredits` the least that a useful answer needs.
     """
 
     def __init__(self, *, cap_microcredits: int, room_microcredits: int, needed_microcredits: int) -> None:
@@ -43,10 +44,11 @@ class MonthSpent:
 
 
 def cap_room_microcredits(wallet: Wallet) -> int | None:
-    """What a new hold may take under the cap; None without a cap, and then without a query. The wallet is locked.
+    """Return the microcredits that a new hold may take under the cap, or None (without a query) if there is no cap.
 
-    Below zero where the cap was lowered to less than was spent. Keeps the count when it has grown long; dying here
-    loses only that, since the count is derived from the entries.
+    The caller has locked the wallet. The result is negative if the cap was lowered below what is already spent. When
+    there are many entries since the stored count, this stores a new count. A crash here loses only that count, and the
+    count can be derived from the entries again.
     """
     cap = wallet.monthly_cap_microcredits
     if cap is None:
@@ -63,7 +65,7 @@ def cap_room_microcredits(wallet: Wallet) -> int | None:
 
 
 def refuse_over_cap(wallet: Wallet, room_microcredits: int | None, needed_microcredits: int) -> None:
-    """Raise MonthlyCapReached when the room under the cap, or None without one, is less than what is needed."""
+    """Raise MonthlyCapReached if the room under the cap is less than what is needed. A room of None means no cap."""
     if room_microcredits is not None and room_microcredits < needed_microcredits:
         raise MonthlyCapReached(
             cap_microcredits=wallet.monthly_cap_microcredits or 0,
@@ -73,13 +75,16 @@ def refuse_over_cap(wallet: Wallet, room_microcredits: int | None, needed_microc
 
 
 def read_room_microcredits(wallet: Wallet) -> int | None:
-    """The same for a page: no lock, nothing kept, and true only at the moment it is read."""
+    """Return the room under the cap for display, in microcredits, or None if there is no cap.
+
+    It takes no lock and stores no count, so the figure is true only at the moment it is read.
+    """
     cap = wallet.monthly_cap_microcredits
     return None if cap is None else cap - count_spent(wallet).microcredits - wallet.held_microcredits
 
 
 def count_spent(wallet: Wallet) -> MonthSpent:
-    """What this month's answers cost, refunds taken off: the kept count and the entries since. Two queries."""
+    """Return what this month's answers cost, less refunds: the stored count plus the entries since. Two queries."""
     month = this_month()
     kept = SpendingPreferences.objects.of(wallet)
     since = LedgerEntry.objects.filter(wallet=wallet, pk__gt=kept.counted_entry_id)
@@ -95,10 +100,10 @@ def count_spent(wallet: Wallet) -> MonthSpent:
 
 
 def set_cap(*, user: User, cap_microcredits: int | None) -> None:
-    """Let this customer spend at most so much in a calendar month, or as much as there is (None).
+    """Set the most that this customer may spend in a calendar month, in microcredits; None removes the cap.
 
-    One statement, which waits for a hold that is being made. What runs already is not stopped. Raises ValueError for
-    less than 1.
+    It is one statement, which waits for a hold that is being made. Running answers are not stopped. Raises ValueError
+    for less than 1.
     """
     if cap_microcredits is not None and cap_microcredits < 1:
         raise ValueError("a cap is at least a microcredit")

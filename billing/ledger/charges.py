@@ -1,4 +1,4 @@
-"""What one answer cost, for those who show it beside the answer."""
+"""The charge of one answer, for code that shows it beside the answer."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from billing.models import EntryKind, LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Microcredits: what was charged, and the balance right after it (or now, when nothing was).
+    """Amounts in microcredits: the charge, and the balance right after it (or now, if nothing was charged).
 
-    `limited_by` is what left room for fewer tokens than were asked for, empty for nothing (`HoldLimit`).
+    `limited_by` is the `HoldLimit` that left room for fewer tokens than were requested; it is empty if none did.
     """
 
     charged_microcredits: int
@@ -28,15 +28,18 @@ WHERE h.id = {hold}"""
 
 
 def charge_of(hold_column: str) -> str:
-    """The query of a hold's charge, for a `LATERAL` of whoever knows the hold; its row makes a `Charge`.
+    """Return the SQL query of a hold's charge, for a `LATERAL` join; its row makes a `Charge`.
 
-    In SQL, since every answer of the API reads it (docs/adr/0010). Once the hold is settled this never changes, so that
-    a repeated answer says the same.
+    `hold_column` is the SQL expression for the hold's id. This is SQL because every answer of the API reads it
+    (docs/adr/0010). The row does not change once the hold is settled, so a repeated answer shows the same figures.
     """
     return _CHARGE.format(usage=EntryKind.USAGE, hold=hold_column)
 
 
 def refunded_of(hold: str) -> Subquery:
-    """For `annotate`: what was refunded of a charge, in microcredits, None for nothing. `hold` leads to the hold."""
+    """Return a subquery for `annotate`: the microcredits refunded of a charge, or None if nothing was refunded.
+
+    `hold` is the lookup path to the hold.
+    """
     refunds = LedgerEntry.objects.filter(kind=EntryKind.REFUND, hold=OuterRef(hold))
     return Subquery(refunds.order_by().values("hold").values(total=Sum("amount_microcredits")))

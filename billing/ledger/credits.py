@@ -1,4 +1,4 @@
-"""Credits that come in or go without an answer: granted, adjusted, taken back, given back, expired."""
+"""Movements of credits that do not belong to an answer: grant, adjust, claw back, give back, expire."""
 
 from datetime import datetime
 
@@ -21,7 +21,7 @@ def grant(
     expires_at: datetime | None = None,
     by: User | None = None,
 ) -> LedgerEntry:
-    """Add credits to a wallet, once for each key; they expire at `expires_at`, or never.
+    """Add credits to a wallet, once for each key, and return the entry. They expire at `expires_at`; None means never.
 
     Raises ValueError for an amount that is not a positive integer or a kind that does not add credits, and
     IdempotencyConflict when the key was used with other inputs.
@@ -42,10 +42,11 @@ def grant(
 
 @transaction.atomic
 def claw_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, reason: str) -> LedgerEntry | None:
-    """Take credits of a payment back, once for each key: what is free now, the rest is owed and blocks the wallet.
+    """Take credits of a payment back, once for each key.
 
-    Nothing is floored to zero. Returns the entry, or None when nothing was free. Raises ValueError for an amount
-    that is not a positive integer.
+    What is free in the wallet is taken now. The rest becomes a debt, which blocks the wallet until it is paid. The
+    amount is never reduced to what happens to be free. Returns the entry, or None when nothing was free. Raises
+    ValueError for an amount that is not a positive integer.
     """
     demand_positive(amount_microcredits)
     wallet = lock_wallet(user=topup.user)
@@ -77,9 +78,10 @@ def claw_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, r
 
 @transaction.atomic
 def give_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, reason: str) -> LedgerEntry | None:
-    """Undo a claw-back after a won dispute, once for each key: first what is still owed for it, the rest in credits.
+    """Undo a claw-back after a won dispute, once for each key.
 
-    Returns the entry, or None when all of it was still owed.
+    The amount first cancels what is still owed for the payment; the rest is added as credits. Returns the entry, or
+    None when all of it was still owed. Raises ValueError for an amount that is not a positive integer.
     """
     demand_positive(amount_microcredits)
     wallet = lock_wallet(user=topup.user)
@@ -106,10 +108,10 @@ def give_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, r
 
 @transaction.atomic
 def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> LedgerEntry:
-    """Correct a wallet by hand, up or down, once for each key. Somebody answers for it, and says why.
+    """Correct a wallet by hand, up or down, once for each key. `by` is the person who is responsible.
 
-    Raises ValueError without a reason or for an amount that is not a non-zero integer, InsufficientCredits for
-    taking more than is free, and IdempotencyConflict.
+    Raises ValueError without a reason or for an amount that is not a non-zero integer, InsufficientCredits for taking
+    more than is free, and IdempotencyConflict when the key was used with other inputs.
     """
     if not reason.strip():
         raise ValueError("an adjustment needs a reason")
@@ -126,9 +128,9 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
 
 
 def expire_grants() -> int:
-    """Take back what is left of grants whose time is over, a ledger entry each; return how many wallets had some.
+    """Expire what is left of overdue grants, one ledger entry for each grant; return how many wallets had some.
 
-    What running answers hold stays until they end: the next run takes it.
+    What is held for running answers is not taken before they end; the next run takes it.
     """
     due = Grant.objects.due().order_by("wallet_id").values_list("wallet_id", flat=True).distinct()
     wallet_ids = list(due)

@@ -1,6 +1,6 @@
-"""How one ledger entry is written, with the grants and debts behind it. `ledger.py` alone uses this.
+"""Writing one ledger entry, with the uses of grants and the payments of debts that belong to it.
 
-Every function here wants the wallet locked by the caller's transaction.
+Only `billing.ledger` uses this module. The caller's transaction must have locked the wallet.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class LedgerError(Exception):
 class InsufficientCredits(LedgerError):
     """The wallet cannot pay for the prompt and a useful answer.
 
-    `available_microcredits` is what is free now, `needed_microcredits` the least that would do.
+    `available_microcredits` is what is free now, `needed_microcredits` the least that would be enough.
     """
 
     def __init__(self, *, available_microcredits: int, needed_microcredits: int) -> None:
@@ -50,7 +50,11 @@ def move(
     expires_at: datetime | None = None,
     from_grant: Grant | None = None,
 ) -> LedgerEntry:
-    """Write one entry and the grants behind it. The wallet is locked; the same key returns what it wrote."""
+    """Write one entry with its grant or its uses of grants, and return the entry. The wallet is locked.
+
+    A repeated key returns the entry that it wrote before. Raises IdempotencyConflict when the key was used with other
+    inputs, and InsufficientCredits for taking more than is free.
+    """
     repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
     if repeat is not None:
         return repeat
@@ -58,7 +62,7 @@ def move(
         raise InsufficientCredits(
             available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
         )
-    wallet.balance_microcredits += amount_microcredits  # the database does it; this keeps our copy in step
+    wallet.balance_microcredits += amount_microcredits  # the database updates the row; this updates our copy
     entry = LedgerEntry.objects.create(
         wallet=wallet,
         kind=kind,
@@ -87,20 +91,20 @@ def move(
 
 
 def _parts_of(entry: LedgerEntry, from_grant: Grant | None, topup: TopUp | None) -> list[Part]:
-    """The grants that an entry may use, in order, each with the most it may take or get back."""
+    """Return the grants that an entry may use, in order, each with the most that it may pay or get back."""
     if entry.kind == EntryKind.REFUND:
         return _charged_parts(entry)
     if from_grant is not None:
         return [(from_grant.pk, from_grant.remaining_microcredits)]
     in_order = entry.wallet.grants.unspent().in_spending_order()
-    if topup is not None:  # a payment takes its own credits back before it touches others
+    if topup is not None:  # a claw-back takes the payment's own credits before any others
         is_own = Case(When(entry__in=_topup_entries(topup), then=0), default=1)
         in_order = in_order.order_by(is_own, *in_order.query.order_by)
     return list(in_order.values_list("pk", "remaining_microcredits"))
 
 
 def _use_grants(entry: LedgerEntry, parts: list[Part]) -> None:
-    """Divide the entry among grants, in order, each up to its part."""
+    """Divide the entry among these grants in order, each up to its part. Raises LedgerError if they are too small."""
     sign = 1 if entry.amount_microcredits > 0 else -1
     left, uses = abs(entry.amount_microcredits), []
     for grant_id, most in parts:
@@ -115,7 +119,7 @@ def _use_grants(entry: LedgerEntry, parts: list[Part]) -> None:
 
 
 def _charged_parts(refund_entry: LedgerEntry) -> list[Part]:
-    """What each grant paid for the refunded charge and has not got back, the last used first."""
+    """Return what each grant paid for the refunded charge and has not got back yet; the grant used last comes first."""
     uses = GrantUse.objects.filter(entry__hold=refund_entry.hold_id)
     paid = uses.values("grant").annotate(
         paid=-Sum("amount_microcredits"), last=Max("pk", filter=Q(amount_microcredits__lt=0))
@@ -124,7 +128,7 @@ def _charged_parts(refund_entry: LedgerEntry) -> list[Part]:
 
 
 def expire_due_grants(wallet: Wallet) -> None:
-    """Take what is left of the wallet's overdue grants, as far as it is not held. The wallet is locked."""
+    """Expire what is left of the wallet's overdue grants, except what is held. The wallet is locked."""
     for grant in wallet.grants.due().in_spending_order():
         amount = min(grant.remaining_microcredits, wallet.available_microcredits)
         if amount > 0:
@@ -142,7 +146,7 @@ def expire_due_grants(wallet: Wallet) -> None:
 def find_repeat(
     wallet: Wallet, kind: EntryKind, amount_microcredits: int, idempotency_key: str, hold: Hold | None
 ) -> LedgerEntry | None:
-    """What this key wrote before. Raises IdempotencyConflict when that had other inputs."""
+    """Return the entry that this key wrote before, or None. Raises IdempotencyConflict when it had other inputs."""
     earlier = LedgerEntry.objects.filter(idempotency_key=idempotency_key).first()
     inputs_hash = _hash_inputs(wallet.pk, kind, amount_microcredits, hold.pk if hold else None)
     if earlier is not None and not asked_the_same(earlier, inputs_hash=inputs_hash):
@@ -156,7 +160,7 @@ def _topup_entries(topup: TopUp) -> QuerySet[LedgerEntry]:
 
 
 def pay_debts(wallet: Wallet) -> None:
-    """Use what came in for what is owed, before anything else can be bought. The wallet is locked."""
+    """Pay open debts from the free credits, before anything else can be bought with them. The wallet is locked."""
     for debt in wallet.debts.filter(remaining_microcredits__gt=0).select_related("topup").order_by("pk"):
         part = min(debt.remaining_microcredits, wallet.available_microcredits)
         if part:
@@ -172,11 +176,11 @@ def pay_debts(wallet: Wallet) -> None:
 
 
 def demand_positive(amount_microcredits: int) -> None:
-    """Raise ValueError for anything but a positive integer; True is no integer here."""
+    """Raise ValueError unless the amount is a positive integer. `True` does not count as an integer."""
     if type(amount_microcredits) is not int or amount_microcredits <= 0:
         raise ValueError(f"the amount is a positive integer, not {amount_microcredits!r}")
 
 
 def _hash_inputs(*inputs: object) -> str:
-    """SHA-256 of the inputs of a movement, to tell a retry from another request under the same key."""
+    """Return the SHA-256 of a movement's inputs. It tells a retry from a different request under the same key."""
     return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()

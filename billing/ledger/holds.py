@@ -1,4 +1,4 @@
-"""Holds: the worst case of an answer, set aside before it begins, and freed if it never ends."""
+"""Holds: the worst-case cost of an answer is set aside before the answer begins, and freed if it never ends."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,7 +28,7 @@ class HoldClosed(LedgerError):
 
 
 class CreditsOwed(LedgerError):
-    """A payment was taken back after its credits were spent: nothing is sold until `owed_microcredits` are paid."""
+    """A payment was taken back after its credits were spent. No hold is made until `owed_microcredits` are paid."""
 
     def __init__(self, *, owed_microcredits: int) -> None:
         super().__init__(f"{owed_microcredits} microcredits are owed")
@@ -36,14 +36,14 @@ class CreditsOwed(LedgerError):
 
 
 class NoPrice(LedgerError):
-    """Nobody has set a price for this model, so it cannot be sold."""
+    """The model has no price, so it cannot be sold."""
 
 
 def undone_alone(change: Callable[P, Hold]) -> Callable[P, Hold]:
-    """The same change, which inside a caller's transaction gets a savepoint: an error undoes the change and no more.
+    """Return `change` with a savepoint around it when the caller has a transaction: an error then undoes only `change`.
 
-    Outside one it is a transaction of its own as it stands, and usually a single statement. That is committed by the
-    database itself, so nobody who waits for the wallet waits for our COMMIT (docs/adr/0042).
+    Outside a transaction `change` runs as it is, usually as a single statement. The database commits such a statement
+    by itself, so other processes that wait for the wallet do not also wait for our COMMIT (docs/adr/0042).
     """
 
     @wraps(change)
@@ -66,17 +66,19 @@ def hold_within(
     api_key: ApiKey | None = None,
     is_from_cache: bool = False,
 ) -> Hold:
-    """Set the worst case of an answer aside at the current prices, once for each reference.
+    """Set aside the worst-case cost of an answer at the current prices, once for each reference. Returns the hold.
 
-    Where the caller has a transaction it is part of that, which must not go on after an error; `hold` may be tried
-    there and fail.
+    If the wallet can pay for the prompt but not for all of `max_completion_tokens`, the hold covers only the tokens
+    that it can pay for: read `max_completion_tokens` and `limited_by` of the result. The monthly caps of the customer
+    and of the `api_key` limit the hold in the same way. With `is_from_cache` the hold has the prices of the cache and
+    never covers fewer tokens; `charge_from_cache` settles it.
 
-    When the wallet affords the prompt but not all of `max_completion_tokens`, the hold covers the tokens it does
-    afford: read `max_completion_tokens` of the result, and `limited_by`. So it does under a monthly cap, the customer's
-    or that of the `api_key` they asked with. Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when that
-    would be fewer than MIN_AFFORDABLE_TOKENS (or than asked for), NoPrice for an unpriced model, ValueError for counts
-    below 1, and IdempotencyConflict for a reference that already has a hold. With `is_from_cache` it is at the prices
-    of the cache and never fewer tokens: `charge_from_cache` settles it.
+    Raises InsufficientCredits, MonthlyCapReached or KeyCapReached when the hold would cover fewer than
+    MIN_AFFORDABLE_TOKENS and fewer than requested, CreditsOwed while the wallet has a debt, NoPrice for a model without
+    a price, ValueError for counts below 1, and IdempotencyConflict for a reference that already has a hold.
+
+    If the caller has a transaction, this is part of it, and the transaction must not continue after an error. Use
+    `hold` where the caller continues after a failure.
     """
     if prompt_tokens < 1 or max_completion_tokens < 1:
         raise ValueError("a hold needs at least one token each way")
@@ -105,7 +107,7 @@ hold = undone_alone(hold_within)
 
 @transaction.atomic
 def release(*, hold_id: UUID, expired: bool = False) -> Hold:
-    """Free a hold without a charge. Doing it again changes nothing; raises HoldClosed if it was settled."""
+    """Free a hold without a charge and return it. Repeating it changes nothing. Raises HoldClosed if it was settled."""
     open_hold = lock_hold(hold_id)
     if open_hold.state == HoldState.SETTLED:
         raise HoldClosed(f"hold {hold_id} is settled")
@@ -119,10 +121,11 @@ def release(*, hold_id: UUID, expired: bool = False) -> Hold:
 
 
 def expire_holds() -> int:
-    """Free the holds that outlived HOLD_LIFETIME_SECONDS, and return how many.
+    """Free the holds that are older than HOLD_LIFETIME_SECONDS, 1,000 at most, and return how many.
 
-    The net under everything else: the sweeper of `inference` frees a hold long before it gets here. By the clock of
-    the database; and should that, or who made the hold, have been wrong about the time, not while its answer goes on.
+    This is the last resort: the sweeper of `inference` normally frees a hold long before. The database's clock decides.
+    A hold whose answer is queued or running is kept, in case that clock or the clock of the process that made the hold
+    was wrong.
     """
     overdue = Hold.objects.filter(state=HoldState.ACTIVE, expires_at__lt=Now())
     overdue = overdue.exclude(generation__state__in=("queued", "running"))
@@ -137,7 +140,7 @@ def expire_holds() -> int:
 
 
 def _hold_under_lock(user: User, draft: Hold) -> Hold:
-    """The hold of any wallet, or why there is none; as many completion tokens as it and the caps afford."""
+    """Make a hold on any wallet, for as many completion tokens as the wallet and the caps allow, or raise why not."""
     wallet = draft.wallet = lock_wallet(user=user)
     room_of_caps = _room_of_caps(draft)
     if room_of_caps and not draft.is_from_cache:
@@ -164,7 +167,7 @@ def _hold_under_lock(user: User, draft: Hold) -> Hold:
 
 
 def _room_of_caps(draft: Hold) -> dict[HoldLimit, int]:
-    """What each monthly cap leaves, in microcredits; empty without one. The wallet is locked."""
+    """Return the room under each monthly cap that is set, in microcredits. The wallet is locked."""
     rooms = {
         HoldLimit.MONTHLY_CAP: cap_room_microcredits(draft.wallet),
         HoldLimit.KEY_CAP: key_cap_room_microcredits(draft.api_key, draft.wallet),
@@ -186,9 +189,10 @@ def _refuse_debtor(wallet: Wallet) -> None:
 
 
 def _fit(draft: Hold, most_tokens: int, room_of_caps: dict[HoldLimit, int]) -> bool:
-    """Size the hold to what its wallet affords, up to `most_tokens`; False when that is too little to be useful.
+    """Size the hold to what the wallet can pay, up to `most_tokens`; return False when that is too little to be useful.
 
-    What it affords is what is available, within the room that each monthly cap leaves. Notes which of them limited it.
+    The wallet can pay the smallest of its available credits and the room under each monthly cap. `limited_by` records
+    which of them limited the hold.
     """
     rooms = {HoldLimit.BALANCE: draft.wallet.available_microcredits, **room_of_caps}
     least = min(rooms, key=lambda limit: rooms[limit])
@@ -202,12 +206,12 @@ def _fit(draft: Hold, most_tokens: int, room_of_caps: dict[HoldLimit, int]) -> b
 
 
 def _least_tokens(draft: Hold, most_tokens: int) -> int:
-    """How short an answer may become before it is refused; one that is written already is not shortened."""
+    """Return the fewest tokens that a hold may cover. An answer from the cache exists already and is not shortened."""
     return most_tokens if draft.is_from_cache else min(most_tokens, settings.MIN_AFFORDABLE_TOKENS)
 
 
 def lock_hold(hold_id: UUID) -> Hold:
-    """Lock the hold's wallet, then read the hold: every writer of a hold holds that lock."""
+    """Lock the hold's wallet, then read and return the hold. Every writer of a hold takes this lock first."""
     wallet = Wallet.objects.select_for_update(of=("self",)).get(holds__pk=hold_id)
     locked = Hold.objects.get(pk=hold_id)
     locked.wallet = wallet

@@ -1,7 +1,8 @@
-"""The two calls that every paid answer makes: its hold and its settlement, each in one statement (docs/adr/0024).
+"""The two calls that every paid answer makes: its hold and its settlement, one statement each (docs/adr/0024).
 
-What they do is written in `walls/place_hold.sql` and `walls/settle_hold.sql`. They know the ordinary wallet alone; for
-all else they change nothing, and `ledger`, which alone uses this, goes on by way of the ORM.
+The SQL functions are in `walls/place_hold.sql` and `walls/settle_hold.sql`. They handle only the ordinary case. In any
+other case they change nothing, and `billing.ledger` does the work through the ORM. Only `billing.ledger` uses this
+module.
 """
 
 from datetime import datetime
@@ -15,9 +16,10 @@ SETTLE_HOLD = "SELECT {hold}, {wallet} FROM billing_settle_hold(%s, %s, %s) s"
 
 
 def place_hold(user_id: int, draft: Hold, room_microcredits: int | None = None) -> Hold | None:
-    """Hold the draft's worst case at the current prices; None, and nothing done, where that is not the ordinary case.
+    """Hold the draft's worst-case cost at the current prices and return the hold.
 
-    A wallet with a monthly cap is ordinary when the caller, who has locked it, says what room all caps leave.
+    Outside the ordinary case, changes nothing and returns None. A wallet with a monthly cap is an ordinary case only if
+    the caller has locked it and passes the room that all caps leave.
     """
     statement = PLACE_HOLD.format(hold=sql.columns(Hold, "h"))
     row = sql.fetch_one(
@@ -39,9 +41,9 @@ def place_hold(user_id: int, draft: Hold, room_microcredits: int | None = None) 
 
 
 def settle_hold(hold_id: UUID, completion_tokens: int, now: datetime) -> Hold | None:
-    """Close an active hold with its charge, and write the usage entry and the grants behind it.
+    """Close an active hold with its charge, and write the usage entry and its uses of grants.
 
-    Returns it with its wallet, both as they are now; None, and nothing done, where that is not the ordinary case.
+    Returns the hold with its wallet, both as they are now. Outside the ordinary case, changes nothing and returns None.
     """
     statement = SETTLE_HOLD.format(hold=sql.columns(Hold, "(s.hold)"), wallet=sql.columns(Wallet, "(s.wallet)"))
     row = sql.fetch_one(statement, [hold_id, completion_tokens, now])

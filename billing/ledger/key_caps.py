@@ -1,6 +1,6 @@
-"""What an API key may still spend this calendar month (UTC).
+"""The monthly cap of an API key: what the key may still spend this calendar month (UTC).
 
-Spent is counted as under a customer's own cap (`caps`), for the holds of one key.
+The amount spent is counted as for a customer's own cap (`caps`), but only for the holds of one key.
 """
 
 from django.db.models import Count, Max, Q, Sum
@@ -24,11 +24,12 @@ class KeyCapReached(LedgerError):
 
 
 def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | None:
-    """What this key may still hold this month: its cap without what its holds keep or were charged, refunds returned.
+    """Return the microcredits that this key may still hold this month, at least 0.
 
-    None without a key or a cap, and then no query is made. Call it with the wallet locked: every hold of a key is a
-    hold of its user's wallet, so two at once are decided one after the other. Three queries, whose work does not grow
-    with the month: the count is kept whenever COUNT_ANEW_ENTRIES of the wallet came since.
+    This is the cap minus the key's active holds and minus its charges of this month, less refunds. The result is None,
+    without a query, if there is no key or no cap. The caller has locked the wallet: every hold of a key is a hold of
+    its user's wallet, so two simultaneous holds are decided one after the other. Three queries, whose work does not
+    grow with the month: a new count is stored after every COUNT_ANEW_ENTRIES entries of the wallet.
     """
     if api_key is None or api_key.monthly_cap_microcredits is None:
         return None
@@ -38,7 +39,7 @@ def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | N
 
 
 def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:
-    """What this month's answers of the key cost, refunds taken off: the kept count and the entries since."""
+    """Return what this month's answers with the key cost, less refunds: the stored count plus the entries since."""
     month = this_month()
     kept = KeySpending.objects.filter(api_key=api_key).first() or KeySpending(api_key=api_key)
     of_month = Q(
@@ -57,6 +58,6 @@ def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:
 
 
 def refuse_over_key_cap(room_microcredits: int | None, needed_microcredits: int) -> None:
-    """Raise KeyCapReached when the room under the key's cap, or None without one, is less than what is needed."""
+    """Raise KeyCapReached if the room under the key's cap is less than what is needed. A room of None means no cap."""
     if room_microcredits is not None and room_microcredits < needed_microcredits:
         raise KeyCapReached(room_microcredits=room_microcredits, needed_microcredits=needed_microcredits)

@@ -1,4 +1,4 @@
-"""Versions of a model's prices: added by staff, never changed, never in effect before they were added."""
+"""Versions of a model's prices. Staff add them; they never change, and never take effect before they were added."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,14 +10,14 @@ from accounts import audit
 from accounts.models import User
 from billing.models import Price
 
-PRICE_IS_LATE = timedelta(minutes=1)  # between "now" on a form and its arrival
+PRICE_IS_LATE = timedelta(minutes=1)  # how long a form that says "now" may take to arrive
 
 
 MOST_PRICE = 10**9  # microcredits per token
 
 
 class PriceExists(Exception):
-    """The model has another price from this very moment, or these prices already."""
+    """The model has another price from this very moment, or already has these prices."""
 
 
 class PriceRefused(Exception):
@@ -31,9 +31,10 @@ def plan_price(
     completion_microcredits_per_token: int,
     effective_at: datetime | None = None,
 ) -> Price:
-    """A version of a model's prices that may be added; it is not saved. Raises what `add_price` does.
+    """Return a version of a model's prices that may be added, unsaved. Raises what `add_price` raises.
 
-    One that was to begin within the last minute, as long as a form takes, begins now: what was sold before stays so.
+    A start within the last minute, the time that a form may take to arrive, becomes now. So what was sold before keeps
+    its price.
     """
     now = timezone.now()
     if effective_at is not None and effective_at < now - PRICE_IS_LATE:
@@ -59,10 +60,11 @@ def add_price(
     effective_at: datetime | None = None,
     by: User,
 ) -> Price:
-    """Add a version of a model's prices, in microcredits per token; earlier ones stay.
+    """Add a version of a model's prices, in microcredits per token; earlier versions stay.
 
-    Without a moment it begins now. Holds that were made before keep the prices they were promised. Raises PriceRefused
-    for a moment in the past, PriceExists where these are the prices already or others begin at that moment.
+    Without `effective_at` it begins now. Holds that were made before keep the prices they were promised. Raises
+    PriceRefused for a moment in the past, and PriceExists if the model already has these prices or another version
+    begins at that moment.
     """
     price = plan_price(
         model_key=model_key,

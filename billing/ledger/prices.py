@@ -1,4 +1,4 @@
-"""What an answer may cost, for those who ask before they pay."""
+"""Current prices of models, and conversions between the ways in which prices are written."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -31,13 +31,19 @@ class PriceTag:
         )
 
     def from_cache(self) -> "PriceTag":
-        """The prices of an answer that was generated before: a share of these, rounded up to whole microcredits."""
+        """Return the prices of an answer from the cache: ANSWER_CACHE_PRICE_PERCENT of these.
+
+        They are rounded up to whole microcredits.
+        """
         prices = (self.prompt_microcredits_per_token, self.completion_microcredits_per_token)
         return PriceTag(*(-(-price * settings.ANSWER_CACHE_PRICE_PERCENT // 100) for price in prices))
 
 
 def parse_price(text: str) -> int:
-    """Microcredits per token, from credits for 1,000 tokens as people write prices. Raises InvalidPrice."""
+    """Convert a price in credits for 1,000 tokens, as people write it, to microcredits per token.
+
+    Raises InvalidPrice.
+    """
     try:
         credits_for_thousand = Decimal(text)
     except InvalidOperation:
@@ -57,7 +63,7 @@ def parse_price(text: str) -> int:
 
 
 def price_in_money(microcredits: int) -> str:
-    """What so many microcredits cost, as a decimal of TOPUP_CURRENCY's own unit, without an exponent."""
+    """Return the price of these microcredits in units of TOPUP_CURRENCY (dollars, not cents), without an exponent."""
     minor = Decimal(microcredits) / MICROCREDITS_PER_CREDIT / settings.CREDITS_PER_MINOR_UNIT
     return f"{minor.scaleb(-decimals_of(settings.TOPUP_CURRENCY)):f}"
 

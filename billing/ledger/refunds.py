@@ -1,4 +1,4 @@
-"""Refunds of a charge, to the grants that paid it."""
+"""Refunds of a charge. The credits go back to the grants that paid it."""
 
 from uuid import UUID
 
@@ -23,10 +23,11 @@ class RefundTooLarge(LedgerError):
 def refund(
     *, hold_id: UUID, amount_microcredits: int, idempotency_key: str, reason: str, by: User | None
 ) -> LedgerEntry:
-    """Give back a charge or a part of it, once for each key, to the grants that paid it. By None: Tally itself does.
+    """Give back a charge or a part of it, once for each key, to the grants that paid it.
 
-    Raises ValueError without a reason or for an amount that is not a positive integer, RefundTooLarge when all
-    refunds together would exceed the charge, HoldClosed when nothing was charged, and IdempotencyConflict.
+    `by` is None for a refund that Tally makes by itself. Raises ValueError without a reason or for an amount that is
+    not a positive integer, RefundTooLarge when all refunds together would exceed the charge, HoldClosed when nothing
+    was charged, and IdempotencyConflict when the key was used with other inputs.
     """
     if not reason.strip():
         raise ValueError("a refund needs a reason")
@@ -53,9 +54,9 @@ def refund(
 
 @transaction.atomic
 def refund_rest(*, hold_id: UUID, idempotency_key: str, reason: str) -> LedgerEntry | None:
-    """Give back all of a charge that was not given back yet, since we failed to hand over what was paid for.
+    """Give back what is left of a charge, because we failed to deliver what was paid for. Once for each hold.
 
-    Once for each hold; None when nothing was charged or nothing is left.
+    Returns None when nothing was charged or nothing is left.
     """
     charged = lock_hold(hold_id)
     left = _refundable_microcredits(charged) if charged.state == HoldState.SETTLED else 0
@@ -65,6 +66,6 @@ def refund_rest(*, hold_id: UUID, idempotency_key: str, reason: str) -> LedgerEn
 
 
 def _refundable_microcredits(charged: Hold) -> int:
-    """What of a settled charge was not given back yet."""
+    """Return the microcredits of a settled charge that were not given back yet."""
     refunds = charged.entries.filter(kind=EntryKind.REFUND)
     return (charged.charged_microcredits or 0) - (refunds.aggregate(total=Sum("amount_microcredits"))["total"] or 0)

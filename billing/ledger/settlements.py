@@ -1,4 +1,4 @@
-"""Settlements: an answer is charged, and the rest of its hold is free."""
+"""Settlements: an answer is charged, and the rest of its hold is freed."""
 
 from uuid import UUID
 
@@ -14,11 +14,11 @@ from billing.models import EntryKind, Hold, HoldState
 
 
 def settle_within(*, hold_id: UUID, completion_tokens: int) -> Hold:
-    """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold.
+    """Charge prompt tokens x price + `completion_tokens` x price and free the rest of the hold. Returns the hold.
 
-    Settling again with the same count changes nothing. Raises ValueError for a count outside the hold and
-    HoldClosed when the hold was closed in any other way. Where the caller has a transaction it is part of that, which
-    must not go on after an error; `settle` may be tried there and fail.
+    Settling again with the same count changes nothing. Raises ValueError for a count outside the hold, and HoldClosed
+    when the hold was closed in any other way. If the caller has a transaction, this is part of it, and the transaction
+    must not continue after an error. Use `settle` where the caller continues after a failure.
     """
     settled = hot_path.settle_hold(hold_id, completion_tokens, timezone.now())
     if settled is None:
@@ -41,9 +41,10 @@ def charge_from_cache(
     reference: str,
     api_key: ApiKey | None = None,
 ) -> Hold:
-    """Charge an answer that was generated before: these tokens, at ANSWER_CACHE_PRICE_PERCENT of the current prices.
+    """Charge an answer from the cache: these tokens, at ANSWER_CACHE_PRICE_PERCENT of the current prices.
 
-    Returns the settled hold. Raises as `hold` does, InsufficientCredits (or a cap) when all of it cannot be paid.
+    Returns the settled hold. Raises what `hold` raises: InsufficientCredits, or the error of a cap, if the wallet
+    cannot pay for the whole answer.
     """
     exact = hold_within(
         user=user,
@@ -58,7 +59,7 @@ def charge_from_cache(
 
 
 def _settle_under_lock(hold_id: UUID, completion_tokens: int) -> Hold:
-    """The settlement of any hold, or why it cannot be."""
+    """Settle any hold, or raise why it cannot be settled."""
     settled = lock_hold(hold_id)
     if not 0 <= completion_tokens <= settled.max_completion_tokens:
         raise ValueError(f"{completion_tokens} tokens, the hold covers {settled.max_completion_tokens}")
@@ -71,7 +72,7 @@ def _settle_under_lock(hold_id: UUID, completion_tokens: int) -> Hold:
     settled.charged_microcredits = settled.prompt_cost_microcredits + settled.completion_cost_microcredits
     settled.closed_at = timezone.now()
     settled.save(update_fields=["state", "completion_tokens", "charged_microcredits", "closed_at"])
-    settled.wallet.held_microcredits -= settled.amount_microcredits  # as the database does with the entry
+    settled.wallet.held_microcredits -= settled.amount_microcredits  # as the database does when the entry is inserted
     move(
         settled.wallet,
         kind=EntryKind.USAGE,

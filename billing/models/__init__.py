@@ -1,8 +1,13 @@
-"""The tables of money: `ledger` is the heart, `topups` is how credits come in, `spending` what customers set,
-`notices` what they were told, `refunds` and `adjustments` what staff asked for, `mailboxes` who had the bonus,
-`proofs` what `verify_ledger` found, `usage` the sums of days.
+"""The tables of money. Only billing imports them.
 
-Only billing imports them.
+- `ledger`: wallets, prices, holds, entries and grants
+- `topups`: how credits come in, and debts
+- `spending`: what customers set
+- `notices`: what customers were told
+- `refunds` and `adjustments`: what staff asked for
+- `mailboxes`: which mailboxes had the sign-up bonus
+- `proofs`: what `verify_ledger` found
+- `usage`: sums by day
 """
 
 from billing.models.adjustments import Adjustment, AdjustmentState

@@ -11,7 +11,7 @@ from billing.models.ledger import LedgerEntry, Wallet
 
 
 class AdjustmentState(models.TextChoices):
-    """Waiting for a second person, then one of the others."""
+    """WAITING for a second person, then DONE or REJECTED."""
 
     WAITING = "waiting", _("waiting for approval")
     DONE = "done", _("done")
@@ -19,7 +19,7 @@ class AdjustmentState(models.TextChoices):
 
 
 class Adjustment(models.Model):
-    """One correction, up or down. Who asked for it may decide it alone within the limits of `billing.approvals`."""
+    """One correction, up or down. Within the limits of `billing.approvals`, one person both requests and decides it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="adjustments")

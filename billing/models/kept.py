@@ -1,4 +1,7 @@
-"""Rows of money: inserted by the application, changed by the database alone but for a few columns, never deleted."""
+"""Rows of money: the application inserts them, changes only a few of their columns, and never deletes them.
+
+The database makes all other changes.
+"""
 
 from typing import Any, ClassVar
 
@@ -14,9 +17,9 @@ class Kept(models.Model):
         abstract = True
 
     def save(self, *args: Any, **options: Any) -> None:
-        """Save as ever. A save of the whole row names what MAY_CHANGE, and what differs from the stored row.
+        """Save as Django does, but a save of the whole row writes only the columns in MAY_CHANGE and those that differ.
 
-        So one that changes nothing passes, and one that changes an amount is refused by the database.
+        So a save that changes nothing passes, and the database refuses one that changes an amount.
         """
         is_whole = not args and options.get("update_fields") is None and not options.get("force_insert")
         if is_whole and not self._state.adding and self.pk is not None:
@@ -24,7 +27,7 @@ class Kept(models.Model):
         super().save(*args, **options)
 
     def _changes(self) -> list[str]:
-        """The columns to write. One query, which no path of an answer takes: those name their fields."""
+        """Return the columns to write. One query, which the path of an answer avoids by naming its fields."""
         columns = [field.attname for field in self._meta.concrete_fields if not (field.primary_key or field.generated)]
         row = type(self)._base_manager.filter(pk=self.pk)  # noqa: SLF001  (which Django documents)
         stored = row.values(*columns).first() or {}

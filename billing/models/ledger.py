@@ -1,8 +1,8 @@
-"""The tables of money. Amounts are integers in microcredits: 1 credit = 1,000,000 microcredits.
+"""Wallets, prices, holds, entries and grants. Amounts are in microcredits: 1 credit = 1,000,000 microcredits.
 
-The rules live in the database: constraints below, and the triggers of `billing/ledger/walls` that move the balance when
-an entry is inserted, move `held` when a hold is opened or closed, and refuse every other way (docs/adr/0001, 0028).
-Only `billing.ledger` writes these tables.
+The database enforces the rules, with the constraints below and the triggers of `billing/ledger/walls`. The triggers
+move the balance when an entry is inserted, move `held` when a hold is opened or closed, and refuse all other changes
+(docs/adr/0001, 0028). Only `billing.ledger` writes these tables.
 """
 
 import uuid
@@ -21,10 +21,11 @@ MICROCREDITS_PER_CREDIT = 1_000_000
 
 
 class Wallet(Kept):
-    """What one user owns and how much of it is promised to answers that still run.
+    """The credits of one user, and how many of them are held for answers that still run.
 
-    The three amounts that may be null cost the path of an answer no query: the most to spend in a calendar month, and
-    the balances below which somebody is waiting to act (`watch`): null when nobody is.
+    Three amounts may be null: the monthly cap, and the two thresholds of `billing.ledger.thresholds` (null while no
+    action waits for a low balance). They are columns of the wallet so that the path of an answer reads them without
+    another query.
     """
 
     MAY_CHANGE = ("monthly_cap_microcredits", "armed_alert_microcredits", "armed_refill_microcredits")
@@ -57,12 +58,12 @@ class Wallet(Kept):
 
     @property
     def available_microcredits(self) -> int:
-        """What a new hold may take."""
+        """The microcredits that a new hold may take."""
         return self.balance_microcredits - self.held_microcredits
 
     @property
     def is_below_an_armed_threshold(self) -> bool:
-        """Whether somebody waits for what is free to be as low as it is."""
+        """Whether the available credits are below an armed threshold."""
         armed = (self.armed_alert_microcredits, self.armed_refill_microcredits)
         return any(below is not None and self.available_microcredits < below for below in armed)
 
@@ -109,7 +110,7 @@ class Price(Kept):
 
 
 class HoldState(models.TextChoices):
-    """Active, then exactly one of the others."""
+    """ACTIVE, then exactly one of the others."""
 
     ACTIVE = "active", _("active")
     SETTLED = "settled", _("settled")
@@ -118,7 +119,7 @@ class HoldState(models.TextChoices):
 
 
 class HoldLimit(models.TextChoices):
-    """What left room for fewer tokens than were asked for."""
+    """The limit that left room for fewer tokens than were requested."""
 
     BALANCE = "balance", _("your balance")
     MONTHLY_CAP = "monthly_cap", _("your monthly cap")
@@ -126,12 +127,12 @@ class HoldLimit(models.TextChoices):
 
 
 class Hold(Kept):
-    """The worst case of one answer, set aside before it runs, with the prices it was promised.
+    """The worst-case cost of one answer, set aside before it runs, with the prices that it was promised.
 
-    `amount = prompt tokens x prompt price + most completion tokens x completion price`; once settled,
-    `charged` is the same sum with the tokens that came. Both sums are constraints. With `is_from_cache` the prices are
-    those of an answer that was generated before, and what is held is what is charged. `limited_by` says
-    why it is for fewer tokens than were asked for, if it is.
+    `amount = prompt tokens x prompt price + most completion tokens x completion price`. Once settled, `charged` is the
+    same sum with the tokens that were generated. Constraints enforce both sums. With `is_from_cache` the prices are
+    those of an answer from the cache, and the held amount is charged in full. `limited_by` names the limit if the hold
+    covers fewer tokens than were requested.
     """
 
     MAY_CHANGE = ("state", "completion_tokens", "charged_microcredits", "closed_at")
@@ -162,7 +163,8 @@ class Hold(Kept):
         verbose_name_plural = _("holds")
         indexes = [
             models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
-            # For the proof of what is new: a few bytes for each megabyte of the table, next to nothing for a hold.
+            # For the proof of what is new. It takes a few bytes for each megabyte of the table, and adds next to
+            # nothing to the cost of a hold.
             BrinIndex(name="billing_hold_created", fields=["created_at"], autosummarize=True),
             models.Index(
                 name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)
@@ -217,7 +219,7 @@ class Hold(Kept):
 
     @property
     def completion_cost_microcredits(self) -> int:
-        """What the answer cost; nothing until it is settled."""
+        """What the answer cost; 0 until the hold is settled."""
         return (self.completion_tokens or 0) * self.completion_microcredits_per_token
 
 
@@ -234,7 +236,7 @@ class EntryKind(models.TextChoices):
     CHARGEBACK = "chargeback", _("chargeback")
 
 
-# The system account on the other side of each kind: what a wallet gains it loses, so the books sum to zero.
+# The system account on the other side of each kind. It loses what a wallet gains, so the books sum to zero.
 CONTRA_ACCOUNTS: dict[str, str] = {
     EntryKind.TOP_UP: "payments",
     EntryKind.BONUS: "marketing",
@@ -251,7 +253,7 @@ DEBIT_KINDS = (EntryKind.USAGE, EntryKind.EXPIRY)
 
 
 class LedgerEntry(Kept):
-    """One movement of credits. Never changed, never deleted; `balance_after` is filled by the database."""
+    """One movement of credits. Never changed, never deleted. The database sets `balance_after_microcredits`."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries", db_index=False)
     kind = models.CharField(max_length=12, choices=EntryKind.choices)
@@ -271,7 +273,7 @@ class LedgerEntry(Kept):
         verbose_name_plural = _("ledger entries")
         indexes = [
             models.Index(name="billing_entry_of_a_wallet", fields=["wallet", "-id"]),
-            # For the few of a customer of a million answers that are anything else.
+            # To find the few entries that are not usage when a customer has a million answers.
             models.Index(name="billing_entry_no_usage", fields=["wallet", "-id"], condition=~Q(kind=EntryKind.USAGE)),
             BrinIndex(name="billing_entry_created", fields=["created_at"], autosummarize=True),
             models.Index(
@@ -320,27 +322,27 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         return self.filter(wallet__user=user)
 
     def unspent(self) -> "GrantQuerySet":
-        """Those with something left."""
+        """Those with credits left."""
         return self.filter(is_spent=False)
 
     def due(self) -> "GrantQuerySet":
-        """Those with something left whose time is over."""
+        """Those that have expired and have credits left."""
         return self.unspent().filter(expires_at__lte=timezone.now())
 
     def in_spending_order(self) -> "GrantQuerySet":
-        """What expires soonest goes first; of what expires at the same time or never, the unpaid before the paid."""
+        """Those that expire soonest first, those that never expire last; of equals, unpaid credits before paid ones."""
         is_paid = Case(When(entry__kind=EntryKind.TOP_UP, then=1), default=0)
         return self.order_by(F("expires_at").asc(nulls_last=True), is_paid, "pk")
 
 
 class Grant(Kept):
-    """Where credit came from and what is left of it. The entry that brought it says why; its amount is this amount."""
+    """Credits that came in by one entry, and how many of them are left. The entry has the same amount and says why."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="grants")
     entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="grant")
     amount_microcredits = models.BigIntegerField()
     remaining_microcredits = models.BigIntegerField()
-    # For the indexes: they do not change with every use of a grant, as they would if they named what remains.
+    # The indexes use this instead of remaining_microcredits, so they do not change with every use of a grant.
     is_spent = models.GeneratedField(
         expression=Q(remaining_microcredits=0),  # type: ignore[arg-type]  # Django documents it, its stubs do not
         output_field=models.BooleanField(),
@@ -380,7 +382,7 @@ class GrantUse(Kept):
     """The part of an entry that one grant paid for (negative), or got back by a refund (positive)."""
 
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="uses")
-    # Found by the constraint below.
+    # Without an index of its own: the constraint below has one that begins with it.
     entry = models.ForeignKey(LedgerEntry, on_delete=models.PROTECT, related_name="uses", db_index=False)
     amount_microcredits = models.BigIntegerField()
 

@@ -1,4 +1,4 @@
-"""Which mailboxes had the sign-up bonus."""
+"""The mailboxes that had the sign-up bonus."""
 
 from django.db import models
 from django.db.models import Q
@@ -10,9 +10,8 @@ from billing.models.kept import Kept
 class BonusMailbox(Kept):
     """A mailbox that had the sign-up bonus, as a keyed hash (`billing.topups.bonus_mailboxes`).
 
-    It stays when the account is closed.
-
-    There is nothing beside the hash: a number or a moment would lead to the entry of the bonus, and so to the account.
+    The row stays when the account is closed. It holds nothing but the hash: a number or a time would lead to the entry
+    of the bonus, and so to the account.
     """
 
     mailbox_hash = models.CharField(primary_key=True, max_length=64)

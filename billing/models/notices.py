@@ -6,10 +6,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Notice(models.Model):
-    """One message to a customer, by e-mail and in the API; written in the transaction that it tells of.
+    """One message to a customer, by e-mail and in the API, written in the same transaction as what it reports.
 
-    Whether the e-mail was sent is the outbox's to say (accounts.OutgoingMail).
-    Its words come from templates/billing/mail/<name>.txt, with these figures; `path` is the page it leads to.
+    The outbox (accounts.OutgoingMail) says whether the e-mail was sent. The text comes from
+    templates/billing/mail/<name>.txt and is filled with `figures`; `path` is the page that it links to.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notices")

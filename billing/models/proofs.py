@@ -1,4 +1,4 @@
-"""What the proofs of the ledger found."""
+"""The stored results of the proofs of the ledger."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -7,11 +7,11 @@ from billing.models.kept import Kept
 
 
 class Proof(Kept):
-    """One run of `verify_ledger`: what it asked about, and what it found. Never changed.
+    """One run of `verify_ledger`: what it checked, and what it found. Never changed.
 
-    `after_entry` is empty for a proof of everything. All entries up to `last_entry` were there to be proven; those of
-    transactions that were under way have greater numbers. `heads_hash` is that of the wallets' last hashes up to there
-    (`proofs.hash_heads`), empty where not everything was proven.
+    `after_entry` is the entry after which it began, null for a proof of everything. All entries up to `last_entry`
+    existed and were checked; entries of transactions that were still running have greater numbers. `heads_hash` is the
+    hash of the wallets' last hashes up to `last_entry` (`proofs.hash_heads`), empty if not everything was proven.
     """
 
     after_entry = models.BigIntegerField(null=True, blank=True)

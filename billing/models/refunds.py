@@ -12,9 +12,9 @@ from billing.models.topups import TopUp
 
 
 class RefundState(models.TextChoices):
-    """Waiting for a second person, then approved and on its way, then one of the others.
+    """WAITING for a second person, then APPROVED and being sent or REJECTED, then DONE or FAILED.
 
-    A payment's refund that was done may still fail: the bank sends the money back days later.
+    A refund of a payment may still fail after it was done: the bank may send the money back days later.
     """
 
     WAITING = "waiting", _("waiting for approval")
@@ -27,10 +27,10 @@ class RefundState(models.TextChoices):
 class Refund(models.Model):
     """One refund. `amount` is in microcredits for an answer, in minor units of its currency for a payment.
 
-    An approved refund of a payment whose provider could not be reached stays approved and is sent again under the
-    same key, at `next_try_at` (empty: at once): exactly once, whatever dies. One that the provider refused, or that
-    the bank sent back, has failed: `error` says why, and its amount can be refunded anew. `provider_reference` is the
-    provider's name for it (a Stripe Refund).
+    If the provider of a payment cannot be reached, the approved refund stays approved. It is sent again under the same
+    key at `next_try_at` (null means now), so it is made exactly once even after a crash. A refund that the provider
+    refused, or that the bank sent back, has failed: `error` says why, and its amount can be refunded again.
+    `provider_reference` is the provider's id of it (a Stripe Refund).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,4 +1,4 @@
-"""What customers decide about their spending: the alert, the cap's count, the saved card, the automatic top-up."""
+"""What customers decide about their spending (alert, card, automatic top-up), and the stored counts for the caps."""
 
 import uuid
 from typing import Any
@@ -12,33 +12,34 @@ from accounts.models import ApiKey
 from billing.models.ledger import Wallet
 from billing.models.topups import Package
 
-ALERT_BESIDE_OFF_MICROCREDITS = 5_000_000  # a threshold is above zero, also in a row whose alert is off
+ALERT_BESIDE_OFF_MICROCREDITS = 5_000_000  # used while the alert is off: a threshold must be above zero even then
 
 
 def default_alert_microcredits() -> int:
-    """Below how much a customer is told, until they choose otherwise. Above zero even where nobody is told."""
+    """Return the threshold of the alert until a customer chooses one. Above zero even where the alert is off."""
     return int(settings.LOW_BALANCE_MICROCREDITS) or ALERT_BESIDE_OFF_MICROCREDITS
 
 
 class SpendingPreferencesQuerySet(models.QuerySet["SpendingPreferences"]):
-    """How the preferences of a wallet are read and changed, whether they have a row or not."""
+    """Reads and changes the preferences of a wallet, whether it has a row or not."""
 
     def of(self, wallet: Wallet) -> "SpendingPreferences":
-        """The wallet's row, or a new one with the defaults that is not saved. One query."""
+        """Return the wallet's row, or an unsaved one with the defaults. One query."""
         is_alert_on = bool(settings.LOW_BALANCE_MICROCREDITS)
         return self.filter(wallet=wallet).first() or SpendingPreferences(wallet=wallet, is_alert_on=is_alert_on)
 
     def change(self, wallet: Wallet, **changed: Any) -> None:
-        """Save these fields. A row that is made for them has the deployment's default for whether the alert is on."""
+        """Save these fields. In a new row, the deployment's default says whether the alert is on."""
         made = {"is_alert_on": bool(settings.LOW_BALANCE_MICROCREDITS)} | changed
         self.update_or_create(wallet=wallet, defaults=changed, create_defaults=made)
 
 
 class SpendingPreferences(models.Model):
-    """When a customer wants to be told, and how much of the month's spending is counted already.
+    """When a customer wants an alert, and the stored count of the month's spending.
 
-    A wallet without a row has the defaults. `counted_*` is a running count for wallets with a monthly cap: what the
-    entries up to `counted_entry_id` spent in the month that begins on `counted_month`. `caps` adds the entries since.
+    A wallet without a row has the defaults. `counted_*` is the stored count for a wallet with a monthly cap: what the
+    entries up to `counted_entry_id` spent in the month that begins on `counted_month`. `billing.ledger.caps` adds the
+    entries since.
     """
 
     wallet = models.OneToOneField(Wallet, on_delete=models.PROTECT, primary_key=True, related_name="spending")
@@ -64,7 +65,7 @@ class SpendingPreferences(models.Model):
 
 
 class KeySpending(models.Model):
-    """How much of a month's spending with an API key that has a cap is counted already: see `SpendingPreferences`."""
+    """The stored count of a month's spending with an API key that has a cap; see `SpendingPreferences`."""
 
     api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, primary_key=True, related_name="spending")
     counted_entry_id = models.BigIntegerField(default=0)
@@ -78,7 +79,8 @@ class KeySpending(models.Model):
 class SavedCard(models.Model):
     """A card that a customer lets us charge. The row exists before the provider is asked to keep the card.
 
-    `customer_reference` and `method_reference` are the provider's names; without a method it is not usable yet.
+    `customer_reference` and `method_reference` are the provider's ids. Without a `method_reference` the card cannot be
+    charged yet.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -114,8 +116,8 @@ class SavedCard(models.Model):
 class AutomaticTopUp(models.Model):
     """What a customer consented to: below which balance we buy what, and at most how much a calendar month (UTC).
 
-    Money in minor units. `amount_minor` is the price that was consented to, of the package or of a free amount. After
-    a decline nothing is tried before `next_attempt_at`.
+    Money is in minor units. `amount_minor` is the price that was consented to, of the package or of a custom amount.
+    After a decline nothing is charged before `next_attempt_at`.
     """
 
     wallet = models.OneToOneField(Wallet, on_delete=models.PROTECT, primary_key=True, related_name="automatic_topup")

@@ -1,4 +1,4 @@
-"""How credits come in: packages, orders, the payments behind them, promotion codes, and what is owed back."""
+"""How credits come in (packages, orders, events of payments, promotion codes), and the debts of payments taken back."""
 
 import uuid
 from typing import Any
@@ -58,7 +58,7 @@ class Package(models.Model):
 
 
 class TopUpState(models.TextChoices):
-    """Created with the order; paid once the provider says so; the others end it without credits."""
+    """CREATED with the order, PAID once the provider says so. FAILED and CANCELLED end the order without credits."""
 
     CREATED = "created", _("waiting for payment")
     PENDING = "pending", _("payment is being processed")
@@ -74,7 +74,7 @@ class TopUpQuerySet(models.QuerySet["TopUp"]):
     """Reads of orders."""
 
     def automatic(self) -> "TopUpQuerySet":
-        """Those that nobody clicked."""
+        """Those of the automatic top-up."""
         return self.filter(automatic_ceiling_minor__isnull=False)
 
     def open(self) -> "TopUpQuerySet":
@@ -89,11 +89,12 @@ class TopUpQuerySet(models.QuerySet["TopUp"]):
 class TopUp(models.Model):
     """An order of credits. The row exists before any checkout does, and fixes what will be credited.
 
-    `checkout_reference` is the provider's checkout (a Stripe Checkout Session), `payment_reference` its payment
-    (a Stripe PaymentIntent). `clawed_back_microcredits` is what refunds and disputes have taken back so far, owed
-    or paid; a provider may only ever complete its own orders. `refund_readings` counts how often `refunded_minor` was
-    read from the provider, so that a reading that was overtaken by another is not written over it. An automatic order
-    (`automatic_topups`) carries what the month's automatic orders come to with it, and the customer's ceiling then.
+    `checkout_reference` is the provider's id of the checkout (a Stripe Checkout Session), `payment_reference` that of
+    the payment (a Stripe PaymentIntent). A provider can complete only its own orders. `clawed_back_microcredits` is
+    what refunds and disputes have taken back so far, including what is still owed. `refund_readings` counts how often
+    `refunded_minor` was read from the provider, so that an older reading does not overwrite a newer one. An automatic
+    order (`billing.topups.automatic`) stores the sum of the month's automatic orders including itself, and the
+    customer's ceiling at that time.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -178,7 +179,7 @@ class TopUp(models.Model):
 
     @property
     def is_automatic(self) -> bool:
-        """Whether nobody clicked: it was ordered because the balance fell."""
+        """Whether the automatic top-up made this order because the balance fell."""
         return self.automatic_ceiling_minor is not None
 
     @property
@@ -188,7 +189,7 @@ class TopUp(models.Model):
 
 
 class PaymentEvent(models.Model):
-    """A provider's message as it came, stored before anything else is done, and processed once."""
+    """A provider's message as it came. It is stored before anything else is done, and processed once."""
 
     provider = models.CharField(max_length=20)
     event_id = models.CharField(max_length=255)
@@ -218,9 +219,10 @@ class PromotionCodeQuerySet(models.QuerySet["PromotionCode"]):
 
 
 class PromotionCode(models.Model):
-    """Credits for whoever knows the code, within its limits. Stored in upper case.
+    """Credits for everybody who knows the code, within its limits. The code is stored in upper case.
 
-    `created_by` is empty where no person made it. While `is_waiting` a second person must approve it (`approvals`).
+    `created_by` is null if no person made it. While `is_waiting`, it cannot be redeemed: a second person must approve
+    it first (`approvals`).
     """
 
     code = models.CharField(max_length=40)
@@ -270,9 +272,9 @@ class PromotionCode(models.Model):
 
 
 class Redemption(models.Model):
-    """One use of a code by one user; `number` counts that user's uses, so two at once collide.
+    """One use of a code by one user. `number` counts that user's uses, so that two simultaneous uses collide.
 
-    `idempotency_key` names the request that made it, so that a retry finds it; empty where none was sent.
+    `idempotency_key` names the request that made it, so that a retry finds it; it is empty if none was sent.
     """
 
     code = models.ForeignKey(PromotionCode, on_delete=models.PROTECT, related_name="redemptions")
@@ -299,7 +301,7 @@ class Redemption(models.Model):
 
 
 class Debt(Kept):
-    """What a refund or a dispute took back after it was spent. While any is left the wallet cannot spend."""
+    """Credits that a refund or dispute took back after they were spent. While any is left, the wallet cannot spend."""
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="debts")
     topup = models.ForeignKey(TopUp, on_delete=models.PROTECT, related_name="debts")
@@ -330,7 +332,7 @@ class Debt(Kept):
 
 
 class DebtPayment(Kept):
-    """A part of a debt that an entry paid, or that a won dispute forgave (then without an entry). Append-only."""
+    """A part of a debt that an entry paid, or that a won dispute cancelled (then `entry` is null). Append-only."""
 
     debt = models.ForeignKey(Debt, on_delete=models.PROTECT, related_name="payments")
     entry = models.ForeignKey(

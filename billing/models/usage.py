@@ -1,4 +1,4 @@
-"""What the usage entries of the ledger come to, summed by day: `billing.reporting.usage` writes and reads it."""
+"""Sums of the ledger's usage entries by day. `billing.reporting.usage` writes and reads them."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,9 +8,9 @@ from billing.models.ledger import Wallet
 
 
 class UsageDay(models.Model):
-    """The answers of one wallet, UTC day, model and API key, of the entries up to `UsageMark.last_entry`.
+    """The answers of one wallet, UTC day, model and API key, summed over the entries up to `UsageMark.last_entry`.
 
-    `api_key_id` is 0 for answers that were asked for without a key. All of it can be summed again from the entries.
+    `api_key_id` is 0 for answers that were requested without a key. All rows can be summed again from the entries.
     """
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="usage_days", db_index=False)
@@ -36,7 +36,7 @@ class UsageDay(models.Model):
 
 
 class UsageMark(models.Model):
-    """Up to which entry of the ledger usage is summed. One row at most."""
+    """The entry up to which usage is summed. One row at most."""
 
     last_entry = models.BigIntegerField(default=0)
 

@@ -1,8 +1,8 @@
-"""The low-balance alert: one e-mail each time what is free falls below the customer's threshold.
+"""The low-balance alert: one e-mail each time the free credits fall below the customer's threshold.
 
-It is judged when an answer has been charged (what running answers hold is not free), and by the sweep. It is armed
-again when credits come in that lift what is free to the threshold: a hold that ends does not arm it, so that many
-answers at once near the threshold are one e-mail, not many.
+The balance is checked after an answer was charged, and by the sweep; what is held for running answers is not free. The
+alert is armed again when credits come in that raise the free credits to the threshold. A hold that ends does not arm
+it, so that many simultaneous answers near the threshold cause one e-mail, not many.
 """
 
 from django.db import transaction
@@ -18,7 +18,7 @@ from billing.templatetags.money import format_credits
 
 @transaction.atomic
 def set_alert(*, user: User, below_microcredits: int | None) -> None:
-    """Tell this customer when what is free falls below this, or never (None). Raises ValueError for less than 1."""
+    """Set the threshold of this customer's alert in free microcredits; None turns it off. Raises ValueError below 1."""
     if below_microcredits is not None and below_microcredits < 1:
         raise ValueError("a threshold is at least a microcredit")
     wallet = ledger.lock_wallet(user=user)
@@ -33,9 +33,9 @@ def set_alert(*, user: User, below_microcredits: int | None) -> None:
 
 @transaction.atomic
 def tell_if_low(*, wallet_id: int) -> bool:
-    """Queue the e-mail if the wallet fell below its threshold and nobody has said so; whether it was queued.
+    """Queue the e-mail if the wallet fell below its threshold and was not reported yet; return whether it was queued.
 
-    Claimed by one conditional update, so of any number of calls at once one tells.
+    One conditional update claims the alert, so of any number of simultaneous calls one sends it.
     """
     free = F("balance_microcredits") - F("held_microcredits")
     fell = Wallet.objects.filter(pk=wallet_id, armed_alert_microcredits__gt=free)
@@ -43,7 +43,7 @@ def tell_if_low(*, wallet_id: int) -> bool:
         return False
     wallet = Wallet.objects.get(pk=wallet_id)
     below = alert_threshold(wallet)
-    if below is None or wallet.available_microcredits >= below:  # the deployment's default changed since it was armed
+    if below is None or wallet.available_microcredits >= below:  # the deployment's default has changed since
         wallet.armed_alert_microcredits = below
         save_armed(wallet)
         return False
@@ -58,13 +58,16 @@ def tell_if_low(*, wallet_id: int) -> bool:
 
 
 def is_low(wallet: Wallet) -> bool:
-    """Whether the credits page says so: below the threshold, told or not. One query."""
+    """Whether the credits page shows a warning: the wallet is below the threshold, reported or not. One query."""
     threshold = alert_threshold(wallet)
     return threshold is not None and wallet.available_microcredits < threshold
 
 
 def low_wallet_ids() -> list[int]:
-    """Wallets that fell below their threshold without anybody having been told: a call was lost, or credits expired."""
+    """Return up to 1,000 wallets that fell below their threshold and were not reported yet.
+
+    Either a review was lost, or credits expired.
+    """
     free = F("balance_microcredits") - F("held_microcredits")
     low = Wallet.objects.filter(armed_alert_microcredits__gt=free).order_by("pk")
     return list(low.values_list("pk", flat=True)[:1000])

@@ -1,4 +1,4 @@
-"""What customers are told about their money: written down with what happened, put into the outbox, read in the API."""
+"""What customers are told about their money: stored with the event that it reports, sent by e-mail, read in the API."""
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -12,10 +12,10 @@ from billing.models import Notice
 
 @transaction.atomic
 def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
-    """Write the notice templates/billing/mail/<name>.txt and its mail; `path` is the page that it leads to.
+    """Store the notice templates/billing/mail/<name>.txt and its mail; `path` is the page that it links to.
 
     Both are rows of the caller's transaction; the mail worker sends the mail (accounts/mail/outbox.py). A suspended
-    customer gets none, but finds the notice in the API.
+    customer gets no mail, but finds the notice in the API.
     """
     notice = Notice.objects.create(user_id=user_id, name=name, path=path, figures=figures)
     address = User.objects.filter(pk=user_id, is_active=True).values_list("email", flat=True).first()
@@ -25,7 +25,7 @@ def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
 
 
 def words_of(notice: Notice) -> tuple[str, str]:
-    """Subject and text: the first line of the template, and the rest."""
+    """Return subject and text: the first line of the rendered template, and the rest."""
     figures = {**notice.figures, "url": url_of(notice)}
     text = render_to_string(f"billing/mail/{notice.name}.txt", figures)
     subject, _blank, body = text.strip().partition("\n")
@@ -33,7 +33,7 @@ def words_of(notice: Notice) -> tuple[str, str]:
 
 
 def url_of(notice: Notice) -> str:
-    """The page that it leads to."""
+    """Return the URL of the page that the notice links to."""
     return f"{settings.PUBLIC_URL}{notice.path}"
 
 

@@ -1,4 +1,4 @@
-"""Fields in which people write credits and money; they are cleaned to microcredits and to smallest units."""
+"""Form fields for amounts as people write them. They return microcredits, or smallest units of money."""
 
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ from billing.currencies import TooFine, format_money, from_minor, step_minor, to
 from billing.models import MICROCREDITS_PER_CREDIT
 
 MOST_CREDITS = 1_000_000_000
-MOST_MINOR = 2**31 - 1  # what a column for money holds
+MOST_MINOR = 2**31 - 1  # the most that a column for money holds
 NO_AMOUNT = gettext_lazy("Write an amount, such as 20 or 12.50.")
 
 
@@ -22,7 +22,7 @@ def _attributes(**more: str) -> dict[str, str]:
 
 
 class CreditsField(forms.DecimalField):
-    """An amount of credits above zero, exact to the microcredit; cleaned to microcredits."""
+    """An amount of credits above zero, exact to the microcredit; the cleaned value is in microcredits."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -40,17 +40,17 @@ class CreditsField(forms.DecimalField):
         )
 
     def clean(self, value: Any) -> Any:
-        """Microcredits, or None."""
+        """Return microcredits, or None."""
         found = super().clean(value)
         return None if found is None else int(found * MICROCREDITS_PER_CREDIT)
 
     def prepare_value(self, value: Any) -> Any:
-        """Microcredits as credits; what somebody typed as they typed it."""
+        """Show microcredits as credits, and what somebody typed as they typed it."""
         return Decimal(value) / MICROCREDITS_PER_CREDIT if isinstance(value, int) else value
 
 
 class MoneyField(forms.DecimalField):
-    """An amount above zero of the currency that credits are sold for; cleaned to its smallest units."""
+    """An amount above zero of the currency that credits are sold for; the cleaned value is in its smallest units."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -61,12 +61,12 @@ class MoneyField(forms.DecimalField):
         )
 
     def clean(self, value: Any) -> Any:
-        """Smallest units, or None."""
+        """Return smallest units, or None."""
         found = super().clean(value)
         return None if found is None else self._minor(found)
 
     def prepare_value(self, value: Any) -> Any:
-        """Smallest units as money; what somebody typed as they typed it."""
+        """Show smallest units as money, and what somebody typed as they typed it."""
         return from_minor(value, settings.TOPUP_CURRENCY) if isinstance(value, int) else value
 
     def _minor(self, amount: Decimal) -> int:

@@ -26,7 +26,10 @@ GRANTS_SHOWN = 50
 @require_safe
 @login_required
 def overview(request: Request) -> HttpResponse:
-    """Balance, held, and the movements that the filters ask for, the latest first; `entry` asks for the page of one."""
+    """Show balance, held, and the movements that the filters ask for, the latest first.
+
+    The parameter `entry` asks for the page that shows this entry.
+    """
     form = HistoryForm(request.GET)
     entries = form.narrow_latest(entries_of(request.user)).select_related("hold")
     opening = open_at(entries, request.GET.get("entry", ""), ENTRIES_A_PAGE)
@@ -41,7 +44,7 @@ def overview(request: Request) -> HttpResponse:
 @require_safe
 @login_required
 def export(request: Request, format_name: str) -> HttpResponse | StreamingHttpResponse:
-    """The same movements as a file. A filter that makes no sense is refused: a file shows no message beside it."""
+    """Return the same movements as a file. An invalid filter is refused, because a file cannot show a message."""
     form = HistoryForm(request.GET)
     if not form.is_valid():
         return HttpResponse(form.errors_as_text(), status=400, content_type="text/plain; charset=utf-8")
@@ -61,7 +64,7 @@ def usage(request: Request) -> HttpResponse:
 
 @require_safe
 def who_pays(request: HttpRequest) -> HttpResponse:
-    """What the customer pays for and what is on us, for everybody to read."""
+    """Explain to everybody what the customer pays for and what is free."""
     shown = {"tab": "who_pays", "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT}
     return render(request, "billing/who_pays.html", {"heading": _("Who pays for what"), **shown})
 
@@ -69,7 +72,7 @@ def who_pays(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def receipt(request: Request, hold_id: UUID) -> HttpResponse:
-    """What one answer cost and why, and what was refunded of it."""
+    """Show what one answer cost and why, and what was refunded of it."""
     hold = get_object_or_404(Hold.objects.filter(wallet__user=request.user), pk=hold_id)
     entries = list(hold.entries.order_by("pk"))
     refunds = [entry for entry in entries if entry.kind == EntryKind.REFUND]

@@ -58,7 +58,7 @@ def set_cap(request: Request) -> HttpResponse:
 @require_POST
 @login_required
 def set_automatic(request: Request) -> HttpResponse:
-    """Show what would be consented to; turn it on when exactly that comes back."""
+    """Show the consent text; turn the automatic top-up on when exactly that text comes back."""
     form = AutomaticForm(request.POST, auto_id="automatic_%s")
     card = SavedCard.objects.filter(wallet=request.user.wallet).exclude(method_reference="").first()
     if not form.is_valid() or card is None:
@@ -92,7 +92,7 @@ def stop_automatic(request: Request) -> HttpResponse:
 @require_POST
 @login_required
 def save_card(request: Request) -> HttpResponse:
-    """Go to the provider's page for a card."""
+    """Redirect to the provider's page for entering a card."""
     try:
         return redirect(cards.start_card_setup(user=request.user))
     except PaymentError as error:
@@ -144,7 +144,7 @@ def _say(request: Request, text: str) -> None:
 
 
 def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
-    """Everything that is set. A form that was sent and is wrong comes in `context`, with its errors."""
+    """Render the page with all current settings. `context` may hold a submitted form with its errors."""
     wallet = request.user.wallet
     chosen = SpendingPreferences.objects.of(wallet)
     automatic = AutomaticTopUp.objects.filter(wallet=wallet).select_related("package").first()
@@ -166,12 +166,12 @@ def _page(request: Request, status: int = 200, **context: Any) -> HttpResponse:
 
 
 def _ordered_minor(user: User, automatic: AutomaticTopUp | None) -> int:
-    """What was charged for it this month, in smallest units of its own currency. At most one query."""
+    """What automatic top-ups came to this month, in smallest units of their own currency. At most one query."""
     return 0 if automatic is None else automatic_topups.ordered_minor(user=user, currency=automatic.currency)
 
 
 def _initial(automatic: AutomaticTopUp | None) -> dict[str, Any]:
-    """The form as it was agreed to last, unless that was in another currency."""
+    """Return the values that were agreed to last, unless they were in another currency."""
     if automatic is None or automatic.currency != settings.TOPUP_CURRENCY:
         return {"below": settings.LOW_BALANCE_MICROCREDITS or None}
     return {

@@ -19,7 +19,7 @@ class AlertForm(forms.Form):
     below = CreditsField(label=_("Low means fewer free credits than"), required=False)
 
     def clean(self) -> dict[str, Any]:
-        """A threshold is needed where the alert is on."""
+        """Require a threshold if the alert is on."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("is_on") and cleaned.get("below") is None and "below" not in self.errors:
             self.add_error("below", _("Say below how many credits."))
@@ -40,7 +40,7 @@ class PackageChoice(forms.ModelChoiceField[Package]):
     """A package by its name and price."""
 
     def label_from_instance(self, obj: Package) -> str:
-        """Medium, 20.00 USD."""
+        """Return the name and price, for example "Medium, 20.00 USD"."""
         return f"{obj.name}, {format_money(obj.price_minor, obj.currency)}"
 
 
@@ -65,7 +65,7 @@ class AutomaticForm(forms.Form):
         cast(PackageChoice, self.fields["package"]).queryset = packages
 
     def clean(self) -> dict[str, Any]:
-        """Put what is bought into `offer`; the ceiling must leave room for one."""
+        """Store the chosen offer as `offer`. The ceiling must be at least its price."""
         cleaned = super().clean() or self.cleaned_data
         package, amount = cleaned.get("package"), cleaned.get("amount")
         if package is not None:
@@ -85,5 +85,5 @@ class AutomaticForm(forms.Form):
 
     @property
     def currency(self) -> str:
-        """What amounts are in."""
+        """The currency of the amounts."""
         return str(settings.TOPUP_CURRENCY).upper()

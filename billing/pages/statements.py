@@ -16,13 +16,13 @@ from billing.reporting import exports
 from billing.reporting.statements import NoStatement, Statement, make_statement, months_of
 from core.days import this_month
 
-MARK = "<!--lines-->"  # where the template has the lines; autoescape lets nobody else write it
+MARK = "<!--lines-->"  # where the lines go in the template; autoescape keeps it out of other text
 
 
 @require_safe
 @login_required
 def statements(request: Request) -> HttpResponse:
-    """The months."""
+    """List the months."""
     context = {"heading": _("Statements"), "tab": "statements", "months": months_of(request.user)}
     return render(request, "billing/reporting/statements.html", context | {"running": this_month()})
 

@@ -1,4 +1,4 @@
-"""Buying credits: packages, a custom amount, a code, and the page one comes back to from the checkout."""
+"""Buying credits: packages, a custom amount, a code, and the page to which a checkout returns."""
 
 from http import HTTPStatus
 from typing import Any
@@ -25,14 +25,14 @@ from billing.topups.payments import PaymentError
 
 
 class OrderForm(forms.Form):
-    """A package, or an amount of money, and the key that makes a double click harmless."""
+    """A package or an amount of money, and the key that makes a double click harmless."""
 
     package = forms.ModelChoiceField(Package.objects.filter(is_active=True), required=False)
     amount = MoneyField(required=False)
     idempotency_key = forms.UUIDField()
 
     def offer(self) -> orders.Offer:
-        """What was chosen. Raises InvalidAmount."""
+        """Return what was chosen. Raises InvalidAmount."""
         package, amount = self.cleaned_data["package"], self.cleaned_data["amount"]
         if package is not None:
             return orders.offer_of_package(package)
@@ -51,7 +51,7 @@ def buy(request: Request) -> HttpResponse:
 @require_POST
 @login_required
 def order(request: Request) -> HttpResponse:
-    """Make the order and go to its checkout."""
+    """Store the order and redirect to its checkout."""
     form = OrderForm(request.POST)
     if not form.is_valid():
         return _buy_page(request, error=next(iter(form.errors.values()))[0], status=422)
@@ -64,14 +64,14 @@ def order(request: Request) -> HttpResponse:
         return _buy_page(request, error=str(error), status=409)
     except PaymentError as error:
         return _buy_page(request, error=str(error), status=503)
-    # without a checkout: it was lost with its answer, and has ended since
+    # without a checkout URL: the answer that had it was lost, and the order has ended since
     return redirect(topup.checkout_url) if topup.checkout_url else redirect("billing:topup", topup_id=topup.pk)
 
 
 @require_safe
 @login_required
 def topup(request: Request, topup_id: UUID) -> HttpResponse:
-    """Where a checkout comes back to; what it says is what the ledger knows, not what the address says."""
+    """Show an order; a checkout returns to this page. Its state comes from the ledger, not from the address."""
     found = get_object_or_404(TopUp.objects.for_user(request.user).select_related("package"), pk=topup_id)
     return render(request, "billing/topups/topup.html", {"heading": _("Top-up"), "topup": found, "tab": "buy"})
 
@@ -79,7 +79,7 @@ def topup(request: Request, topup_id: UUID) -> HttpResponse:
 @require_POST
 @login_required
 def redeem(request: Request) -> HttpResponse:
-    """Credit a promotion code, unless too many were tried."""
+    """Credit a promotion code, unless too many codes were tried."""
     text = request.POST.get("code", "")[:60]
     try:
         code_tries.count_code_try(request=request)
@@ -104,9 +104,9 @@ def redeem(request: Request) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def sandbox_checkout(request: Request, topup_id: UUID) -> HttpResponse:
-    """The page that plays the payment provider; it exists only where the sandbox is switched on.
+    """Show the page that plays the payment provider. It exists only if the sandbox is switched on.
 
-    An order that was cancelled is no longer sold here: its checkout is over, as it is at a real provider.
+    A cancelled order cannot be paid here any more: its checkout is over, as it is at a real provider.
     """
     if sandbox.NAME not in settings.PAYMENT_PROVIDERS:
         raise Http404

@@ -1,12 +1,12 @@
-"""Approved refunds on their way: sent, tried again, and followed until the provider's own list says what they became.
+"""Approved refunds: sent, tried again, and followed until the provider's list says what became of them.
 
-A payment's refund has the state that the provider gives it, whoever heard of it first: our request, a webhook, or a
-later try. `follow_refunds` reads the list anew and writes the whole picture in one transaction, so it may run again,
-twice at once, and in any order. Dying here moves nothing twice:
+A payment's refund has the state that the provider gives it. It does not matter whether our request, a webhook or a
+later try reports that state first. `follow_refunds` reads the provider's list again and stores all of it in one
+transaction, so it may run repeatedly, simultaneously and in any order. If the process dies, nothing is moved twice:
 
 - before the provider was asked: the next try asks;
-- after it gave the money, before we wrote that down: the next try, or its webhook, finds our key in its list;
-- while writing: PostgreSQL rolls all of it back, and the same as above holds;
+- after it gave the money, before we stored that: the next try, or its webhook, finds our key in its list;
+- while storing: PostgreSQL rolls all of it back, and the same as above holds;
 - after the commit: the e-mail to the customer may be an hour late.
 """
 
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT = timedelta(minutes=1)  # doubles with each try
 LONGEST_WAIT = timedelta(hours=6)
-ALERT_AFTER_TRIES = 5  # half an hour
-MOST_READS = 20  # each time it is overtaken by somebody else, who then is done
+ALERT_AFTER_TRIES = 5  # after half an hour
+MOST_READS = 20  # it reads again whenever another process has stored a newer list meanwhile
 REFUNDS_A_RUN = 100
 
 # The states of a refund that the provider may know of.
@@ -41,9 +41,9 @@ SENT_STATES = (RefundState.APPROVED, RefundState.DONE, RefundState.FAILED)
 
 
 def carry_out(*, refund_id: UUID) -> Refund:
-    """Move the money or the credits of an approved refund, once however often this is called.
+    """Move the money or the credits of an approved refund. Repeated calls move them once.
 
-    Returns it done, failed where the provider refused for good, or still approved where it may be tried again.
+    Returns the refund: done, failed if the provider refused for good, or still approved if it can be tried again.
     """
     refund = Refund.objects.select_related("topup").get(pk=refund_id)
     if refund.topup is None:
@@ -51,7 +51,7 @@ def carry_out(*, refund_id: UUID) -> Refund:
     if refund.state == RefundState.APPROVED:
         try:
             _pay_out(refund, refund.topup)
-        except (PaymentError, KeyError) as error:  # KeyError: a provider that this deployment has no more
+        except (PaymentError, KeyError) as error:  # KeyError: this deployment no longer has the provider
             _put_off(refund_id, error)
     return Refund.objects.get(pk=refund_id)
 
@@ -67,15 +67,15 @@ def send_approved_refunds() -> int:
             done += carry_out(refund_id=refund_id).state == RefundState.DONE
         except Exception as error:
             logger.exception("refund %s", refund_id)
-            _put_off(refund_id, error)  # one that cannot be carried out does not stand in the way of the others
+            _put_off(refund_id, error)  # so that it does not block the others
     return done
 
 
 def follow_refunds(*, topup_id: UUID, refusals: dict[UUID, str] | None = None) -> None:
-    """Read every refund of a payment from its provider and bring the order, its credits and our refunds in line.
+    """Read every refund of a payment from its provider and make the order, its credits and our refunds match.
 
-    `refusals` are reasons why the provider would not even begin, by refund. Raises PaymentError when the provider
-    cannot be asked, TopUpConflict for an order that was not paid.
+    `refusals` maps the id of a refund to the provider's reason for not even starting it. Raises PaymentError when the
+    provider cannot be asked, TopUpConflict for an order that was not paid.
     """
     for _attempt in range(MOST_READS):
         topup = TopUp.objects.get(pk=topup_id)
@@ -89,22 +89,22 @@ def follow_refunds(*, topup_id: UUID, refusals: dict[UUID, str] | None = None) -
 
 
 def customer_of(refund: Refund) -> User:
-    """Whose answer or payment it is."""
+    """Return the customer whose answer or payment it is."""
     return refund.hold.wallet.user if refund.hold is not None else refund.topup.user  # type: ignore[union-attr]
 
 
 def worth_of(amount: int, topup: TopUp | None) -> str:
-    """An amount of a refund for people: credits of an answer, money of a payment."""
+    """Return an amount of a refund as text: in credits for an answer, in money for a payment."""
     return f"{format_credits(amount)} credits" if topup is None else money(amount, topup.currency)
 
 
 def key_of(refund: Refund) -> str:
-    """What the ledger or the provider knows a refund by."""
+    """Return the key of a refund in the ledger and at the provider."""
     return f"refund:{refund.pk}"
 
 
 def _pay_out(refund: Refund, topup: TopUp) -> None:
-    """Ask the provider for it, then write down what became of it."""
+    """Ask the provider for the refund, then store what became of it."""
     refusals = {}
     try:
         provider_named(topup.provider).refund(topup, refund.amount, key_of(refund))
@@ -115,7 +115,7 @@ def _pay_out(refund: Refund, topup: TopUp) -> None:
 
 @transaction.atomic
 def _write_down(topup: TopUp, found: list[ProviderRefund], refusals: dict[UUID, str]) -> None:
-    """The provider's list as of `topup.refund_readings`. Locks the order, then its refunds and its wallet."""
+    """Store the provider's list, which was read after `topup`. Locks the order, then its refunds and its wallet."""
     orders.set_refunded(
         topup_id=topup.pk,
         provider=topup.provider,
@@ -150,7 +150,11 @@ def _refund_answer(refund_id: UUID) -> Refund:
 
 
 def _enter(refund: Refund, state: RefundState, *, error: str = "", reference: str = "") -> None:
-    """Give a locked refund its state, with the audit log, and tell whoever must know once it is committed."""
+    """Set the state of a locked refund and note it in the audit log.
+
+    The customer is notified when the refund is done, and when one that was done failed. A failure is logged as
+    critical.
+    """
     if refund.state == state:
         return
     before, refund.state = refund.state, state
@@ -166,7 +170,7 @@ def _enter(refund: Refund, state: RefundState, *, error: str = "", reference: st
 
 
 def _put_off(refund_id: UUID, error: Exception) -> None:
-    """Note a try that may succeed later, and wait twice as long as before it; after some tries, shout."""
+    """Note a try that may succeed later, and double the wait before the next. After some tries, log it as critical."""
     with transaction.atomic():
         refund = Refund.objects.select_for_update(of=("self",)).get(pk=refund_id)
         if refund.state != RefundState.APPROVED:
@@ -181,7 +185,7 @@ def _put_off(refund_id: UUID, error: Exception) -> None:
 
 
 def _notify(refund: Refund, customer: User) -> None:
-    """Tell the customer, who was told of a refund, also when the bank could not pay it out."""
+    """Tell the customer that a refund was made, or that the bank could not pay out a refund they were told of."""
     name = "refund_done" if refund.state == RefundState.DONE else "refund_failed"
     worth = worth_of(refund.amount, refund.topup)
     notify(user_id=customer.pk, name=name, path="/credits/", worth=worth, reason=refund.reason)

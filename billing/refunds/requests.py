@@ -1,8 +1,8 @@
 """Refunds by staff: of one answer or one payment, partial or full, exactly once, with a reason and a record.
 
-A refund beyond what one person may move alone (`approvals`) waits for a second person, and so does any that is asked
-for without the permission `make_refund`. What is refunded, approved or waiting never sums to more than was charged.
-How an approved one is carried out is in `refund_payouts`.
+A refund above what one person may move alone (`approvals`) waits for a second person. So does any refund that is
+requested without the permission `make_refund`. Refunds that are done, approved or waiting never sum to more than was
+charged. `billing.refunds.payouts` carries out approved refunds.
 """
 
 from django.db import transaction
@@ -37,7 +37,7 @@ class RefundConflict(RefundRefused):
 
 
 def refundable_amount(*, hold: Hold | None = None, topup: TopUp | None = None) -> int:
-    """What can still be refunded: microcredits of an answer, minor units of a payment."""
+    """Return what can still be refunded: microcredits of an answer, or minor units of a payment."""
     closed = [RefundState.REJECTED, RefundState.FAILED]
     open_or_done = Refund.objects.filter(hold=hold, topup=topup).exclude(state__in=closed)
     open_or_done_amount = open_or_done.aggregate(total=Sum("amount"))["total"] or 0
@@ -50,7 +50,7 @@ def refundable_amount(*, hold: Hold | None = None, topup: TopUp | None = None) -
 
 
 def needs_second_person(*, by: User, customer: User, amount: int, topup: TopUp | None) -> bool:
-    """Whether somebody else must approve what this person asks for."""
+    """Return whether a second person must approve what this person asks for."""
     worth = amount if topup is None else approvals.worth_of_money(amount)
     return not by.has_perm(PERMISSION) or approvals.needs_second_person(
         by=by, customer=customer, worth_microcredits=worth
@@ -58,7 +58,10 @@ def needs_second_person(*, by: User, customer: User, amount: int, topup: TopUp |
 
 
 def describe_refund(*, by: User, amount: int, hold: Hold | None = None, topup: TopUp | None = None) -> str:
-    """What a refund of this amount would do, for the person who is about to make it. Raises approvals.OwnWallet."""
+    """Return a text that says what this refund would do, for the person who is about to make it.
+
+    Raises approvals.OwnWallet.
+    """
     customer = hold.wallet.user if hold is not None else topup.user  # type: ignore[union-attr]
     approvals.refuse_own_wallet(by=by, customer=customer)
     text = _("{worth} go back to {customer}.").format(worth=worth_of(amount, topup), customer=customer)
@@ -81,8 +84,8 @@ def request_refund(
     """Refund an answer (`hold`) or a payment (`topup`), or ask a second person to; once for each key.
 
     Raises RefundRefused for an amount outside what can be refunded or without a reason, RefundConflict for a key that
-    asked for something else, approvals.OwnWallet for one's own answer or payment; payments.PaymentError never: a
-    payment's refund that could not be sent stays approved, one that the provider refused has failed.
+    asked for something else, and approvals.OwnWallet for one's own answer or payment. It never raises
+    payments.PaymentError: a refund that could not be sent stays approved, and one that the provider refused has failed.
     """
     refund = _store(by, amount, reason.strip(), idempotency_key, hold, topup)
     return carry_out(refund_id=refund.pk) if refund.state == RefundState.APPROVED else refund
@@ -120,9 +123,10 @@ def _store(by: User, amount: int, reason: str, idempotency_key: str, hold: Hold 
 
 
 def decide_refund(*, refund: Refund, by: User, is_approved: bool) -> Refund:
-    """Approve or reject a waiting refund.
+    """Approve or reject a waiting refund, and return it.
 
-    Raises RefundRefused for the person who asked for it, or a second time, approvals.OwnWallet for the customer.
+    Raises RefundRefused if `by` asked for it or if it was decided already, and approvals.OwnWallet if `by` is the
+    customer.
     """
     with transaction.atomic():
         locked = Refund.objects.select_for_update(of=("self",)).get(pk=refund.pk)
@@ -145,9 +149,10 @@ def _done(topup: TopUp) -> int:
 
 
 def _lock_target(hold: Hold | None, topup: TopUp | None) -> tuple[User, Hold | None, TopUp | None]:
-    """The customer and what is refunded, as it is now; locked, so that two refunds of one customer wait for each other.
+    """Lock what is refunded, and return its customer and the hold or order as it is now.
 
-    An answer is locked by its wallet, a payment by its order and then the wallet, as all of billing locks.
+    An answer is locked by its wallet, a payment by its order and then the wallet, as everywhere in billing. So two
+    refunds of one customer wait for each other.
     """
     if (hold is None) == (topup is None):
         raise ValueError("a refund is of an answer or of a payment")

@@ -1,7 +1,7 @@
-"""Charts drawn on the server: numbers in, the attributes of SVG elements out; the template writes them down.
+"""Charts drawn on the server. These functions turn numbers into attributes of SVG elements; the template writes them.
 
-Across, everything is a percentage and downwards a pixel, so that a chart fills its page from phone to desktop
-while letters and patterns keep their size. Attributes are text, since a template would localise a number.
+Horizontal positions are percentages and vertical positions are pixels. So a chart fills its page from phone to desktop,
+while letters and patterns keep their size. Attributes are text, because a template would localise numbers.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from billing.templatetags.money import format_credits
 LOOKS = 6  # colours with patterns; they are in templates/billing/reporting/_chart.html and tally.css
 PLOT_TOP, PLOT_BOTTOM, HEIGHT = 24, 196, 220
 STEPS = (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100)
-BAR_SHARE = 0.74  # of the width that a day has
+BAR_SHARE = 0.74  # of a day's width
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Chart:
 
 
 def draw_usage(usage: Usage) -> Chart:
-    """Stacked bars, a day each, in the order of the models."""
+    """Return a chart with one stacked bar for each day, the models in their order."""
     ceiling = round_up(max(day.total_microcredits for day in usage.days))
     slot = 100 / len(usage.days)
     bars: list[Bar] = []
@@ -73,7 +73,10 @@ def draw_usage(usage: Usage) -> Chart:
 
 
 def round_up(microcredits: int) -> int:
-    """An end for an axis, at or above: a number with two digits that mean something, and so has its half."""
+    """Return the end of an axis for this amount, at or above it.
+
+    Both the end and its half have at most two significant digits.
+    """
     unit = 1
     while unit * 100 < microcredits:
         unit *= 10

@@ -1,8 +1,9 @@
-"""The history as a file, CSV or JSON, streamed: memory stays flat however long the history is.
+"""The history as a file, CSV or JSON, streamed: the memory it needs does not grow with the history.
 
-Entries are read in batches by primary key, each in a thread that gives its connection back. A server-side cursor
-would keep one connection of the pool for as long as the slowest customer downloads. Entries are append-only and a
-wallet's are numbered in the order they commit, so batches of falling numbers are one consistent picture.
+Entries are read in batches by primary key, each batch in a thread that then gives its connection back. A server-side
+cursor would occupy a connection of the pool until the slowest customer has downloaded everything. Entries are
+append-only, and the entries of a wallet are numbered in the order they commit. So batches with falling numbers are
+together one consistent state.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry
 from core.async_queries import in_thread
 
 BATCH_ENTRIES = 1000
-BATCHES_AT_ONCE = 2  # in a process: however many download, the pages keep their processor and their connections
+BATCHES_AT_ONCE = 2  # in a process, so that downloads leave processor time and connections to the pages
 _batches_at_once = asyncio.Semaphore(BATCHES_AT_ONCE)
 
 # Amounts in credits are text with six decimals: exact in every reader.
@@ -53,7 +54,7 @@ FIELDS = (
     "hold_id",
     "reason",
 )
-# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV injection"), the full-width forms included.
+# With these a spreadsheet begins a formula (OWASP, "CSV injection"). The last four are the full-width forms.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Row = tuple[Any, ...]
@@ -61,7 +62,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How rows become a file: what stands before, between and after the batches."""
+    """How rows become a file: the text before, between and after the batches, and the function that renders a batch."""
 
     content_type: str
     head: str
@@ -82,11 +83,11 @@ def export_response(entries: QuerySet[LedgerEntry], format_name: str) -> Streami
 def streamed(
     entries: QuerySet[LedgerEntry], file_format: Format, *, is_oldest_first: bool = False
 ) -> StreamingHttpResponse:
-    """These entries in a format of the caller's, the latest first unless asked otherwise."""
+    """Return these entries in the given format, the latest first unless asked otherwise."""
     parts = stream(entries, file_format, is_oldest_first=is_oldest_first)
     response = StreamingHttpResponse(parts, content_type=file_format.content_type)
     response["Cache-Control"] = "no-store"
-    connection.close()  # what the log-in check used; the download may wait for its turn
+    connection.close()  # the log-in check used it, and the download may have to wait
     return response
 
 
@@ -111,7 +112,7 @@ async def stream(
 def _render_batch(
     entries: QuerySet[LedgerEntry], file_format: Format, beyond: int | None, is_oldest_first: bool
 ) -> tuple[str, int | None, bool]:
-    """The next entries beyond this number as text, the last number among them, and whether they are the last."""
+    """Return the next entries beyond this number as text, the last number among them, and whether no more follow."""
     order, side = ("pk", "pk__gt") if is_oldest_first else ("-pk", "pk__lt")
     following = entries if beyond is None else entries.filter(**{side: beyond})
     rows = [_row(*values) for values in following.order_by(order).values_list(*FIELDS)[:BATCH_ENTRIES]]
@@ -119,7 +120,10 @@ def _render_batch(
 
 
 def _row(pk: int, created_at: datetime, kind: str, amount: int, *rest: Any) -> Row:
-    """One entry in the order of COLUMNS. Only usage has tokens, so that a sum does not count a refund's again."""
+    """Return one entry in the order of COLUMNS.
+
+    Only usage has tokens, so that sums do not count them again for a refund.
+    """
     balance_after, model, prompt_tokens, completion_tokens, hold_id, reason = rest
     moment = created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     hold = str(hold_id) if hold_id else None
@@ -133,7 +137,7 @@ def _exact_credits(microcredits: int) -> str:
 
 
 def _harmless(column: str, value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
+    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay numbers."""
     is_formula = column in {"model", "reason"} and value and value.startswith(FORMULA_STARTS)
     return f"'{value}" if is_formula else value
 
@@ -145,7 +149,7 @@ def _as_csv(rows: Iterable[Row]) -> str:
 
 
 def framed_csv(opening_microcredits: int, closing_microcredits: int) -> Format:
-    """The CSV with a row before the entries for the opening balance, and one after them for the closing one."""
+    """Return the CSV format. A row before the entries has the opening balance, a row after them the closing balance."""
     before, after = (
         _as_csv([(None, None, kind, None, None, balance, *[None] * 5)])
         for kind, balance in (("opening_balance", opening_microcredits), ("closing_balance", closing_microcredits))

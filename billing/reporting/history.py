@@ -1,4 +1,4 @@
-"""The history of credits: which movements a customer asks to see."""
+"""The history of credits: its filters, its search and its pages."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,9 +16,9 @@ from billing.models import EntryKind, LedgerEntry, Price
 from core.days import first_moment, last_moment
 
 SEARCH_CHARACTERS = 100
-MOST_PAGED = 10_000  # entries that can be leafed through
-MOST_SEARCHED = 100_000  # entries that are looked through for a text: a fifth of a second
-MOST_DIGITS = 18  # of the number of an entry: PostgreSQL's bigint takes them all
+MOST_PAGED = 10_000  # entries that the pages reach
+MOST_SEARCHED = 100_000  # entries that are searched for a text: a fifth of a second
+MOST_DIGITS = 18  # of an entry's id: every such number fits PostgreSQL's bigint
 
 
 def _day_field(label: Any) -> forms.DateField:
@@ -31,9 +31,9 @@ def _day_field(label: Any) -> forms.DateField:
 
 
 class HistoryForm(forms.Form):
-    """The filters, from a query string: every field may be left out, and days are days in UTC."""
+    """The filters, from a query string. Every field may be left out, and days are UTC days."""
 
-    entries_searched = 0  # in how many entries a text was looked for, if there are more
+    entries_searched = 0  # how many entries were searched for a text if not all of them, else 0
 
     kind = forms.ChoiceField(
         label=_("What"),
@@ -60,11 +60,11 @@ class HistoryForm(forms.Form):
         return cleaned
 
     def narrow(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-        """The entries that the filters ask for; all of them when a filter makes no sense."""
+        """Return the entries that the filters ask for, or all entries when a filter is invalid."""
         return narrow(entries, **self.cleaned_data) if self.is_valid() else entries
 
     def narrow_latest(self, entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-        """The same, but for a text only the latest of the days and the kind are looked through (MOST_SEARCHED)."""
+        """Do the same, but search a text only in the latest MOST_SEARCHED entries of the days and the kind."""
         if not self.is_valid() or not self.cleaned_data["text"]:
             return self.narrow(entries)
         of_days = narrow(entries, **self.cleaned_data | {"text": ""})
@@ -73,19 +73,19 @@ class HistoryForm(forms.Form):
         return narrow(searched, **self.cleaned_data)
 
     def query(self) -> str:
-        """The filters that are in force, as a query string for a link; empty when there are none."""
+        """Return the valid filters as a query string for a link; empty when there are none."""
         in_force = self.cleaned_data if self.is_valid() else {}
         return urlencode({name: self.data[name] for name, value in in_force.items() if value})
 
     def errors_as_text(self) -> str:
-        """What is wrong, a line a field, for an answer that is not a page."""
+        """Return what is wrong, one line for each field, for a response that is not a page."""
         return "".join(f"{name}: {' '.join(map(str, errors))}\n" for name, errors in self.errors.items())
 
 
 def entries_of(user: User) -> QuerySet[LedgerEntry]:
-    """This user's entries, the latest first, by the number of their wallet, which is the order of the index.
+    """Return this user's entries, the latest first, selected by the wallet's id as in the index.
 
-    With a join on the user instead, PostgreSQL walks back through everybody's entries to find the latest few.
+    With a join on the user instead, PostgreSQL would walk back through the entries of all users to find the latest few.
     """
     return LedgerEntry.objects.filter(wallet=user.wallet).order_by("-pk")
 
@@ -93,8 +93,8 @@ def entries_of(user: User) -> QuerySet[LedgerEntry]:
 def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any, text: str) -> QuerySet[LedgerEntry]:
     """Keep the entries of one kind, of these days (both included) and with this text in the reason or the model.
 
-    A filter that is empty or None keeps everything. A text takes a query, for the models that were ever priced: how
-    often each is used PostgreSQL knows, and how often a text is part of a key it does not.
+    A filter that is empty or None keeps everything. For a text, a query first reads which of the models ever priced
+    contain it. PostgreSQL can estimate how often a given model is used, but not how often a text is part of a key.
     """
     if kind:
         entries = entries.filter(kind=kind)
@@ -111,13 +111,13 @@ def narrow(entries: QuerySet[LedgerEntry], *, kind: str, since: Any, until: Any,
 
 
 def latest(entries: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-    """The latest MOST_SEARCHED of these: looking through them ends soon however many there are. One query."""
+    """Return the latest MOST_SEARCHED of these entries, so that a search always ends soon. One query."""
     beyond = entries.values_list("pk", flat=True)[MOST_SEARCHED : MOST_SEARCHED + 1].first()
     return entries if beyond is None else entries.filter(pk__gt=beyond)
 
 
 class LatestPaginator(Paginator[LedgerEntry]):
-    """Pages of the latest MOST_PAGED entries: to count all, or to skip to the last, would take ever longer."""
+    """Pages of the latest MOST_PAGED entries. To count all, or to skip to the last, would take longer and longer."""
 
     @cached_property
     def count(self) -> int:
@@ -132,7 +132,7 @@ class LatestPaginator(Paginator[LedgerEntry]):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Which entries are leafed through, from which page. `begins_with` is kept in the links between pages."""
+    """The entries that are shown in pages, and the page to show. `begins_with` is kept in the links between pages."""
 
     entries: QuerySet[LedgerEntry]
     page: int = 1
@@ -140,9 +140,10 @@ class Opening:
 
 
 def open_at(entries: QuerySet[LedgerEntry], entry_id: str, entries_a_page: int) -> Opening:
-    """The page of these entries, the latest first, that shows one; the first for a text that is no number of an entry.
+    """Return the page of these entries, the latest first, that shows the entry with this id.
 
-    An entry that the pages do not reach begins the first of its own pages, which go from there back.
+    For a text that is not an id, the first page. If the entry is beyond the latest MOST_PAGED, the pages begin with it
+    and continue with older entries.
     """
     if not (entry_id.isascii() and entry_id.isdecimal() and len(entry_id) <= MOST_DIGITS):
         return Opening(entries)

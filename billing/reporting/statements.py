@@ -1,8 +1,9 @@
 """The statement of a month (UTC): opening balance, every movement, sums by kind, closing balance.
 
-A month is a run of entry numbers: from its first entry to the one before the next month's first. A wallet's entries
-are numbered in the order they commit, so the lines of all months follow each other without a gap, and opening plus
-lines is closing whatever the clocks of several machines say. The running month ends at the latest entry there is.
+A month is a range of entry numbers: from its first entry to the last one before the next month's first. A wallet's
+entries are numbered in the order they commit. So the lines of all months follow each other without a gap, and the
+opening balance plus the lines is the closing balance, even if the clocks of several machines differ. The running month
+ends at the latest entry.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from core.days import month_of, this_month
 
 
 class NoStatement(Exception):
-    """The month is to come, or was over before the wallet had its first entry."""
+    """The month is in the future, or was over before the wallet had its first entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class KindSum:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Amounts in microcredits. `lines` is a query, the earliest first; it is never read as a whole."""
+    """Amounts are in microcredits. `lines` is a query, the earliest entry first, and is never read as a whole."""
 
     month: date
     is_running: bool
@@ -42,7 +43,7 @@ class Statement:
 
     @property
     def closing_microcredits(self) -> int:
-        """What was there at the end: the opening balance and everything that moved."""
+        """The balance at the end: the opening balance plus all movements."""
         return self.opening_microcredits + sum(of_kind.amount_microcredits for of_kind in self.sums)
 
     @property
@@ -57,16 +58,16 @@ class MonthConverter:
     regex = "[0-9]{4}-[0-9]{2}"
 
     def to_python(self, value: str) -> date:
-        """The first day of the month. Raises ValueError, which is a 404, for what is none."""
+        """Return the first day of the month. Raises ValueError, which becomes a 404, if the text is no month."""
         return date.fromisoformat(f"{value}-01")
 
     def to_url(self, value: date) -> str:
-        """As in an address."""
+        """Return the month as it is written in an address."""
         return value.isoformat()[:7]
 
 
 def months_of(user: User) -> Iterable[date]:
-    """The months that have a statement, the latest first: from the first entry on, and always the running one."""
+    """Return the months that have a statement, the latest first: from the first entry's month to the running one."""
     first = entries_of(user).order_by("pk").values_list("created_at", flat=True).first()
     earliest = min(month_of(first), this_month()) if first else this_month()
     month, months = this_month(), []
@@ -77,7 +78,7 @@ def months_of(user: User) -> Iterable[date]:
 
 
 def make_statement(*, user: User, month: date) -> Statement:
-    """The statement of the month that begins on this day. At most five queries. Raises NoStatement."""
+    """Return the statement of the month that begins on this day. At most five queries. Raises NoStatement."""
     entries = entries_of(user).order_by("pk")
     running = this_month()
     first_id = _first_entry_id(entries, month)
@@ -91,13 +92,13 @@ def make_statement(*, user: User, month: date) -> Statement:
 
 
 def _first_entry_id(entries: QuerySet[LedgerEntry], month: date) -> int | None:
-    """The number of the first entry in or after a month."""
+    """Return the number of the first entry in or after a month, or None."""
     in_it = entries.filter(created_at__gte=datetime.combine(month, time.min, UTC))
     return in_it.values_list("pk", flat=True).first()
 
 
 def _between(entries: QuerySet[LedgerEntry], first_id: int | None, next_id: int | None) -> QuerySet[LedgerEntry]:
-    """The entries from one number to before another; where nothing has come after them, to the latest there is now."""
+    """Return the entries from one number to before another. Without a second number, to the latest entry of now."""
     if first_id is None:
         return entries.none()
     if next_id is not None:

@@ -1,9 +1,9 @@
 """What a customer used: charged credits by UTC day and model.
 
-The entries of the ledger are summed once, into a row for each wallet, day, model and key (`sum_new_usage`, every few
-minutes). What a customer reads is these rows and the entries that came since, so it is never late, and reading it takes
-as long after a million answers as after a thousand. Where a period begins or ends within a day, the entries of that
-part of the day are read.
+The ledger's entries are summed once, into a row for each wallet, day, model and key (`sum_new_usage`, every few
+minutes). A customer's usage is these rows plus the entries since. So it is always current, and reading it takes as long
+after a million answers as after a thousand. Where a period begins or ends within a day, the entries of that part of the
+day are read.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ Sums = tuple[date, str, int, int, int, int]  # day, model, answers, tokens in, t
 COLUMNS = ("answers", "tokens_in", "tokens_out", "charged")
 
 RANGES_DAYS = (7, 30, 90)
-MOST_ENTRIES = 100_000  # summed at once: a second of work, and of waiting for whoever sums too
+MOST_ENTRIES = 100_000  # summed in one transaction: a second of work, for which other calls wait
 
 ADD_TO_DAYS = """
 INSERT INTO billing_usageday AS d (
@@ -57,7 +57,7 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class DayUse:
-    """One UTC day: what each model cost, in the order of `Usage.models`."""
+    """One UTC day: what each model cost in microcredits, in the order of `Usage.models`."""
 
     day: date
     charged_microcredits: tuple[int, ...]
@@ -70,7 +70,7 @@ class DayUse:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A range of days, the earliest first and none left out, and its models in the order of their keys."""
+    """The use of a range of days, the earliest first and none left out. The models are in the order of their keys."""
 
     models: list[ModelUse]
     days: list[DayUse]
@@ -78,7 +78,7 @@ class Usage:
 
 
 def parse_range(text: str | None) -> int:
-    """The range a link asks for, in days; the default for anything else."""
+    """Return the number of days that a link asks for, or the default if that is not one of RANGES_DAYS."""
     return next((days for days in RANGES_DAYS if str(days) == text), DEFAULT_DAYS)
 
 
@@ -93,8 +93,8 @@ def summarise_usage(
 ) -> Usage:
     """Sum what a user was charged for from one moment to another, both included and in UTC. Three queries at most.
 
-    With `key_id`, what was asked for with that API key, or with 0 without one; with `end_user`, on behalf of that user
-    of theirs, for which all entries of the period are read.
+    With `key_id`, only answers that were requested with that API key, or without a key if it is 0. With `end_user`,
+    only answers on behalf of that end user of the customer; then all entries of the period are read.
     """
     models: dict[str, ModelUse] = {}
     charges: dict[tuple[date, str], int] = defaultdict(int)
@@ -113,9 +113,10 @@ def summarise_usage(
 
 @transaction.atomic
 def sum_new_usage() -> bool:
-    """Add entries that came since the last time to the rows of their days; whether there were any to add.
+    """Add the entries since the last time to the rows of their days; return whether there were any.
 
-    At most MOST_ENTRIES: call it until it finds none. What is still being written waits for the next time.
+    It adds at most MOST_ENTRIES: call it until it finds none. Entries that are still being written are left to the next
+    time.
     """
     mark = _lock_mark()
     new = LedgerEntry.objects.filter(pk__gt=mark.last_entry, pk__lte=last_settled_entry(timezone.now()))
@@ -130,21 +131,21 @@ def sum_new_usage() -> bool:
 
 @transaction.atomic
 def forget_sums() -> None:
-    """Begin again with the first entry: for when `verify_ledger` names a day."""
+    """Delete all sums, so that summing begins again with the first entry. For when `verify_ledger` names a day."""
     _lock_mark()
     UsageDay.objects.all().delete()
     UsageMark.objects.update(last_entry=0)
 
 
 def _lock_mark() -> UsageMark:
-    """Where summing has come to, until the end of the transaction: one sums at a time."""
+    """Lock and return the mark up to which entries are summed. Only one transaction sums at a time."""
     return UsageMark.objects.select_for_update().get_or_create(pk=1)[0]
 
 
 def _sums(user: User, since: datetime, until: datetime, key_id: int | None, end_user: str) -> list[Sums]:
-    """Rows of days and models that add up to the use of a period.
+    """Return rows of days and models that add up to the use of a period.
 
-    Whole days are those of the summed rows, and of the entries since. Parts of a day are all read from the entries.
+    For whole days, these are the summed rows and the entries since. For parts of a day, all entries are read.
     """
     used = entries_of(user).filter(kind=EntryKind.USAGE)
     if key_id is not None:
@@ -170,7 +171,7 @@ def _days(since: datetime, until: datetime) -> list[date]:
 
 
 def _whole_days(since: datetime, until: datetime) -> list[date]:
-    """The UTC days that lie in a period from their first moment to their last."""
+    """Return the UTC days that lie in a period as a whole."""
     days = _days(since, until)
     if since != first_moment(days[0]):
         days = days[1:]
@@ -178,9 +179,9 @@ def _whole_days(since: datetime, until: datetime) -> list[date]:
 
 
 def _read_days(user: User, days: list[date], key_id: int | None) -> tuple[list[Sums], int]:
-    """The summed rows of these days, and up to which entry they are summed: 0 where there are none.
+    """Return the summed rows of these days, and the entry up to which they are summed (0 if there are no rows).
 
-    Both come from one statement. So nothing is counted twice or left out while more is summed.
+    Both come from one statement, so nothing is counted twice or left out if entries are summed meanwhile.
     """
     summed = UsageDay.objects.filter(wallet=user.wallet, day__range=(days[0], days[-1])).values("day", "model_key")
     if key_id is not None:

@@ -1,1 +1,1 @@
-"""Payments by Stripe: what Tally asks of its API, and what Stripe tells Tally."""
+"""Payments by Stripe: Tally's requests to its API, and Stripe's events."""

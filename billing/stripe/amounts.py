@@ -1,7 +1,8 @@
-"""How Stripe counts money, which is not everywhere how people do (https://docs.stripe.com/currencies, read in 2026).
+"""Conversion between our amounts and Stripe's, which differ for some currencies.
 
-Two decimals unless listed here. Forints, rupiahs or Ugandan shillings, of which people use whole ones, are sent in
-hundredths. Amounts with three decimals end in a zero.
+The source is https://docs.stripe.com/currencies, read in 2026. Stripe's amounts have two decimals unless the currency
+is listed here. So forints, rupiahs and Ugandan shillings, which people write without decimals, are sent in hundredths.
+Amounts with three decimals must end in a zero.
 """
 
 from django.utils.translation import gettext as _
@@ -9,7 +10,7 @@ from django.utils.translation import gettext as _
 from billing.currencies import DECIMALS_OF_CARDS, decimals_of, format_money, step_minor
 from billing.topups.payments import PaymentRefused
 
-# UGX is in Stripe's own list of these too, but the special cases of the same page want 500 for 5 shillings.
+# Stripe's own list includes UGX too, but the special cases on the same page require 500 for 5 shillings.
 WITHOUT_DECIMALS = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
@@ -17,7 +18,7 @@ WITH_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def amount_for_stripe(amount_minor: int, currency: str) -> int:
-    """An amount to charge or to give back, as Stripe writes it. Raises PaymentRefused for one that it does not take."""
+    """Return an amount to charge or to refund, in Stripe's units. Raises PaymentRefused if Stripe does not take it."""
     if amount_minor % step_minor(currency):
         step = format_money(step_minor(currency), currency)
         raise PaymentRefused(_("Stripe takes amounts in steps of {step} only. No money has moved.").format(step=step))
@@ -25,12 +26,12 @@ def amount_for_stripe(amount_minor: int, currency: str) -> int:
 
 
 def as_stripe_writes(amount_minor: int, currency: str) -> int:
-    """Our amount in Stripe's units, to compare with what it says."""
+    """Return our amount in Stripe's units, to compare it with Stripe's."""
     return _shift(amount_minor, _stripe_decimals(currency) - decimals_of(currency))
 
 
 def minor_of_stripe(amount: int, currency: str) -> int:
-    """Stripe's amount as we write it; a part of our smallest unit counts as one, so that nothing stays untaken."""
+    """Return Stripe's amount in our smallest units, rounded up, so that no part of it is left out."""
     return _shift(amount, decimals_of(currency) - _stripe_decimals(currency))
 
 

@@ -1,11 +1,13 @@
-"""What Stripe's events mean for orders. Each is stored first, as it came, then processed once.
+"""What Stripe's events mean for orders. Each event is first stored as it came, then processed once.
 
-Stripe delivers an event at least once, in any order, for three days (https://docs.stripe.com/webhooks). So nothing
-here depends on order: completions win over failures; refunds and disputes are never taken from the event but read
-anew. An event that came before its order's completion is refused, and so comes again after it.
+Stripe delivers an event at least once, in any order, for three days (https://docs.stripe.com/webhooks). So nothing here
+depends on the order of events. A completion wins over a failure. Refunds and disputes are never taken from the event
+but read from Stripe again. An event that came before its order was completed is refused, so that Stripe delivers it
+again later.
 
-Whatever else is sold on the same account sends its events here too. Ours name an order, by a UUID in their metadata or
-by their payment. All others are closed without a word; one that names an order and does not fit it stays open.
+Other software on the same Stripe account sends its events here too. Our events name an order, by a UUID in their
+metadata or by their payment. All other events are closed silently. An event that names an order and does not fit it
+stays open.
 """
 
 import logging
@@ -36,14 +38,14 @@ from billing.topups.payments import KeptCard
 
 logger = logging.getLogger(__name__)
 
-MOST_READS = 5  # of a dispute that changes while it is being read
+MOST_READS = 5  # if a dispute keeps changing while it is being read
 
 
 class Outcome(Enum):
     """What became of an event."""
 
     DONE = "done"
-    FOREIGN = "foreign"  # names an order and fits none; kept for a person to look at
+    FOREIGN = "foreign"  # names an order but does not fit it; kept for a person to look at
     TOO_EARLY = "too early"
     FAILED = "failed"
 
@@ -54,7 +56,7 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A Checkout Session or an automatic order was paid: the amount as Stripe writes it, and the PaymentIntent."""
+    """A Checkout Session or an automatic order was paid: the amount in Stripe's units, and the PaymentIntent."""
 
     topup_id: UUID
     amount: int
@@ -64,7 +66,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Unpaid:
-    """A Checkout Session is waiting for its money, or ended without."""
+    """A Checkout Session is waiting for its money, or ended without it."""
 
     topup_id: UUID
     state: TopUpState
@@ -72,7 +74,7 @@ class Unpaid:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """Something happened to a payment's refunds: `refund_payouts` reads what."""
+    """The refunds of a payment changed. `billing.refunds.payouts` reads how."""
 
     topup_id: UUID
 
@@ -87,7 +89,7 @@ class Disputed:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """An automatic order's card said no."""
+    """The card of an automatic order was declined."""
 
     topup_id: UUID
     code: str
@@ -105,7 +107,10 @@ Change = Paid | Unpaid | Refunded | Disputed | Declined | CardEntered
 
 
 def receive_event(*, event: StripeJson) -> Outcome:
-    """Store a verified event and process it, unless that was done before. Never raises for what the event says."""
+    """Store a verified event and process it, unless that was done before. Returns the outcome.
+
+    Never raises for the content of the event.
+    """
     stored, _created = PaymentEvent.objects.get_or_create(
         provider=NAME, event_id=event["id"], defaults={"type": event["type"], "payload": event}
     )
@@ -117,16 +122,16 @@ def receive_event(*, event: StripeJson) -> Outcome:
         return _note(stored, Outcome.TOO_EARLY, early, logging.WARNING)
     except TopUpConflict as conflict:
         return _note(stored, Outcome.FOREIGN, conflict, logging.CRITICAL)
-    except Exception as error:  # noqa: BLE001  whatever it was: noted, answered with 500, and so delivered again
+    except Exception as error:  # noqa: BLE001  any error is noted and answered with 500, so Stripe delivers again
         return _note(stored, Outcome.FAILED, error, logging.CRITICAL)
     return Outcome.DONE
 
 
 def _process(stored: PaymentEvent) -> None:
-    """Read what the event means, with the network if need be, then apply and close it in one transaction.
+    """Read what the event means, from Stripe if necessary, then apply and close it in one transaction.
 
-    What was read from Stripe may be older than what another delivery has written meanwhile. Therefore the event is
-    closed only by a read that began after the last write and says the same.
+    A reading from Stripe may be older than what another delivery wrote meanwhile. So the event of a dispute is closed
+    only when a reading that began after the last write says the same.
     """
     read = READERS.get(stored.type)
     if read is None:
@@ -163,7 +168,7 @@ def _close(stored: PaymentEvent, change: Change | None) -> None:
 
 
 def _apply(change: Change) -> None:
-    """Tell the order. Raises TopUpConflict where it does not fit."""
+    """Apply the change to its order or card. Raises TopUpConflict if it does not fit the order."""
     match change:
         case Paid():
             _complete(change)
@@ -195,7 +200,10 @@ def _complete(paid: Paid) -> None:
 
 
 def _read_completed(session: StripeJson) -> Change | None:
-    """A session ended: paid now, or by a method whose money takes days. `amount_total` is what was asked for."""
+    """Read a session that ended: it is paid now, or by a method whose money takes days.
+
+    `amount_total` is what was asked for.
+    """
     if session["mode"] == "setup":
         return _read_card(session)
     topup_id = _order_in(session)
@@ -209,7 +217,7 @@ def _read_completed(session: StripeJson) -> Change | None:
 
 
 def _read_card(session: StripeJson) -> Change | None:
-    """A card was entered; None where somebody else's software asked for it."""
+    """Read a card that was entered; None if other software asked for it."""
     card_id = parse_id((session.get("metadata") or {}).get("card_id", ""))
     kept = card_of_setup(id_of(session["setup_intent"])) if card_id else None
     return CardEntered(card_id, kept) if card_id and kept else None
@@ -221,13 +229,13 @@ def _read_failed(session: StripeJson) -> Change | None:
 
 
 def _read_expired(session: StripeJson) -> Change | None:
-    """An order was not paid in time. A session in which nobody entered a card names no order."""
+    """Read a session that was not paid in time. A session in which nobody entered a card names no order."""
     topup_id = _order_in(session)
     return None if topup_id is None else Unpaid(topup_id, TopUpState.CANCELLED)
 
 
 def _read_payment(payment: StripeJson) -> Change | None:
-    """An automatic order's charge ended. Other payments are told by their sessions."""
+    """Read the charge of an automatic order that ended. Other payments are reported by their sessions."""
     topup_id = _order_in(payment)
     if topup_id is None or not payment["metadata"].get("automatic"):
         return None
@@ -237,7 +245,10 @@ def _read_payment(payment: StripeJson) -> Change | None:
 
 
 def _read_refunded(charge_or_refund: StripeJson) -> Change | None:
-    """Money was given back, or the bank sent it back to us: a charge and a refund both name their payment."""
+    """Read that money was given back, or that the bank sent it back to us.
+
+    Both a charge and a refund name their payment.
+    """
     topup = _order_of_payment(id_of(charge_or_refund.get("payment_intent")))
     return None if topup is None else Refunded(topup.pk)
 
@@ -249,18 +260,18 @@ def _read_disputed(dispute: StripeJson) -> Change | None:
 
 
 def _order_in(session_or_payment: StripeJson) -> UUID | None:
-    """The order that the metadata names; None for what is none of ours.
+    """Return the id of the order that the metadata names; None if the object is not ours.
 
-    Not by client_reference_id: a payment link takes that from its buyer's URL.
+    `client_reference_id` is not used, because a payment link takes it from its buyer's URL.
     """
     return parse_id((session_or_payment.get("metadata") or {}).get("topup_id", ""))
 
 
 def _order_of_payment(payment_intent: str) -> TopUp | None:
-    """The paid order behind a PaymentIntent; None for one that is none of ours, or for no PaymentIntent at all.
+    """Return the paid order of a PaymentIntent; None if that is not ours, or for an empty one.
 
-    Raises TooEarly for one that is ours but not completed yet, TopUpConflict where the order knows of another payment.
-    Stripe redelivers what was refused, so it meets the completed order then; if the completion itself was lost,
+    Raises TooEarly if the order is not completed yet, and TopUpConflict if it has another payment or does not exist.
+    Stripe delivers a refused event again, when the order is completed. If the completion itself was lost,
     reconciliation finds it.
     """
     if not payment_intent:
@@ -282,7 +293,7 @@ def _order_of_payment(payment_intent: str) -> TopUp | None:
 
 
 def _note(stored: PaymentEvent, outcome: Outcome, error: Exception, level: int) -> Outcome:
-    """Write the reason on the event, which stays open, and in the log."""
+    """Store the reason on the event, which stays open, and log it."""
     logger.log(
         level, "Stripe event %s (%s) is %s: %r", stored.event_id, stored.type, outcome.value, error, exc_info=error
     )

@@ -1,8 +1,8 @@
-"""Payments by Stripe: what Tally asks of its API. What Stripe tells Tally is in `stripe_events`.
+"""Tally's requests to Stripe's API. `billing.stripe.events` handles what Stripe tells Tally.
 
-Facts from https://docs.stripe.com/api: currencies are ISO codes in small letters, amounts are integers as
-`stripe_amounts` says; a POST with the same Idempotency-Key and parameters gets the same answer for 24 hours;
-`payment_intent_data.metadata` lands on the PaymentIntent. The library retries a broken connection, 409 and 5xx.
+Facts from https://docs.stripe.com/api: currencies are ISO codes in lower case; amounts are integers as described in
+`billing.stripe.amounts`; a POST with the same Idempotency-Key and parameters gets the same answer for 24 hours;
+`payment_intent_data.metadata` is copied to the PaymentIntent. The library retries broken connections, 409 and 5xx.
 """
 
 import logging
@@ -34,15 +34,15 @@ from billing.topups.payments import (
 logger = logging.getLogger(__name__)
 
 NAME = "stripe"
-# A customer waits: connect and read limits in seconds for each of at most three tries.
+# Limits for connecting and reading, in seconds, for each of at most three tries. They are short: a customer waits.
 TIMEOUT_SECONDS = (3.0, 8.0)
 MOST_RETRIES = 2
 SIGNATURE_TOLERANCE_SECONDS = 300
-PRODUCT_NAME = "Tally credits"  # not translated: a retry must send the same parameters, whoever's language it has
+PRODUCT_NAME = "Tally credits"  # not translated: a retry must send the same parameters in every language
 
 REFUND_STATES_WITHOUT_MONEY = {"failed", "canceled"}  # "pending" and "requires_action" are on their way
 
-# A dispute in any other state has taken the money, or may. Inquiries (warning_*) and prevented ones never did.
+# A dispute in any other state has taken the money, or may take it. Inquiries (warning_*) and prevented ones do not.
 DISPUTE_STATES_WITHOUT_LOSS = {
     "won",
     "prevented",
@@ -61,20 +61,20 @@ class ForgedEvent(Exception):
 
 @dataclass(slots=True)
 class Returned:
-    """What of one payment went back, in smallest units: by refunds, and by each dispute, in its own currency."""
+    """How much of one payment went back: refunds in smallest units, and each dispute with its own currency."""
 
     refunded_minor: int = 0
     disputes: list[tuple[int, str]] = field(default_factory=list)
 
     def disputed_minor(self, topup: TopUp) -> int:
-        """What disputes hold; one in another currency than the payment's holds all of it."""
+        """Return what disputes hold, in minor units. A dispute in another currency holds all of the payment."""
         return sum(amount if currency == topup.currency else topup.amount_minor for amount, currency in self.disputes)
 
 
 class StripeProvider:
-    """Checkout Sessions: the customer pays on Stripe's page; webhooks and `reconciliation` say what came of it.
+    """Checkout Sessions: the customer pays on Stripe's page; webhooks and `reconciliation` report the result.
 
-    Cards are kept by Checkout too, in setup mode: no number of a card ever comes here.
+    Checkout in setup mode also keeps the cards, so card numbers never reach us.
     """
 
     name = NAME
@@ -113,7 +113,7 @@ class StripeProvider:
         """Give money of a paid order back, once for each key. Raises PaymentRefused or PaymentError.
 
         Stripe forgets keys after a day, and a refund whose answer was lost may be sent again later than that. So the
-        key is also written on the refund and looked for first. What Stripe made of it, `refunds_of` says.
+        key is also stored on the refund at Stripe and looked for first. `refunds_of` reports what became of the refund.
         """
         if not topup.payment_reference:
             raise PaymentRefused(_("This order was not paid through Stripe, so there is nothing to give back."))
@@ -143,7 +143,7 @@ class StripeProvider:
             return [_read_refund(_plain(refund)) for refund in found.auto_paging_iter()]
 
     def start_card_setup(self, card: SavedCard) -> CardSetup:
-        """Open a Checkout Session in setup mode, for a customer of Stripe's that is made once. Raises PaymentError."""
+        """Open a Checkout Session in setup mode, for a Stripe customer that is made once. Raises PaymentError."""
         page = f"{settings.PUBLIC_URL}/credits/spending/"
         with api() as client:
             customer = (
@@ -166,12 +166,12 @@ class StripeProvider:
         return CardSetup(customer_reference=customer, reference=session.id, url=session.url or "")
 
     def read_card(self, card: SavedCard) -> KeptCard | None:
-        """The card of a setup session that was completed. Raises PaymentError."""
+        """Return the card of a completed setup session, or None while it is not completed. Raises PaymentError."""
         session = session_named(card.setup_reference)
         return card_of_setup(id_of(session["setup_intent"])) if session and session["status"] == "complete" else None
 
     def forget_card(self, card: SavedCard) -> None:
-        """Detach the card from its customer; one that is gone already is gone. Raises PaymentError."""
+        """Detach the card from its customer. It is no error if Stripe no longer has the card. Raises PaymentError."""
         with api() as client:
             try:
                 client.v1.payment_methods.detach(card.method_reference)
@@ -179,7 +179,7 @@ class StripeProvider:
                 logger.warning("Stripe does not know the card any more: %s", error.code)
 
     def charge_card(self, topup: TopUp, card: SavedCard) -> Charge:
-        """Make and confirm a PaymentIntent for which nobody is there (off_session). Raises PaymentError.
+        """Make and confirm a PaymentIntent without the customer (off_session). Raises PaymentError.
 
         Stripe forgets keys after a day, so the order's payment is looked for before one is made.
         """
@@ -210,7 +210,7 @@ class StripeProvider:
 
 
 def charge_of(payment: StripeJson) -> Charge:
-    """What a PaymentIntent that was confirmed off session came to (https://docs.stripe.com/payments/paymentintents)."""
+    """Return the outcome of an off-session PaymentIntent (https://docs.stripe.com/payments/paymentintents)."""
     match payment["status"]:
         case "succeeded":
             return Charge(ChargeOutcome.PAID, payment["id"])
@@ -223,7 +223,7 @@ def charge_of(payment: StripeJson) -> Charge:
 
 
 def card_of_setup(setup_intent: str) -> KeptCard | None:
-    """The card that a SetupIntent kept, None while it has not. Raises PaymentError."""
+    """Return the card that a SetupIntent kept, or None while it has kept none. Raises PaymentError."""
     with api() as client:
         found = _plain(client.v1.setup_intents.retrieve(setup_intent, params={"expand": ["payment_method"]}))
     if found["status"] != "succeeded":
@@ -242,7 +242,7 @@ def automatic_payments_since(since: datetime) -> list[StripeJson]:
 
 @contextmanager
 def api() -> Iterator[stripe.StripeClient]:
-    """A client for one piece of work. Whatever Stripe or the network does to it becomes a PaymentError."""
+    """Give a client for one piece of work. Errors of Stripe and of the network become a PaymentError."""
     with closing(stripe.RequestsClient(timeout=TIMEOUT_SECONDS)) as http:
         try:
             yield stripe.StripeClient(
@@ -256,8 +256,8 @@ def api() -> Iterator[stripe.StripeClient]:
 
 
 def verify_event(body: bytes, signature: str | None) -> StripeJson:
-    """The event in a webhook's body, as plain JSON. Raises ForgedEvent unless Stripe signed it, and recently."""
-    if not settings.STRIPE_WEBHOOK_SECRET.strip():  # the settings refuse to start so, and this does not trust them
+    """Return the event in a webhook's body as plain JSON. Raises ForgedEvent unless Stripe signed it recently."""
+    if not settings.STRIPE_WEBHOOK_SECRET.strip():  # the settings refuse an empty one too; this does not rely on that
         raise ForgedEvent("no webhook secret is set")
     try:
         event = stripe.Webhook.construct_event(
@@ -272,9 +272,10 @@ def verify_event(body: bytes, signature: str | None) -> StripeJson:
 
 
 def topup_id_of_payment(payment_intent: str) -> str:
-    """The order that a PaymentIntent was made for; empty for a payment that is none of ours. Raises PaymentError.
+    """Return the id of the order that a PaymentIntent was made for; empty if it is not ours. Raises PaymentError.
 
-    One that Stripe does not know was made by somebody else: on an account that is connected to this one, for example.
+    A PaymentIntent that Stripe does not know was made by somebody else, for example on an account connected to this
+    one.
     """
     with api() as client:
         try:
@@ -287,7 +288,7 @@ def topup_id_of_payment(payment_intent: str) -> str:
 
 
 def disputed_minor(payment_intent: str, topup: TopUp) -> int:
-    """How much of a payment its disputes have taken as of now, won ones left out. Raises PaymentError.
+    """Return how much of a payment its disputes hold now, in minor units, without won ones. Raises PaymentError.
 
     A dispute may be in another currency than its charge; then all of the payment counts as disputed.
     """
@@ -299,7 +300,7 @@ def disputed_minor(payment_intent: str, topup: TopUp) -> int:
 
 
 def returned_since(since: datetime) -> dict[str, Returned]:
-    """What refunds and disputes made since then have taken of each PaymentIntent, all pages. Raises PaymentError."""
+    """Return what refunds and disputes made since then took of each PaymentIntent, all pages. Raises PaymentError."""
     start = int(since.timestamp())
     with api() as client:
         all_refunds = client.v1.refunds.list(params={"created": {"gte": start}, "limit": 100})
@@ -324,7 +325,7 @@ def sessions_since(since: datetime) -> list[StripeJson]:
 
 
 def session_named(checkout_reference: str) -> StripeJson | None:
-    """One Checkout Session, or None when Stripe has no such. Raises PaymentError."""
+    """Return one Checkout Session, or None if Stripe does not have it. Raises PaymentError."""
     with api() as client:
         try:
             return _plain(client.v1.checkout.sessions.retrieve(checkout_reference))
@@ -335,12 +336,12 @@ def session_named(checkout_reference: str) -> StripeJson | None:
 
 
 def id_of(value: Any) -> str:
-    """The id of a field that holds an id, the whole object, or nothing."""
+    """Return the id from a field that holds an id, the whole object, or nothing."""
     return str((value.get("id") if isinstance(value, dict) else value) or "")
 
 
 def parse_id(text: str) -> UUID | None:
-    """An id of ours (of an order, of a card) as Stripe gives it back, or None for what is not one."""
+    """Return an id of ours (of an order or a card) as Stripe gives it back, or None if the text is not one."""
     try:
         return UUID(text)
     except ValueError:
@@ -376,7 +377,7 @@ def _metadata(found: stripe.StripeObject) -> StripeJson:
 
 
 def _for_people(error: stripe.StripeError) -> PaymentError:
-    """What to tell whoever waits. The details go to the log, without the request's parameters."""
+    """Return the error for the user. The details go to the log, without the request's parameters."""
     logger.error("Stripe: %s, status %s, request %s", type(error).__name__, error.http_status, error.request_id)
     if isinstance(error, stripe.CardError | stripe.InvalidRequestError | stripe.IdempotencyError):
         return PaymentError(_("Stripe refused this. No money has moved."))

@@ -1,7 +1,7 @@
-"""Are Stripe and we of one mind about who paid, and what went back? Compares; credits and takes nothing by itself.
+"""Comparison of our payments, refunds and disputes with Stripe's. It reports differences and changes nothing.
 
-A webhook can be lost for good: Stripe gives up after three days. Then a customer has paid and has nothing, or has
-the money back and the credits too, and only this comparison notices.
+A webhook can be lost for good, because Stripe gives up after three days. Then a customer has paid and got nothing, or
+has both the money and the credits, and only this comparison notices.
 """
 
 from collections.abc import Iterator
@@ -30,15 +30,16 @@ from billing.stripe.provider import (
 )
 
 DAYS = 3
-# A session lives a day, and a bank transfer into it may take two weeks: how far back an open order is asked about.
+# How old an open order may be to be asked about. A session lives a day, and its bank transfer may take two weeks.
 OPEN_ORDER_DAYS = 30
-# A card payment can be disputed for 120 days, and a refund in the dashboard has no end: how far back both are listed.
+# How far back refunds and disputes are listed. A card payment can be disputed for 120 days; a refund in the dashboard
+# has no time limit.
 RETURN_DAYS = 180
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One disagreement, for a person to settle."""
+    """One difference, which a person must resolve."""
 
     problem: str
     topup_id: str
@@ -50,9 +51,9 @@ class Finding:
 
 
 def reconcile(*, days: int = DAYS) -> list[Finding]:
-    """Every disagreement about the payments of the last `days`. Raises payments.PaymentError without an answer.
+    """Return every difference about the payments of the last `days`. Raises payments.PaymentError without an answer.
 
-    A payment of this very second may be found before its webhook arrives; the next run finds it no more.
+    A payment may be reported because its webhook is still on the way; the next run does not report it any more.
     """
     if NAME not in settings.PAYMENT_PROVIDERS:
         return []
@@ -72,7 +73,10 @@ def reconcile(*, days: int = DAYS) -> list[Finding]:
 
 
 def _automatic_payments(since: datetime) -> dict[str, StripeJson]:
-    """Charges of automatic orders, which have no session, in the words of one; asked for where there were any."""
+    """Return the charges of automatic orders, which have no session, in the form of sessions.
+
+    Stripe is asked only if there were such orders.
+    """
     lately = TopUp.objects.automatic().filter(Q(created_at__gte=since) | Q(paid_at__gte=since), provider=NAME)
     first = lately.order_by("created_at").first()
     if first is None:
@@ -91,14 +95,14 @@ def _automatic_payments(since: datetime) -> dict[str, StripeJson]:
 
 
 def _orders_to_ask_about(since: datetime) -> list[TopUp]:
-    """Orders that were paid lately, or may have been without our hearing of it."""
+    """Return orders that were paid lately, or that may have been paid without our knowing."""
     is_open = Q(state__in=[TopUpState.CREATED, TopUpState.PENDING]) & ~Q(checkout_reference="")
     may_be_paid = is_open & Q(created_at__gte=timezone.now() - timedelta(days=OPEN_ORDER_DAYS))
     return list(TopUp.objects.filter(Q(paid_at__gte=since) | may_be_paid, provider=NAME).order_by("created_at"))
 
 
 def _check_session(session: StripeJson) -> Iterator[Finding]:
-    """What is wrong with a paid session. Sessions of whatever else is sold on the account carry no order's id."""
+    """Yield what is wrong with a paid session. Sessions of other software on the account carry no id of an order."""
     text = (session.get("metadata") or {}).get("topup_id", "")
     topup_id = parse_id(text)
     if topup_id is None:
@@ -120,7 +124,7 @@ def _check_session(session: StripeJson) -> Iterator[Finding]:
 
 
 def _unknown_to_stripe(since: datetime, until: datetime, paid: dict[str, StripeJson]) -> Iterator[Finding]:
-    """Orders that we had credited before Stripe was asked, and Stripe has no payment for."""
+    """Yield orders that were credited before Stripe was asked, and for which Stripe has no payment."""
     known = {id_of(session["payment_intent"]) for session in paid.values()}
     for topup in TopUp.objects.filter(provider=NAME, state=TopUpState.PAID, paid_at__range=(since, until)):
         if topup.payment_reference not in known:
@@ -130,10 +134,10 @@ def _unknown_to_stripe(since: datetime, until: datetime, paid: dict[str, StripeJ
 
 
 def _compare_returns(since: datetime) -> Iterator[Finding]:
-    """Payments whose refunds or disputes are not the same here and at Stripe.
+    """Yield payments whose refunds or disputes differ between Stripe and us.
 
-    Of a payment made since then the two lists hold all that went back. Of an older one that is in them, Stripe is
-    asked for everything.
+    For a payment made since then, the two lists contain everything that went back. For an older payment in the lists,
+    Stripe is asked for everything.
     """
     returned = returned_since(since)
     was_returned = Q(refunded_minor__gt=0) | Q(disputed_minor__gt=0)

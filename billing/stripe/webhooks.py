@@ -1,4 +1,4 @@
-"""Where payment providers report. Nothing is believed that is not signed."""
+"""The endpoint to which Stripe reports. It accepts only signed events."""
 
 import logging
 from http import HTTPStatus
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 MOST_BODY_BYTES = 512 * 1024
 
-# Stripe sends an event again, for three days, unless the answer is 2xx. A foreign one would be no better then.
+# Stripe sends an event again, for three days, unless the answer is 2xx. For a foreign event that would not help.
 STATUS = {
     Outcome.DONE: HTTPStatus.OK,
     Outcome.FOREIGN: HTTPStatus.OK,
@@ -28,7 +28,7 @@ STATUS = {
 @csrf_exempt
 @require_POST
 def stripe_webhook(request: HttpRequest) -> HttpResponse:
-    """Take one event: 400 unless Stripe signed it, then stored and processed once."""
+    """Receive one event: answer 400 unless Stripe signed it, then store it and process it once."""
     if NAME not in settings.PAYMENT_PROVIDERS:
         return HttpResponse(status=HTTPStatus.NOT_FOUND)
     body = request.read(MOST_BODY_BYTES + 1)  # not .body: a chunked request has no length to check

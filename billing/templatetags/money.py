@@ -24,7 +24,7 @@ def less(microcredits: int, taken_off: int) -> int:
 
 @register.filter
 def roughly(microcredits: int) -> str:
-    """Format an estimate with two digits that mean something, rounded up: 123456 is '0.13'."""
+    """Format an estimate with two significant digits, rounded up: 123456 is '0.13'."""
     unit = 10 ** max(0, len(str(microcredits)) - 2)
     return format_credits(-(-microcredits // unit) * unit)
 

@@ -1,4 +1,4 @@
-"""Where the receipt of a ledger entry is, and where the entry itself."""
+"""Links to the receipt of a ledger entry and to the entry itself, and the names of kinds."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ register = template.Library()
 
 @register.filter
 def receipt_url(entry: LedgerEntry) -> str:
-    """The receipt of the answer or of the top-up that moved these credits; empty when there is none."""
+    """Return the URL of the receipt of the answer or the top-up that moved these credits; empty if there is none."""
     if entry.hold_id:
         return reverse("billing:receipt", args=[entry.hold_id])
     origin, _colon, number = entry.idempotency_key.partition(":")
@@ -27,7 +27,7 @@ def receipt_url(entry: LedgerEntry) -> str:
 
 @register.filter
 def entry_url(entry: LedgerEntry) -> str:
-    """The entry in its customer's history: the page that has it, at its row."""
+    """Return the URL of the entry in its customer's history: the page that shows it, at its row."""
     return f"{reverse('billing:overview')}?entry={entry.pk}#entry-{entry.pk}"
 
 

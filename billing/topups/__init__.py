@@ -1,1 +1,1 @@
-"""How credits come in: orders and their payments, codes, bonuses, and what is bought automatically."""
+"""How credits come in: orders and their payments, codes, bonuses, and automatic top-ups."""

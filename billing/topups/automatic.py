@@ -1,8 +1,8 @@
-"""Automatic top-ups: what a customer consented to, carried out when the balance falls. See docs/adr/0008.
+"""Automatic top-ups: they buy what a customer consented to when the balance falls. See docs/adr/0008.
 
-The order is stored before the card is charged. A charge whose answer was lost is asked for again under the order's
-own key; the answer and the webhook both end the order, once. Locks are taken in this order: order, automatic top-up,
-wallet. No network inside a transaction.
+The order is stored before the card is charged. If the answer to a charge is lost, the charge is requested again under
+the order's own key. The answer and the webhook may both end the order; only the first of them has an effect. Locks are
+taken in this order: order, automatic top-up, wallet. No transaction waits for the network.
 """
 
 import logging
@@ -28,8 +28,8 @@ from core.days import first_moment, month_of, this_month
 
 logger = logging.getLogger(__name__)
 
-BACK_OFF = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24))  # after each decline; then it is turned off
-CHARGE_AGAIN_AFTER = timedelta(minutes=2)  # an order whose answer is still out
+BACK_OFF = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24))  # after each decline; one more turns it off
+CHARGE_AGAIN_AFTER = timedelta(minutes=2)  # an order that was not answered
 GIVE_UP_AFTER = timedelta(hours=23)  # before a provider forgets the order's key
 PAGE = "/credits/spending/"
 
@@ -39,7 +39,7 @@ class ConsentRefused(Exception):
 
 
 def describe_consent(*, offer: orders.Offer, below_microcredits: int, ceiling_minor: int, card: SavedCard) -> str:
-    """What the customer agrees to, in the words that are kept with the date."""
+    """Return the text that the customer agrees to. It is stored with the date of the consent."""
     return _(
         "When fewer than {below} credits are free, Tally charges {price} to {card} and adds {credits} credits, without "
         "asking again; at most {ceiling} in a calendar month (UTC). I can turn this off at any time."
@@ -54,7 +54,10 @@ def describe_consent(*, offer: orders.Offer, below_microcredits: int, ceiling_mi
 
 @transaction.atomic
 def turn_on(*, user: User, offer: orders.Offer, below_microcredits: int, ceiling_minor: int) -> AutomaticTopUp:
-    """Store the consent and start watching. Raises ConsentRefused without a card or with figures that do not fit."""
+    """Store the consent and arm the threshold; if the balance is below it already, queue a review on commit.
+
+    Raises ConsentRefused without a usable card or with figures that do not fit.
+    """
     card = SavedCard.objects.filter(wallet=user.wallet).first()
     if card is None or not card.is_usable:
         raise ConsentRefused(_("Save a card first."))
@@ -86,21 +89,22 @@ def turn_on(*, user: User, offer: orders.Offer, below_microcredits: int, ceiling
 
 @transaction.atomic
 def turn_off(*, user: User) -> None:
-    """Stop, at once: an order that was not charged yet is not charged any more."""
+    """Turn it off immediately: an order that was not charged yet is not charged any more."""
     if AutomaticTopUp.objects.filter(wallet__user=user, is_on=True).update(is_on=False):
         _set_armed(user, None)
         audit.record(actor=user, action="automatic top-up turned off", subject=user)
 
 
 def buy_if_due(*, wallet_id: int, needed_microcredits: int | None = None) -> TopUp | None:
-    """Order and charge if this wallet's automatic top-up is due; the order, or None.
+    """Order and charge if this wallet's automatic top-up is due; return the order, or None.
 
-    `needed_microcredits` is what an answer needed that was refused: it is bought for as well, if one top-up reaches.
-    Dying after the order is stored leaves it open, and `sweep` charges it.
+    `needed_microcredits` is what a refused answer needed. Then credits are also bought if the balance is below that,
+    provided that one top-up is enough. If the process dies after the order is stored, the order stays open and the
+    sweep charges it.
     """
     try:
         topup = _order_if_due(wallet_id, needed_microcredits or 0)
-    except IntegrityError:  # the wall behind the checks: another order is open, or the ceiling is reached
+    except IntegrityError:  # a constraint, should the checks fail: another order is open, or the ceiling is reached
         logger.exception("automatic top-up of wallet %s", wallet_id)
         return None
     if topup is not None:
@@ -109,10 +113,10 @@ def buy_if_due(*, wallet_id: int, needed_microcredits: int | None = None) -> Top
 
 
 def charge(*, topup_id: UUID) -> None:
-    """Charge an open automatic order to the saved card. Any number of times, also at once: the card is charged once.
+    """Charge an open automatic order to the saved card. Repeated and simultaneous calls charge the card once.
 
-    An order whose consent or card is gone is cancelled. If it had been charged and the answer lost, the webhook or
-    `reconciliation` completes it all the same.
+    An order whose consent or card is gone is cancelled. If the card had been charged and the answer was lost, the
+    webhook or `reconciliation` still completes the order.
     """
     topup = TopUp.objects.automatic().open().select_related("user").filter(pk=topup_id).first()
     if topup is None:
@@ -124,7 +128,7 @@ def charge(*, topup_id: UUID) -> None:
         return
     try:
         answer = provider_named(topup.provider).charge_card(topup, card)
-    except (PaymentError, KeyError) as error:  # KeyError: this deployment has the provider no longer
+    except (PaymentError, KeyError) as error:  # KeyError: this deployment no longer has the provider
         logger.warning("%s could not be charged: %r", topup, error)
         if timezone.now() - topup.created_at > GIVE_UP_AFTER:
             note_decline(topup_id=topup.pk, provider=topup.provider, code="unreachable")
@@ -134,10 +138,11 @@ def charge(*, topup_id: UUID) -> None:
 
 @transaction.atomic
 def note_decline(*, topup_id: UUID, provider: str, code: str) -> None:
-    """End an automatic order that was declined: wait longer each time, then turn it off; told each time.
+    """End an automatic order that was declined, and notify the customer.
 
-    The answer and the webhook both come here; the second finds the order ended. Raises topups.TopUpConflict for an
-    order that is not automatic.
+    The next attempt waits longer after each decline (BACK_OFF). After the last of them the automatic top-up is turned
+    off. Both the answer and the webhook call this; the second call finds the order ended and changes nothing. Raises
+    orders.TopUpConflict for an order that is not automatic.
     """
     topup = orders.lock_order(topup_id, provider)
     if not topup.is_automatic:
@@ -168,7 +173,7 @@ def note_decline(*, topup_id: UUID, provider: str, code: str) -> None:
 
 
 def due_wallet_ids() -> list[int]:
-    """Wallets whose automatic top-up may be due: a call was lost, or a date has come."""
+    """Return wallets whose automatic top-up may be due: a review was lost, or a date has come. 1,000 at most."""
     free = F("wallet__balance_microcredits") - F("wallet__held_microcredits")
     waiting = AutomaticTopUp.objects.filter(is_on=True, below_microcredits__gt=free)
     due = waiting.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=timezone.now()))
@@ -176,13 +181,16 @@ def due_wallet_ids() -> list[int]:
 
 
 def stuck_order_ids() -> list[UUID]:
-    """Automatic orders whose charge was never answered."""
+    """Return automatic orders whose charge was not answered in time, the oldest first. 200 at most."""
     stuck = TopUp.objects.automatic().open().filter(created_at__lt=timezone.now() - CHARGE_AGAIN_AFTER)
     return list(stuck.order_by("created_at").values_list("pk", flat=True)[:200])
 
 
 def ordered_minor(*, user: User, currency: str) -> int:
-    """What the automatic orders of this month (UTC) in this currency come to, those that failed left out."""
+    """Return the sum of this month's (UTC) automatic orders in this currency, in minor units.
+
+    Orders that failed or were cancelled do not count.
+    """
     ordered = TopUp.objects.automatic().filter(user=user, currency=currency, created_at__gte=first_moment(this_month()))
     counted = ordered.filter(state__in=[*OPEN_STATES, TopUpState.PAID])
     return counted.aggregate(total=Sum("amount_minor"))["total"] or 0
@@ -190,11 +198,11 @@ def ordered_minor(*, user: User, currency: str) -> int:
 
 @transaction.atomic
 def _order_if_due(wallet_id: int, needed_microcredits: int) -> TopUp | None:
-    """Store the order, behind the lock of the automatic top-up; None when it is not due."""
+    """Lock the automatic top-up and store the order; return None when it is not due."""
     automatic = AutomaticTopUp.objects.select_for_update().filter(wallet_id=wallet_id, is_on=True).first()
     if automatic is None:
         return None
-    wallet = Wallet.objects.select_related("user").get(pk=wallet_id)  # after the lock, so as it is now
+    wallet = Wallet.objects.select_related("user").get(pk=wallet_id)  # read after the lock, so it is current
     offer = _offer_of(automatic)
     if not _is_due(automatic, wallet, offer, needed_microcredits):
         return None
@@ -219,7 +227,10 @@ def _order_if_due(wallet_id: int, needed_microcredits: int) -> TopUp | None:
 
 
 def _is_due(automatic: AutomaticTopUp, wallet: Wallet, offer: orders.Offer | None, needed_microcredits: int) -> bool:
-    """Low enough, nothing open, not too soon; never for somebody who owes, has no card or may not log in."""
+    """Whether to order now: the balance is low enough, no order is open, and no date must come first.
+
+    Never for a customer who owes credits, has no card or may not log in.
+    """
     free, below = wallet.available_microcredits, automatic.below_microcredits
     gain = offer.credits_microcredits + offer.bonus_microcredits if offer else 0
     if needed_microcredits <= free + gain:
@@ -233,7 +244,7 @@ def _is_due(automatic: AutomaticTopUp, wallet: Wallet, offer: orders.Offer | Non
 
 
 def _offer_of(automatic: AutomaticTopUp) -> orders.Offer | None:
-    """What is bought today; None when the package is withdrawn or the amount is out of today's bounds."""
+    """Return what is bought today; None when the package is withdrawn or the amount is out of today's bounds."""
     package: Package | None = automatic.package
     if package is not None:
         return orders.offer_of_package(package) if package.is_active else None
@@ -260,7 +271,7 @@ def _note_answer(topup: TopUp, answer: Charge) -> None:
 
 
 def _stop(automatic: AutomaticTopUp, user: User, notice: str, **figures: str) -> None:
-    """Turn it off on our side, and say so."""
+    """Turn the automatic top-up off on our side, and notify the customer."""
     automatic.is_on = False
     automatic.save(update_fields=["is_on", "declines_count"])
     _set_armed(user, None)
@@ -276,7 +287,7 @@ def _wait_for_next_month(automatic: AutomaticTopUp, user: User) -> None:
 
 
 def _set_armed(user: User, below_microcredits: int | None) -> Wallet:
-    """Say on the wallet who waits for it to run low; return it, locked."""
+    """Set the wallet's refill threshold, or disarm it with None; return the wallet, locked."""
     wallet = ledger.lock_wallet(user=user)
     wallet.armed_refill_microcredits = below_microcredits
     wallet.save(update_fields=["armed_refill_microcredits"])

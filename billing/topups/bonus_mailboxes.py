@@ -1,10 +1,10 @@
 """Which mailbox an address leads to, and which mailboxes had the sign-up bonus.
 
-A mailbox has many spellings: what is sent to `Ann+shop@Gmail.com` and to `a.nn@googlemail.com` arrives in one place.
+A mailbox has many spellings: mail to `Ann+shop@Gmail.com` and to `a.nn@googlemail.com` arrives in the same mailbox.
 Only a keyed hash of the mailbox is stored (`BonusMailbox`), without a user, so that it may outlive the account.
 
-A person who has many mailboxes still gets many bonuses: nobody can tell from outside that a domain of one's own, or a
-service that makes up addresses, leads everything to one person.
+A person with many mailboxes still gets many bonuses. We cannot tell that all addresses of a private domain, or of a
+service that makes up addresses, lead to one person.
 """
 
 import re
@@ -20,11 +20,11 @@ from accounts.models import User
 from billing.models import BonusMailbox, LedgerEntry
 
 CHUNK_ADDRESSES = 1000
-SHOWN_USERS = 10  # of those that a check finds
+SHOWN_USERS = 10  # named in the line of the check
 GMAIL = {"gmail.com", "googlemail.com"}  # one service under two names, where dots do not count
 PROTON = {"pm.me", "proton.me", "protonmail.com"}  # one service under three names, where . - and _ do not count
-# Yahoo's disposable addresses are name-tag@, and a hyphen is nothing else there: as validator.js does, in its domains.
-# Everywhere else a hyphen belongs to a name (anna-lena@), and is kept.
+# At Yahoo a hyphen always begins the tag of a disposable address (name-tag@). Rule and domains are from validator.js.
+# Everywhere else a hyphen is a part of the name (anna-lena@), and is kept.
 YAHOO = {
     "rocketmail.com",
     "yahoo.ca",
@@ -69,9 +69,9 @@ def hash_mailbox(email: str) -> str:
 
 
 def keep_mailbox(*, email: str) -> bool:
-    """Note that the address's mailbox has had the bonus; True for the first time, False ever after.
+    """Note that the address's mailbox has had the bonus; return True the first time, False after that.
 
-    Of two transactions at once, the second waits for the first one to end.
+    Of two simultaneous transactions, the second waits for the first one to end.
     """
     return BonusMailbox.objects.get_or_create(mailbox_hash=hash_mailbox(email))[1]
 
@@ -82,14 +82,15 @@ def had_bonus(*, user_id: int) -> bool:
 
 
 def was_here_before(*, user: User) -> bool:
-    """Whether another account had the bonus by this user's mailbox, be it closed or written in another way."""
+    """Whether another account had the bonus with this user's mailbox, even if closed or in another spelling."""
     return not had_bonus(user_id=user.pk) and BonusMailbox.objects.filter(pk=hash_mailbox(user.email)).exists()
 
 
 def hashes_of_bonuses(addresses: QuerySet[Any], entries: QuerySet[Any]) -> Iterator[dict[str, int]]:
-    """The mailboxes of everybody who had the bonus and has an account, in chunks: each hash with the user's number.
+    """Yield the mailboxes of all users who had the bonus, in chunks: the hash of each with the user's id.
 
-    The migration calls it with its own models: every `EmailAddress` and every `LedgerEntry`. Two queries a chunk.
+    `addresses` and `entries` are all rows of `EmailAddress` and `LedgerEntry`; a migration passes its own models. Only
+    confirmed addresses count. Two queries a chunk.
     """
     confirmed = addresses.filter(verified=True).order_by("pk").values_list("pk", "user_id", "email")
     after = 0
@@ -101,11 +102,12 @@ def hashes_of_bonuses(addresses: QuerySet[Any], entries: QuerySet[Any]) -> Itera
 
 
 def find_bonuses_without_mailbox(window: object = None) -> Iterator[str]:
-    """A check of `verification`: each confirmed address of somebody who had the bonus is kept as a hash.
+    """A check of `verification`: each confirmed address of a user who had the bonus is stored as a hash.
 
-    At most one line, since another MAILBOX_SECRET makes it true of everybody. Saving an address once more keeps it.
+    Yields one line at most, because after a change of MAILBOX_SECRET the check fails for all users. Saving an address
+    again stores its hash.
     """
-    if window is not None:  # it goes through all customers, which is for the night
+    if window is not None:  # it reads all customers, so only the nightly proof runs it
         return
     found: set[int] = set()
     for hashes in hashes_of_bonuses(EmailAddress.objects.all(), LedgerEntry.objects.all()):
@@ -119,12 +121,12 @@ def find_bonuses_without_mailbox(window: object = None) -> Iterator[str]:
 
 
 def _before(name: str, mark: str) -> str:
-    """What stands before the first mark; a name that begins with it is kept whole."""
+    """Return what stands before the first mark; a name that begins with the mark stays whole."""
     return name.partition(mark)[0] or name
 
 
 def _ascii_domain(domain: str) -> str:
-    """The domain as the DNS has it; one that cannot be written so stays as it is."""
+    """Return the domain in its ASCII form, as in the DNS; a domain without such a form stays as it is."""
     domain = domain.rstrip(".")
     try:
         return domain.encode("idna").decode()

@@ -1,4 +1,4 @@
-"""The card a customer lets us charge: entered on the provider's page, kept there; here are its name and last digits."""
+"""The card that a customer lets us charge. The provider asks for it and keeps it; we store its name and last digits."""
 
 import logging
 from uuid import UUID
@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 def start_card_setup(*, user: User) -> str:
-    """Return the address of the provider's page for a card. The row exists before the provider is asked.
+    """Return the URL of the provider's page for entering a card. The row exists before the provider is asked.
 
-    Raises payments.PaymentError, also for a customer whose card is saved: that one must be removed first.
+    Raises payments.PaymentError, also if the customer has a saved card: it must be removed first.
     """
     provider = default_provider()
     card, _created = SavedCard.objects.get_or_create(wallet=user.wallet, defaults={"provider": provider.name})
     if card.is_usable:
         raise PaymentError(_("A card is saved already. Remove it first."))
-    if card.provider != provider.name:  # the deployment has changed its provider since
+    if card.provider != provider.name:  # the deployment has another provider now
         card.delete()
         card = SavedCard.objects.create(wallet=user.wallet, provider=provider.name)
     setup = provider.start_card_setup(card)
@@ -37,7 +37,7 @@ def start_card_setup(*, user: User) -> str:
 
 @transaction.atomic
 def keep_card(*, card_id: UUID, provider: str, kept: KeptCard) -> bool:
-    """Note the card that a customer entered; again, the same. False for a row that was removed meanwhile."""
+    """Store the card that a customer entered; repeating it changes nothing. False if the row was removed meanwhile."""
     card = SavedCard.objects.select_for_update(of=("self",)).select_related("wallet__user").filter(pk=card_id).first()
     if card is None or card.provider != provider:
         logger.warning("a card was entered for %s, which is gone", card_id)
@@ -53,7 +53,7 @@ def keep_card(*, card_id: UUID, provider: str, kept: KeptCard) -> bool:
 
 
 def refresh_card(*, user: User) -> bool:
-    """Ask the provider what came of the page, for when its report is late or lost; whether there is a card now.
+    """Ask the provider whether a card was entered, in case its report is late or lost; return whether one is saved now.
 
     Raises payments.PaymentError.
     """
@@ -65,9 +65,10 @@ def refresh_card(*, user: User) -> bool:
 
 
 def remove_card(*, user: User) -> None:
-    """Have the provider forget the card, forget it here, and turn the automatic top-up off. Raises PaymentError.
+    """Turn the automatic top-up off, have the provider forget the card, and delete it here. Raises PaymentError.
 
-    The automatic top-up ends first: whatever the provider answers, or if this dies here, nothing is charged any more.
+    The automatic top-up is turned off first. So nothing more is charged, even if the provider fails or the process
+    dies.
     """
     card = SavedCard.objects.filter(wallet=user.wallet).first()
     if card is None:

@@ -1,7 +1,7 @@
-"""How often somebody may try promotion codes: whoever guesses is stopped, by account and by address.
+"""Limits on how often promotion codes may be tried, by account and by address. They stop guessing.
 
-Counted by django-ratelimit in the cache. Where the cache is away nothing can be counted, so no code is taken: a code is
-worth money, and a customer can try again a minute later.
+django-ratelimit counts the tries in the cache. If the cache is not reachable, tries cannot be counted and no code is
+accepted: a code is worth money, and a customer can try again a minute later.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ class CannotCount(Exception):
 
 
 def count_code_try(*, request: HttpRequest) -> None:
-    """Count a try of the request's user and of its address. Raises TooManyTries or CannotCount.
+    """Count a try for the request's user and for its address. Raises TooManyTries or CannotCount.
 
     An IPv6 address counts with its /64.
     """
@@ -35,7 +35,7 @@ def count_code_try(*, request: HttpRequest) -> None:
         (lambda _group, asked: client_network(asked), settings.CODE_TRIES_PER_ADDRESS),
     ]
     usages = [get_usage(request, group="codes", key=key, rate=rate, increment=True) for key, rate in limits]
-    # None: whoever lets other pages through without a counter does not mean this one
+    # None: django-ratelimit is switched off or fails open. That setting is meant for other pages, not for codes.
     if any(usage is None or usage["time_left"] < 0 for usage in usages):
         raise CannotCount
     waits = [usage["time_left"] for usage in usages if usage["should_limit"]]

@@ -1,7 +1,7 @@
-"""Orders of credits: made before any checkout, completed once, taken back exactly.
+"""Orders of credits: stored before any checkout, completed once, and taken back exactly.
 
-Providers call `complete_topup`, `fail_topup`, `set_refunded` and `set_disputed`; each is one transaction that
-locks the order first and then the wallet, and each may be called again, in any order, with the same result.
+Providers call `complete_topup`, `fail_topup`, `set_refunded` and `set_disputed`. Each is one transaction that locks the
+order first and then the wallet. Each may be called again, in any order, with the same result.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class TopUpConflict(Exception):
 
 
 class StaleReading(Exception):
-    """While the provider was being asked, somebody else asked and wrote down the answer. Ask again."""
+    """While this process asked the provider, another one asked and stored its answer. Ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def offer_of_package(package: Package) -> Offer:
 
 
 def offer_of_amount(amount_minor: int) -> Offer:
-    """What a custom amount buys, CREDITS_PER_MINOR_UNIT credits a smallest unit of TOPUP_CURRENCY.
+    """Return what a custom amount buys: CREDITS_PER_MINOR_UNIT credits for each smallest unit of TOPUP_CURRENCY.
 
-    Raises InvalidAmount out of bounds, and for one between two steps that can be paid.
+    Raises InvalidAmount if the amount is out of bounds or not a multiple of the currency's step.
     """
     (least, most), currency = settings.TOPUP_MINOR_BOUNDS, settings.TOPUP_CURRENCY
     if type(amount_minor) is not int or not least <= amount_minor <= most:
@@ -77,8 +77,8 @@ def offer_of_amount(amount_minor: int) -> Offer:
 def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
     """Store the order, then open its checkout; the same key returns the same order and checkout.
 
-    Raises TopUpConflict for a key that ordered something else, payments.PaymentError when the provider cannot open a
-    checkout: the order then stays without one, and the same key tries again.
+    Raises TopUpConflict if the key ordered something else, and payments.PaymentError if the provider cannot open a
+    checkout. In that case the order stays without one, and a call with the same key tries again.
     """
     provider = default_provider()
     topup = store_order(user, offer, idempotency_key, provider.name)
@@ -96,7 +96,7 @@ def start_topup(*, user: User, offer: Offer, idempotency_key: str) -> TopUp:
 def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency: str, payment_reference: str) -> TopUp:
     """Credit an order that was paid, once. A late payment of a failed or cancelled order is credited too.
 
-    Raises TopUpConflict when another provider, amount or currency reports it, or a second payment: then nothing
+    Raises TopUpConflict if the provider, amount or currency is not the order's, or for a second payment. Then nothing
     is credited and a person must look.
     """
     topup = lock_order(topup_id, provider)
@@ -132,7 +132,7 @@ def complete_topup(*, topup_id: UUID, provider: str, amount_minor: int, currency
 
 
 def _end_back_off(topup: TopUp) -> None:
-    """The card works: forget earlier declines, and tell the customer what was charged while they were away."""
+    """Forget earlier declines, since the card works now, and tell the customer, who was away, what was charged."""
     AutomaticTopUp.objects.filter(wallet__user=topup.user).update(declines_count=0, next_attempt_at=None)
     notify(
         user_id=topup.user_id,
@@ -145,7 +145,7 @@ def _end_back_off(topup: TopUp) -> None:
 
 @transaction.atomic
 def fail_topup(*, topup_id: UUID, provider: str, state: TopUpState) -> TopUp:
-    """Note that an order is pending, failed or was cancelled. A paid order stays paid, whatever comes late."""
+    """Note that an order is pending, failed or was cancelled. A late report does not change a paid order."""
     topup = lock_order(topup_id, provider)
     if topup.state != TopUpState.PAID:
         topup.state = state
@@ -155,7 +155,7 @@ def fail_topup(*, topup_id: UUID, provider: str, state: TopUpState) -> TopUp:
 
 @transaction.atomic
 def wait_for_payment(*, topup_id: UUID, provider: str) -> TopUp:
-    """Note that the money is on its way, unless the order has ended: `paid` may come after its failure."""
+    """Note that the payment is being processed, unless the order has ended. A later payment may still complete it."""
     topup = lock_order(topup_id, provider)
     if topup.state == TopUpState.CREATED:
         topup.state = TopUpState.PENDING
@@ -165,10 +165,11 @@ def wait_for_payment(*, topup_id: UUID, provider: str) -> TopUp:
 
 @transaction.atomic
 def set_refunded(*, topup_id: UUID, provider: str, refunded_minor: int, reading: int) -> TopUp:
-    """Tell how much of a payment has been refunded in all, and take or give back its credits to match.
+    """Set how much of a payment has been refunded in total, and take or give back credits to match.
 
-    `reading` is the order's `refund_readings` from before the provider was asked; so the readings that are written
-    follow each other in time, and the total may also fall, when a bank sends a refund back. Raises StaleReading.
+    `reading` is the order's `refund_readings` from before the provider was asked. It ensures that readings are stored
+    in the order in which they were made. So the total may also fall, when a bank sends a refund back. Raises
+    StaleReading if another reading was stored meanwhile.
     """
     topup = lock_order(topup_id, provider)
     if topup.refund_readings != reading:
@@ -180,16 +181,16 @@ def set_refunded(*, topup_id: UUID, provider: str, refunded_minor: int, reading:
 
 @transaction.atomic
 def set_disputed(*, topup_id: UUID, provider: str, disputed_minor: int) -> TopUp:
-    """Tell how much of a payment is disputed now: the amount when opened or lost, 0 when won."""
+    """Set how much of a payment is disputed now, in minor units: the amount when opened or lost, 0 when won."""
     topup = lock_order(topup_id, provider)
     topup.disputed_minor = min(disputed_minor, topup.amount_minor)
     return _balance_claw_back(topup, taken="payment disputed", given="dispute won")
 
 
 def _balance_claw_back(topup: TopUp, *, taken: str, given: str) -> TopUp:
-    """Take back, or give back, until what was taken fits what of the payment was refunded or disputed.
+    """Take or give back credits until the total taken matches the part of the payment that was refunded or disputed.
 
-    The share is rounded down, so that all of it is taken only when all of it was given back.
+    The total is rounded down, so all credits are taken only when the whole payment was given back.
     """
     if topup.state != TopUpState.PAID:
         raise TopUpConflict(f"{topup} was not paid")
@@ -218,12 +219,12 @@ def store_order(
     automatic_month_minor: int | None = None,
     automatic_ceiling_minor: int | None = None,
 ) -> TopUp:
-    """Store an order, once for each key of a user; the last two for automatic orders alone.
+    """Store an order, once for each key of a user. The last two arguments are for automatic orders only.
 
-    Raises TopUpConflict for a key that ordered something else, IntegrityError for a second automatic order at a time.
+    Raises TopUpConflict if the key ordered something else, and IntegrityError for a second open automatic order.
     """
     amounts = [offer.amount_minor, offer.currency, offer.credits_microcredits, offer.bonus_microcredits]
-    # A package is its number: when staff change its price meanwhile, a retry still is the same request.
+    # Only the id of a package counts: a retry is the same request even if staff have changed the price meanwhile.
     inputs = [provider, *(amounts if offer.package is None else ["package", offer.package.pk])]
     inputs_hash = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     try:
@@ -251,7 +252,7 @@ def store_order(
 
 
 def lock_order(topup_id: UUID, provider: str) -> TopUp:
-    """Lock an order of this provider. Raises TopUpConflict for anybody else's."""
+    """Lock and return an order of this provider. Raises TopUpConflict if the provider has no such order."""
     topup = TopUp.objects.select_for_update(of=("self",)).select_related("user").filter(pk=topup_id).first()
     if topup is None or topup.provider != provider:
         raise TopUpConflict(f"{provider} has no order {topup_id}")

@@ -9,7 +9,7 @@ from accounts.models import User
 from billing.models import MICROCREDITS_PER_CREDIT, Package
 from billing.templatetags.money import format_credits
 
-MOST_OF_A_PACKAGE = 2  # times what its money buys without one
+MOST_OF_A_PACKAGE = 2  # times the credits that its price buys without a package
 
 
 class PackageRefused(Exception):
@@ -17,9 +17,10 @@ class PackageRefused(Exception):
 
 
 def refuse_package(package: Package) -> None:
-    """Raise PackageRefused unless a package gives, with its bonus, about what its money buys without it.
+    """Raise PackageRefused unless a package, with its bonus, gives about as many credits as its price buys without it.
 
-    That is CREDITS_PER_MINOR_UNIT credits a minor unit: at least half of it, at most twice of it.
+    Without a package, a minor unit buys CREDITS_PER_MINOR_UNIT credits. A package gives at least half and at most twice
+    as many. Its currency must be TOPUP_CURRENCY, and its bonus at most as much as its credits.
     """
     if package.currency.lower() != settings.TOPUP_CURRENCY:
         raise PackageRefused(_("Packages are sold in {currency}.").format(currency=settings.TOPUP_CURRENCY.upper()))
@@ -48,7 +49,7 @@ def save_package(*, package: Package, by: User) -> Package:
 
 
 def seed_packages() -> None:
-    """Add the packages that a new deployment starts with; where there are any, staff decide."""
+    """Add the packages that a new deployment starts with. Does nothing if there are any: then staff decide."""
     if Package.objects.exists():
         return
     credit = MICROCREDITS_PER_CREDIT

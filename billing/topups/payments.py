@@ -1,4 +1,4 @@
-"""The one small interface that payment providers keep, and which providers there are."""
+"""The interface that payment providers implement, and the providers that are configured."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -15,12 +15,12 @@ class PaymentError(Exception):
 
 
 class PaymentRefused(PaymentError):
-    """The provider refused for good, and the message is its reason: the same request would be refused again."""
+    """The provider refused for good and would refuse the same request again. The message is its reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """Where the customer pays, and the provider's name for it."""
+    """The page where the customer pays, and the provider's id of the checkout."""
 
     reference: str
     url: str
@@ -28,7 +28,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class CardSetup:
-    """Where the customer enters a card to keep, and the provider's names for the customer and for this page."""
+    """The page where the customer enters a card to keep, and the provider's ids of the customer and of this page."""
 
     customer_reference: str
     reference: str
@@ -45,19 +45,19 @@ class KeptCard:
 
 
 class ChargeOutcome(Enum):
-    """What became of a charge that nobody was there for."""
+    """The outcome of a charge that was made without the customer."""
 
     PAID = "paid"
     PENDING = "pending"
     DECLINED = "declined"
 
 
-AUTHENTICATION_REQUIRED = "authentication_required"  # the code of a bank that wants to ask its customer
+AUTHENTICATION_REQUIRED = "authentication_required"  # the code when the bank wants its customer to confirm
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The answer to a charge: the provider's name for the payment, and why it was declined if it was."""
+    """The answer to a charge: the provider's id of the payment, and, if it was declined, the code that says why."""
 
     outcome: ChargeOutcome
     payment_reference: str
@@ -66,7 +66,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRefund:
-    """A refund as the provider has it. `key` is ours, empty for one made in its dashboard.
+    """A refund as the provider has it. `key` is our key, empty for a refund made in the provider's dashboard.
 
     `is_live` means that the customer has the money or is getting it; otherwise `reason` says why not.
     """
@@ -79,7 +79,7 @@ class ProviderRefund:
 
 
 class Provider(Protocol):
-    """A way to take money. What it reports later comes through `topups.complete_topup` and its siblings."""
+    """A way to take money. The provider's later reports reach `orders.complete_topup` and the functions beside it."""
 
     name: str
 
@@ -100,29 +100,29 @@ class Provider(Protocol):
         ...
 
     def read_card(self, card: SavedCard) -> KeptCard | None:
-        """What came of the last page, or None while nothing did. Raises PaymentError."""
+        """Return the card that was entered on the last page, or None while there is none. Raises PaymentError."""
         ...
 
     def forget_card(self, card: SavedCard) -> None:
-        """Keep the card no longer; once more does no harm. Raises PaymentError."""
+        """Make the provider delete the card; repeating it does no harm. Raises PaymentError."""
         ...
 
     def charge_card(self, topup: TopUp, card: SavedCard) -> Charge:
-        """Charge an automatic order, which is stored, to a kept card: once for each order, however often asked.
+        """Charge a stored automatic order to a kept card. Repeated calls charge it once.
 
-        Raises PaymentError where that is not known to have been done or declined.
+        Raises PaymentError if it is not known whether the charge was made or declined.
         """
         ...
 
 
 def provider_named(name: str) -> Provider:
-    """The provider an order was made with. Raises KeyError for one that this deployment does not have."""
+    """Return the provider of this name. Raises KeyError if this deployment does not have it."""
     provider: Provider = import_string(settings.PAYMENT_PROVIDERS[name])()
     return provider
 
 
 def default_provider() -> Provider:
-    """The first of PAYMENT_PROVIDERS. Raises PaymentError where there is none."""
+    """Return the first of PAYMENT_PROVIDERS. Raises PaymentError if there is none."""
     for name in settings.PAYMENT_PROVIDERS:
         return provider_named(name)
     raise PaymentError("No payment provider is set up.")

@@ -1,4 +1,4 @@
-"""Promotion codes: credits for whoever knows the code, within its limits."""
+"""Promotion codes: credits for everybody who knows the code, within its limits."""
 
 import secrets
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from billing.models import EntryKind, PromotionCode, Redemption, TopUp, TopUpSta
 from billing.topups.bonus_mailboxes import was_here_before
 from core.repeats import asked_the_same
 
-ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that is read as something else
+ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # no characters that look like others
 MOST_GENERATED = 10_000
 GENERATED_LENGTH = 12  # 31 ** 12 possible codes: nobody guesses one
 
 
 class StockExists(ValueError):
-    """There is another stock of this name."""
+    """There is another stock of this name, with other terms or another count."""
 
 
 class InvalidCode(Exception):
@@ -32,7 +32,7 @@ class InvalidCode(Exception):
 
 
 class ApprovalRefused(Exception):
-    """This person cannot approve the code, or nothing waits; the message says why."""
+    """This person cannot approve the code, or it does not wait for approval; the message says why."""
 
 
 class CodeExists(Exception):
@@ -41,7 +41,7 @@ class CodeExists(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CodeTerms:
-    """What each code of a generated stock is worth, when and for whom; `batch` is the stock's name."""
+    """The terms of each code in a generated stock: its worth, when and for whom it holds. `batch` names the stock."""
 
     credits_microcredits: int
     batch: str
@@ -55,8 +55,8 @@ class CodeTerms:
 def redeem_code(*, user: User, text: str, idempotency_key: str = "") -> Redemption:
     """Credit a code to the user, once for each key; the same key returns what it redeemed.
 
-    Raises InvalidCode, and ledger.IdempotencyConflict for a key that redeemed another code. Without a key a code still
-    cannot be used beyond its limits, but one that may be used twice is used twice by clicking twice.
+    Raises InvalidCode, and ledger.IdempotencyConflict if the key redeemed another code. Without a key the limits of a
+    code still hold, but a double click uses a code twice if it may be used twice.
     """
     wallet = ledger.lock_wallet(user=user)
     earlier = _redeemed_before(wallet, idempotency_key)
@@ -91,16 +91,15 @@ def redeem_code(*, user: User, text: str, idempotency_key: str = "") -> Redempti
 def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> list[PromotionCode]:
     """Make a stock of single-use codes, once for each name: asked for again, it returns the same codes.
 
-    Where a person makes more than they may alone, the stock waits for a second person.
-    Raises ValueError unless 1 to MOST_GENERATED are asked for under a name, StockExists when the name has another
-    stock.
+    If a person makes more than they may alone, the stock waits for a second person. Raises ValueError unless 1 to
+    MOST_GENERATED codes are asked for under a name, and StockExists if the name has another stock.
     """
     if not 1 <= count <= MOST_GENERATED or not terms.batch.strip():
         raise ValueError("between 1 and 10,000 codes at a time, under a name")
     if by is not None:
         approvals.lock_person(by)
     fields = _fields_of(terms)
-    with connection.cursor() as cursor:  # there is no row yet that two people at once could wait for
+    with connection.cursor() as cursor:  # a new stock has no row yet that could be locked
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"codes {terms.batch}"])
     earlier = list(PromotionCode.objects.filter(batch=terms.batch).order_by("pk"))
     if earlier:
@@ -122,7 +121,7 @@ def generate_codes(*, terms: CodeTerms, count: int, by: User | None = None) -> l
 def create_code(*, code: str, by: User, **fields: Any) -> PromotionCode:
     """Make one code with these fields of `PromotionCode`. Raises CodeExists.
 
-    One that is worth more than a person may give alone, or that has no limit, waits for a second person.
+    A code that is worth more than a person may give alone, or that has no limit, waits for a second person.
     """
     approvals.lock_person(by)
     most = fields.get("most_redemptions")
@@ -140,7 +139,10 @@ def create_code(*, code: str, by: User, **fields: Any) -> PromotionCode:
 
 @transaction.atomic
 def approve_code(*, code: PromotionCode, by: User) -> PromotionCode:
-    """Let a code that waits give credits, with all of its stock. Raises ApprovalRefused."""
+    """Let a waiting code, with all of its stock, give credits.
+
+    Raises ApprovalRefused if nothing waits or if `by` made any of the codes.
+    """
     same = {"batch": code.batch} if code.batch else {"pk": code.pk}
     waiting = PromotionCode.objects.select_for_update().filter(is_waiting=True, **same)
     locked = list(waiting.order_by("pk"))
@@ -156,7 +158,7 @@ def approve_code(*, code: PromotionCode, by: User) -> PromotionCode:
 
 @transaction.atomic
 def change_code(*, code: PromotionCode, ends_at: datetime | None, is_active: bool, by: User) -> PromotionCode:
-    """Let a code end at another moment, withdraw it or bring it back. What it is worth stays as it was made."""
+    """Change the end of a code, withdraw it or bring it back. Its worth never changes."""
     locked = PromotionCode.objects.select_for_update().get(pk=code.pk)
     before = {"ends_at": locked.ends_at, "is_active": locked.is_active}
     locked.ends_at, locked.is_active = ends_at, is_active
@@ -177,7 +179,7 @@ def withdraw_code(*, code: PromotionCode, by: User) -> PromotionCode:
 
 
 def _clean(text: str) -> str:
-    """PostgreSQL takes no NUL."""
+    """Remove NUL characters, which PostgreSQL does not accept."""
     return text.replace("\x00", "")
 
 
@@ -188,7 +190,7 @@ def _redeemed_before(wallet: Wallet, idempotency_key: str) -> Redemption | None:
 
 
 def _fields_of(terms: CodeTerms) -> dict[str, Any]:
-    """What every code of a stock has. Without a beginning it holds from the moment it is made."""
+    """Return the fields that all codes of a stock have. Without `starts_at` they are valid as soon as they are made."""
     begins = {} if terms.starts_at is None else {"starts_at": terms.starts_at}
     return begins | {
         "credits_microcredits": terms.credits_microcredits,
@@ -201,7 +203,10 @@ def _fields_of(terms: CodeTerms) -> dict[str, Any]:
 
 
 def _author(by: User | None, worth_microcredits: int | None) -> dict[str, Any]:
-    """Who made codes of this worth (None: without a limit), and whether somebody else must approve them."""
+    """Return who made codes of this worth, and whether a second person must approve them.
+
+    The worth is None for a code without a limit.
+    """
     if by is None:
         return {}
     is_waiting = worth_microcredits is None or approvals.needs_second_person(
@@ -211,7 +216,10 @@ def _author(by: User | None, worth_microcredits: int | None) -> dict[str, Any]:
 
 
 def _refuse_own_code(code: PromotionCode, user: User) -> None:
-    """Nobody gives credits to themselves, and nobody alone gives a customer more in a day than they may."""
+    """Raise InvalidCode for the people who made or approved the code, or if its customer would get too much in a day.
+
+    The limit a day is for codes that one person made alone, and counts what the staff gave the customer alone.
+    """
     if user.pk in (code.created_by_id, code.approved_by_id):
         raise InvalidCode(_("You made or approved this code. It is for customers."))
     is_made_alone = code.created_by_id is not None and code.approved_by_id is None
@@ -234,7 +242,7 @@ def _refuse_outside_limits(code: PromotionCode, user: User, used: int) -> None:
 
 
 def _is_new(user: User) -> bool:
-    """Joined within NEW_CUSTOMER_DAYS, never bought, and never had another account by the same mailbox."""
+    """Whether the user joined within NEW_CUSTOMER_DAYS, never bought, and had no other account with this mailbox."""
     is_recent = user.date_joined > timezone.now() - timedelta(days=settings.NEW_CUSTOMER_DAYS)
     has_bought = TopUp.objects.filter(user=user, state=TopUpState.PAID).exists()
     return is_recent and not has_bought and not was_here_before(user=user)

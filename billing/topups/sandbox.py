@@ -1,4 +1,4 @@
-"""A payment provider for development: a page of ours plays it. Production settings do not know it."""
+"""A payment provider for development. A page of ours plays the provider. Production settings do not include it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ from billing.topups.payments import (
 
 NAME = "sandbox"
 
-# The cards one can save here, and what becomes of a charge. Numbers end as those of Stripe's own test cards do.
+# The cards that can be saved here, and the outcome of a charge. The last digits are those of Stripe's test cards.
 CARDS: dict[str, tuple[KeptCard, ChargeOutcome, str]] = {
     "approve": (KeptCard("approve", "visa", "4242"), ChargeOutcome.PAID, ""),
     "decline": (KeptCard("decline", "visa", "0341"), ChargeOutcome.DECLINED, "card_declined"),
@@ -28,7 +28,7 @@ CARDS: dict[str, tuple[KeptCard, ChargeOutcome, str]] = {
 
 
 class SandboxProvider:
-    """Keeps `payments.Provider`; the buyer's choices arrive through `play`."""
+    """Implements `payments.Provider`. The choices of the buyer arrive through `play`."""
 
     name = NAME
 
@@ -37,10 +37,10 @@ class SandboxProvider:
         return Checkout(f"sandbox-{topup.pk}", reverse("billing:sandbox", args=[topup.pk]))
 
     def refund(self, topup: TopUp, amount_minor: int, idempotency_key: str) -> None:
-        """Nobody holds the money here, so there is nothing to ask for."""
+        """Do nothing: nobody holds money here."""
 
     def refunds_of(self, topup: TopUp) -> list[ProviderRefund]:
-        """What was approved has been given back: nobody else keeps a list."""
+        """Return all approved refunds as done, since no provider keeps a list."""
         approved = topup.refunds.filter(state__in=[RefundState.APPROVED, RefundState.DONE])
         return [ProviderRefund(f"sandbox-{one.pk}", f"refund:{one.pk}", one.amount, True) for one in approved]
 
@@ -50,25 +50,25 @@ class SandboxProvider:
         return CardSetup(f"sandbox-customer-{card.pk}", f"sandbox-{card.pk}", url)
 
     def read_card(self, card: SavedCard) -> KeptCard | None:
-        """The page tells at once, so there is never more to know."""
+        """Return None: the page reports a card immediately, so there is nothing more to read."""
         return None
 
     def forget_card(self, card: SavedCard) -> None:
-        """Nobody kept it."""
+        """Do nothing: no provider keeps the card."""
 
     def charge_card(self, topup: TopUp, card: SavedCard) -> Charge:
-        """As the saved card behaves."""
+        """Return the outcome that belongs to the saved card."""
         _kept, outcome, code = CARDS[card.method_reference]
         return Charge(outcome, f"sandbox-payment-{topup.pk}", code)
 
 
 def enter_card(*, card: SavedCard, choice: str) -> None:
-    """Do as the customer who enters one of CARDS would. Raises KeyError for any other."""
+    """Do what happens when the customer enters one of CARDS. Raises KeyError for any other."""
     cards.keep_card(card_id=card.pk, provider=NAME, kept=CARDS[choice][0])
 
 
 def play(*, topup: TopUp, action: str) -> None:
-    """Do as the buyer or the provider would. Raises KeyError for an unknown action, TopUpConflict as `topups` does."""
+    """Do what the buyer or the provider would do. Raises KeyError for an unknown action, and orders.TopUpConflict."""
     pay = partial(
         orders.complete_topup,
         amount_minor=topup.amount_minor,

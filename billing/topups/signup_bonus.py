@@ -1,4 +1,4 @@
-"""The sign-up bonus: once in the life of an account, and once a mailbox."""
+"""The sign-up bonus: once in the life of an account, and once for each mailbox."""
 
 from datetime import timedelta
 
@@ -14,9 +14,10 @@ from billing.topups import bonus_mailboxes
 
 @transaction.atomic
 def give_signup_bonus(*, user: User, email: str) -> LedgerEntry | None:
-    """Grant the sign-up bonus for a confirmed address: once in the life of an account, and once a mailbox.
+    """Grant the sign-up bonus for a confirmed address: once for the account, and once for the mailbox.
 
-    None for a mailbox that had it before, by another account or another spelling, and when the setting gives none.
+    Returns the entry, also when it was written before. Returns None if the mailbox had the bonus before, by another
+    account or in another spelling, and if the settings give no bonus.
     """
     key = bonus_mailboxes.bonus_key(user.pk)
     given = LedgerEntry.objects.filter(idempotency_key=key).first()

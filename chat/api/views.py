@@ -1,4 +1,4 @@
-"""Conversations and their messages, as the chat pages keep them, for programs."""
+"""Conversations and their messages for programs: the same as on the chat pages."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ from inference.generations.parameters import Caller
 from inference.models import Generation
 
 TAG = "Conversations"
-MOST_KEPT_CHARACTERS = 90  # of a key, as it was sent: with its mark, what fits into the row
+MOST_KEPT_CHARACTERS = 90  # of a key kept as it was sent: with the prefix `api-chat:` it fits into the column
 ASKING = (402, 404, 409, 422, 503)
 
 explain(messages.AnswerInProgress, CONFLICT)
@@ -40,7 +40,7 @@ explain(messages.NotTheLastAnswer, CONFLICT)
 
 
 class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
-    """By words and model."""
+    """Filters conversations by words and by model."""
 
     q = django_filters.CharFilter(
         max_length=200,
@@ -54,22 +54,22 @@ class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
         fields = ("q", "model")
 
     def search(self, conversations: Any, _name: str, text: str) -> Any:
-        """As the page's own search."""
+        """Search as the page does."""
         return conversations.searchable().matching(text)
 
 
 class ConversationView(ApiView):
-    """Whatever is about one of the caller's conversations."""
+    """A view of one of the caller's conversations."""
 
     permission_classes = (CHAT,)
 
     def find(self, conversation_id: UUID) -> Conversation:
-        """Their own, or a 404."""
+        """The caller's conversation. Raises Http404."""
         own = Conversation.objects.for_user(self.caller).select_related("model")
         return get_object_or_404(own, pk=conversation_id)
 
     def find_message(self, conversation_id: UUID, message_id: int) -> Message:
-        """A message of their own conversation, or a 404."""
+        """A message of the caller's conversation. Raises Http404."""
         own = Message.objects.filter(conversation__user=self.caller, conversation=conversation_id)
         return get_object_or_404(own, pk=message_id)
 
@@ -78,7 +78,7 @@ class AskingView(ConversationView):
     """A view that asks for an answer."""
 
     def show(self, exchange: messages.Exchange) -> Response:
-        """The prompt and the answer."""
+        """Answer 201 with the prompt and the answer, marked as a replay if the request was a repeat."""
         if exchange.is_repeated:
             self.mark_replay()
         shown = ExchangeOut({"prompt": exchange.prompt, "answer": exchange.answer})
@@ -163,7 +163,7 @@ class Messages(AskingView, ApiList):
     ordering = "pk"
 
     def rows(self) -> QuerySet[Message]:
-        """Of the caller's own conversation, or a 404."""
+        """The messages of the caller's conversation. Raises Http404."""
         return self.find(self.kwargs["conversation_id"]).messages.select_related("generation__hold")
 
     @operation(tag=TAG, summary="List the messages", answer=MessageOut(many=True), example=examples.ANSWER)
@@ -263,7 +263,7 @@ class Branch(ConversationView):
 
 
 def chat_key(request: Request) -> str:
-    """The key of one send; a client that names none repeats nothing. Raises InvalidIdempotencyKey."""
+    """The idempotency key of a send. Without one, each request counts as new. Raises InvalidIdempotencyKey."""
     key = read_idempotency_key(request)
     if key and len(key) > MOST_KEPT_CHARACTERS:
         key = shorten(key)

@@ -1,4 +1,4 @@
-"""What the composer sends."""
+"""The forms of the chat pages: a new message, and a retry."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from inference.prompting.showable import showable
 
 
 class WordsField(forms.CharField):
-    """What somebody wrote, blanks kept; without what cannot be shown."""
+    """A text field that removes characters which cannot be shown. It keeps blanks."""
 
     def to_python(self, value: Any) -> str:
-        """Strip before Django's validator would refuse a NUL."""
+        """Remove these characters here, before Django's validator refuses a NUL."""
         return showable(super().to_python(value) or "")
 
 
 class MessageForm(forms.Form):
-    """A prompt, the model to answer it, and the key that makes a double click harmless."""
+    """A prompt, the model that answers it, and the idempotency key that makes a double click harmless."""
 
     text = WordsField(strip=False, required=False)
     model = forms.ModelChoiceField(
@@ -35,6 +35,6 @@ class MessageForm(forms.Form):
 
 
 class RetryForm(forms.Form):
-    """The key that makes a double click harmless."""
+    """The idempotency key that makes a double click harmless."""
 
     idempotency_key = forms.UUIDField()

@@ -1,8 +1,8 @@
 """The streamed answer as server-sent events of HTML, for htmx's SSE extension.
 
-Events: `start` (empties the answer when a reader begins anew), `status` (what a waiting customer waits for),
-`block` (a finished block, appended), `tail` (the block in progress, replaced), `done` (the whole message with its
-receipt). The id of an event is the id of the relay entry, so a browser that reconnects goes on where it was.
+Events: `start` empties the answer for a reader who begins anew; `status` says what the customer waits for; `block` is
+a finished block, which the page appends; `tail` is the block in progress, which the page replaces; `done` is the whole
+message with its receipt. An event's id is that of its relay entry, so a browser that reconnects goes on where it was.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -23,7 +23,7 @@ from inference.relay.following import follow_to_end
 async def stream_answer(
     generation_id: UUID, last_event_id: str, render_done: Callable[[], str]
 ) -> AsyncGenerator[bytes]:
-    """Yield the events after `last_event_id` until the answer has ended. Holds no database connection meanwhile.
+    """Yield the events after `last_event_id` until the answer has ended. It holds no database connection meanwhile.
 
     `render_done` renders the finished message; it runs in a thread and may query.
     """
@@ -42,7 +42,7 @@ async def stream_answer(
 
 
 class _Events:
-    """Turns relay entries into events, leaving out what the browser has seen."""
+    """Turns relay entries into events, without those that the browser already has."""
 
     def __init__(self, last_event_id: str) -> None:
         self._seen = _parts(last_event_id)
@@ -64,7 +64,7 @@ class _Events:
             yield self.status(_("Loading the model…"))
 
     def status(self, text: str) -> bytes:
-        """Say what the customer waits for; nothing when that was said already."""
+        """The event that says what the customer waits for; empty if that did not change."""
         if text == self._status:
             return b""
         self._status = text
@@ -72,7 +72,7 @@ class _Events:
 
 
 def _status(generation_id: UUID) -> str | None:
-    """What a silent answer waits for, empty where it is being written; None for one that has ended."""
+    """What an answer waits for in the queue; empty if it is being written, None if it has ended. Queries."""
     generation = Generation.objects.get(pk=generation_id)
     if not generation.is_live:
         return None
@@ -80,7 +80,7 @@ def _status(generation_id: UUID) -> str | None:
 
 
 def _parts(entry_id: str) -> tuple[int, int]:
-    """A relay id, milliseconds-sequence, as numbers that compare; (0, 0) for anything else."""
+    """A relay id, `<milliseconds>-<sequence>`, as two numbers to compare; (0, 0) for any other text."""
     if not streams.is_entry_id(entry_id):
         return 0, 0
     milliseconds, _dash, sequence = entry_id.partition("-")

@@ -38,7 +38,7 @@ from inference.relay.open_streams import Slot, keep_slot, take_slot
 
 SIDEBAR_CONVERSATIONS = 100
 
-# What can go wrong with a send, and the status that says so. Each message tells what to do.
+# The errors of a send, with their HTTP status. Each error's message tells what to do.
 FAILURES: dict[type[Exception], int] = {
     InvalidPrompt: 422,
     IdempotencyConflict: 409,
@@ -57,14 +57,14 @@ FAILURES: dict[type[Exception], int] = {
 @require_safe
 @login_required
 def home(request: Request) -> HttpResponse:
-    """A new chat."""
+    """The page of a new chat."""
     return _page(request)
 
 
 @require_safe
 @login_required
 def conversation(request: Request, conversation_id: UUID) -> HttpResponse:
-    """One conversation; an answer that is still being written goes on streaming."""
+    """The page of one conversation. An answer that is being written continues to stream."""
     return _page(request, _own_conversation(request, conversation_id))
 
 
@@ -94,7 +94,7 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
 @require_POST
 @login_required
 def estimate(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
-    """What the draft would cost; empty while it cannot be sent anyway."""
+    """What the draft would cost; empty if the draft cannot be sent."""
     talk = _own_conversation(request, conversation_id)
     form = MessageForm(request.POST)
     if not form.is_valid():
@@ -111,7 +111,7 @@ def estimate(request: Request, conversation_id: UUID | None = None) -> HttpRespo
 @require_POST
 @login_required
 def retry(request: Request, message_id: int) -> HttpResponse:
-    """Ask again for an answer that was interrupted."""
+    """Request an interrupted answer again."""
     answers = Message.objects.filter(conversation__user=request.user, role=Role.ASSISTANT)
     answer = get_object_or_404(answers.select_related("generation__model", "conversation"), pk=message_id)
     form = RetryForm(request.POST)
@@ -129,7 +129,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
 @require_POST
 @login_required
 def stop(request: Request, generation_id: UUID) -> HttpResponse:
-    """Stop an answer. The page learns of it through its stream."""
+    """Stop an answer. The page is told through the answer's event stream."""
     own = Message.objects.filter(conversation__user=request.user).select_related("generation", "conversation")
     answer = own.filter(generation=generation_id).order_by("pk").first()
     if answer is None or answer.generation is None:
@@ -149,26 +149,29 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
         slot = await sync_to_async(_take_slot)(request)
     except RateLimited as refused:
         return await in_thread(partial(answer_too_often, request, int(refused.wait)))
-    # A browser names the last event when it connects again by itself; a page that was hidden names it in the address.
+    # A browser that reconnects by itself sends the last event's id as a header; a page that was hidden, in the URL.
     last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
     response = StreamingHttpResponse(
         keep_slot(slot, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
         content_type="text/event-stream",
     )
     response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"  # nginx passes it on as it comes
+    response["X-Accel-Buffering"] = "no"  # nginx must not collect the events
     return response
 
 
 def _own_conversation(request: Request, conversation_id: UUID | None) -> Conversation | None:
-    """This user's conversation, None for a new chat, 404 for anybody else's."""
+    """This user's conversation; None for a new chat. Raises Http404 for another user's."""
     if conversation_id is None:
         return None
     return get_object_or_404(Conversation.objects.for_user(request.user), pk=conversation_id)
 
 
 def _answer_id(request: Request, generation_id: UUID) -> int | None:
-    """The message of this user's generation. Gives the connection back: the stream may last minutes."""
+    """The id of the message of this user's generation, or None.
+
+    It returns the database connection, because the stream may last minutes.
+    """
     try:
         answers = Message.objects.filter(generation__user=request.user, generation=generation_id)
         return answers.order_by("pk").values_list("pk", flat=True).first()
@@ -177,7 +180,7 @@ def _answer_id(request: Request, generation_id: UUID) -> int | None:
 
 
 def _take_slot(request: Request) -> Slot | None:
-    """A slot among the streams that this user watches; HEAD asks for none. Raises RateLimited."""
+    """Take a slot among this user's open streams; a HEAD request needs none. Raises RateLimited."""
     return take_slot(request.user) if request.method == "GET" else None
 
 
@@ -189,7 +192,7 @@ def _render_done(request: Request, answer_id: int) -> str:
 
 
 def _show(request: Request, exchange: messages.Exchange, *, is_new: bool) -> HttpResponse:
-    """The new turns as a fragment, or the conversation's page."""
+    """Answer with the new turns as a fragment, or redirect to the conversation's page."""
     if is_new or not request.htmx:
         url = exchange.conversation.get_absolute_url()
         return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
@@ -199,7 +202,10 @@ def _show(request: Request, exchange: messages.Exchange, *, is_new: bool) -> Htt
 
 
 def _refuse_for(request: Request, talk: Conversation | None, error: Exception) -> HttpResponse:
-    """Say why; a page that does not know of the answer that is being written learns of it, and can stop it."""
+    """Show why a send was refused.
+
+    If an answer is being written that the page does not know of, the page also gets that, and can stop it.
+    """
     is_capped = isinstance(error, MonthlyCapReached)
     response = _refuse(request, talk, _explain(error), _status_of(error), is_capped)
     if request.htmx and talk is not None and isinstance(error, messages.AnswerInProgress):
@@ -211,7 +217,7 @@ def _refuse_for(request: Request, talk: Conversation | None, error: Exception) -
 def _refuse(
     request: Request, talk: Conversation | None, error: str, status: int, is_capped: bool = False
 ) -> HttpResponse:
-    """Say what is wrong beside the composer, with the draft kept; nothing was changed."""
+    """Show an error beside the composer and keep the draft. Nothing was changed."""
     if request.htmx:
         context = {"error": error, "status": status, "is_capped": is_capped}
         response = render(request, "chat/_error.html", context, status=status)
@@ -249,13 +255,13 @@ def _page(
 
 
 def _turns(talk: Conversation) -> QuerySet[Message]:
-    """Every turn, each answer with its charge and what was refunded of it. One query."""
+    """All turns, in one query; each answer has its charge and the refunded amount in microcredits."""
     turns = talk.messages.select_related("generation__model", "generation__hold")
     return turns.annotate(refunded_microcredits=refunded_of("generation__hold"))
 
 
 def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]:
-    """What the composer and the purse need. Four queries: models, prices, the live answer, the wallet."""
+    """What the composer and the display of credits need, in four queries: models, prices, live answer, wallet."""
     models = list(CatalogueModel.objects.offered())
     tags = current_price_tags([model.key for model in models])
     live = Generation.objects.live().filter(message__conversation=talk).first() if talk else None

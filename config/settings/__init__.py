@@ -1,1 +1,1 @@
-"""Settings, a module an environment."""
+"""Settings: one module for each environment."""

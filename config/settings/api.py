@@ -1,4 +1,4 @@
-"""The two APIs, and how much one may ask of them and of the pages: a part of `base`."""
+"""Settings of the two APIs, and the limits of requests to the APIs and the pages. `base` imports them."""
 
 from datetime import timedelta
 
@@ -9,26 +9,26 @@ from core.origins import is_origin
 
 env = environ.Env()
 
-# The API. Requests and tokens a minute, counted in Redis for all processes together; 429 beyond.
+# Requests and tokens per minute, counted in Redis for all processes together. Beyond a limit the API answers 429.
 API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
 API_KEY_REQUESTS_PER_MINUTE = env.int("API_KEY_REQUESTS_PER_MINUTE", default=600)
-API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # before anybody logs in
+API_ADDRESS_REQUESTS_PER_MINUTE = env.int("API_ADDRESS_REQUESTS_PER_MINUTE", default=120)  # without a log-in
 API_USER_TOKENS_PER_MINUTE = env.int("API_USER_TOKENS_PER_MINUTE", default=1_000_000)
 API_KEY_TOKENS_PER_MINUTE = env.int("API_KEY_TOKENS_PER_MINUTE", default=500_000)
 API_BODY_BYTES = env.int("API_BODY_BYTES", default=1_000_000)
 
-# Of one person, on the pages, in a minute (accounts.callers.page_limits).
+# Requests of one user to the pages, per minute (accounts.callers.page_limits).
 PAGE_LIMITS = {
-    "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # one for each pause in typing
+    "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # the page sends one at each pause in typing
     "searches": env.int("PAGE_SEARCHES_PER_MINUTE", default=30),
     "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
-    "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a tab that is shown again begins one
+    "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a hidden tab begins one when it is shown again
 }
-# Of one person at the same time, on the pages and through /api/v1 together (inference.relay.open_streams).
+# Streams of one user at the same time, on the pages and through /api/v1 together (inference.relay.open_streams).
 MAX_OPEN_STREAMS_OF_USER = env.int("MAX_OPEN_STREAMS_OF_USER", default=12)
 
-# Which pages of others may call the APIs from a browser: their origins, or "*" for all. A page has to send a key or a
-# token itself: cookies are never taken (no Access-Control-Allow-Credentials), and the pages of this site are no API.
+# The origins whose pages may call the APIs from a browser, or "*" for all. Such a page must send a key or a token
+# itself: cookies are never accepted (no Access-Control-Allow-Credentials). CORS covers the APIs, and not the pages.
 CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", default=[])
 for _origin in CORS_ORIGINS:
     if not is_origin(_origin):
@@ -36,7 +36,7 @@ for _origin in CORS_ORIGINS:
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
 CORS_URLS_REGEX = r"^/(api/)?v1/"
-# "*" is any header but Authorization, which browsers want by its name; older browsers do not know "*".
+# "*" stands for every header but Authorization, which browsers need by name. Older browsers do not know "*".
 CORS_ALLOW_HEADERS = ["*", "authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id"]
 CORS_EXPOSE_HEADERS = [
     "*",

@@ -1,4 +1,4 @@
-"""Settings that hold everywhere. What differs is in local, production and test."""
+"""Settings of all environments. The modules local, production, test and flower change what differs."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
-# The proxies in front of this site, addresses and networks: from them alone X-Forwarded-For is believed.
+# Addresses and networks of the proxies in front of this site. X-Forwarded-For counts only if it comes from them.
 try:
     TRUSTED_PROXIES = read_networks(env.list("TRUSTED_PROXIES", default=[]))
 except ValueError as wrong:
@@ -95,44 +95,44 @@ TEMPLATES = [
     }
 ]
 
-# PostgreSQL, always. The pool serves the ASGI threads: a thread takes a connection for the length of its work.
+# PostgreSQL in every environment. The ASGI threads share a pool: a thread holds a connection only while it works.
 DATABASES = {
     "default": {
         **env.db_url("DATABASE_URL"),
-        "ENGINE": "core.postgresql",  # after a restart of PostgreSQL its pool gives no dead connection out
+        "ENGINE": "core.postgresql",  # its pool hands out no dead connection after a restart of PostgreSQL
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10},
-            "server_side_binding": True,  # with the values beside it, a statement keeps its plan (docs/adr/0022)
+            "server_side_binding": True,  # values are sent apart, so a statement keeps its plan (docs/adr/0022)
             "prepare_threshold": 3,
         },
     }
 }
 
-# Who owns the tables and migrates them; the log-in above then is a role that owns nothing (docs/adr/0028).
+# The role that owns and migrates the tables. If it is set, the log-in above owns nothing (docs/adr/0028).
 DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
 DATABASE_APP_ROLE = DATABASES["default"]["USER"] if DATABASE_OWNER_URL else ""  # `migrate` grants it what it needs
-DEMAND_RESTRICTED_ROLE = False  # whether to run as nothing else
+DEMAND_RESTRICTED_ROLE = False  # whether to refuse a role with more rights
 
-# Redis, always: broker, token relay and cache, each with a user of its own that may do nothing else
-# (docs/redis-users.md). Nothing that is money lives there.
+# Redis in every environment: broker, token relay and cache, each with a Redis user of its own that may do nothing else
+# (docs/redis-users.md). No money is recorded in Redis.
 REDIS_URL = env.str("REDIS_URL", default="")  # one user for all three, on a development machine
 BROKER_REDIS_URL = env.str("BROKER_REDIS_URL", default="") or REDIS_URL
 RELAY_REDIS_URL = env.str("RELAY_REDIS_URL", default="") or REDIS_URL
 CACHE_REDIS_URL = env.str("CACHE_REDIS_URL", default="") or REDIS_URL
 if not (BROKER_REDIS_URL and RELAY_REDIS_URL and CACHE_REDIS_URL):
     raise ImproperlyConfigured("Set BROKER_REDIS_URL, RELAY_REDIS_URL and CACHE_REDIS_URL (docs/redis-users.md).")
-DEMAND_RESTRICTED_REDIS_USERS = False  # whether to run with nothing else
+DEMAND_RESTRICTED_REDIS_USERS = False  # whether to refuse users with more rights
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_REDIS_URL,
-        "KEY_PREFIX": "cache-json",  # a name of its own: what an earlier version pickled is never read
+        "KEY_PREFIX": "cache-json",  # its own prefix: entries that an earlier version pickled are never read
         "OPTIONS": {
             "IGNORE_EXCEPTIONS": True,
             "SOCKET_CONNECT_TIMEOUT": 1,
             "SOCKET_TIMEOUT": 1,
-            # The library's default is pickle, which runs what it reads: whoever wrote Redis would own the web process.
+            # The default, pickle, can execute what it reads: an attacker with access to Redis could run code here.
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
         },
     }
@@ -140,7 +140,7 @@ CACHES = {
 
 CELERY_BROKER_URL = BROKER_REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_RESULT_BACKEND_THREAD_SAFE = True  # there is none; each thread would look through all installed packages for it
+CELERY_RESULT_BACKEND_THREAD_SAFE = True  # there is no backend; without this, each thread searches all packages for it
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -149,24 +149,25 @@ CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Seconds until an unacknowledged task is delivered again. That is harmless: a row is claimed once.
+    # Seconds until an unacknowledged task is delivered again. That is harmless: its row can be claimed only once.
     "visibility_timeout": 300,
     "socket_connect_timeout": 2,
     "socket_timeout": 3,
     "retry_on_timeout": False,
 }
-# A customer waits while this publishes: two quick tries, then a clear 503.
+# A customer waits while a task is published: after two quick tries the answer is 503.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 1,
     "interval_start": 0.1,
     "interval_step": 0.1,
     "interval_max": 0.2,
 }
-WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)  # then a process counts as gone
+# A process that has sent no heartbeat for this long counts as gone.
+WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
 CELERY_BEAT_SCHEDULE = {
     "sweep-generations": {
         "task": "inference.sweep_generations",
-        "schedule": WORKER_SILENT_SECONDS / 2,  # more often than `inference.heartbeats` calls a gap
+        "schedule": WORKER_SILENT_SECONDS / 2,  # shorter than a gap in `inference.heartbeats`
         "options": {"expires": WORKER_SILENT_SECONDS / 2},
     },
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
@@ -223,9 +224,9 @@ LOGIN_REDIRECT_URL = "chat:home"
 LOGIN_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_ADAPTER = "accounts.login.adapter.AccountAdapter"
-ACCOUNT_REAUTHENTICATION_REQUIRED = True  # addresses change with the password alone, typed moments ago
-ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds; for keys it counts from a log-in through the API, too
-ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of new addresses and passwords
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # a change of address needs the password again
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds; for API keys, counted from the log-in through the API
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner gets a mail about a new address or password
 ACCOUNT_FORMS = {"signup": "accounts.login.forms.SignupForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -233,14 +234,14 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-PASSWORD_RESET_TIMEOUT = 2 * 3600  # seconds that a mailed link sets a password for
+PASSWORD_RESET_TIMEOUT = 2 * 3600  # seconds for which a mailed link can set a password
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.partition(":")[0]
 EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"
 DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"  # what the mail worker sends with
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)  # seconds for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Tally <tally@localhost>")
 
-# Security. No unsafe-inline anywhere; scripts and styles come from this host alone.
+# Security. No unsafe-inline anywhere; scripts and styles come only from this host.
 CONTENT_SECURITY_POLICY: dict[str, dict[str, list[Any]]] = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -258,7 +259,7 @@ CSRF_FAILURE_VIEW = "accounts.pages.ended_sessions.csrf_failed"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-DEVICE_COOKIE_NAME = "tally_device"  # of accounts.login.devices
+DEVICE_COOKIE_NAME = "tally_device"  # see accounts.login.devices
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
 LANGUAGE_CODE = "en"
@@ -272,25 +273,27 @@ STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
 # Money (money.md). Integers only: microcredits, a millionth of a credit.
-REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)  # alone, in a day
-LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000)  # below: one e-mail, unless changed
+# What one person may move, and one customer may get, in 24 hours without a second person's approval (docs/adr/0029).
+REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)
+# Below this balance a customer gets one e-mail; customers may set another limit.
+LOW_BALANCE_MICROCREDITS = env.int("LOW_BALANCE_MICROCREDITS", default=5_000_000)
 SIGNUP_BONUS_DAYS = env.int("SIGNUP_BONUS_DAYS", default=365)
-NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # who counts as new for promotion codes
+NEW_CUSTOMER_DAYS = env.int("NEW_CUSTOMER_DAYS", default=14)  # how long a user is new, for promotion codes
 SIGNUP_BONUS_MICROCREDITS = env.int("SIGNUP_BONUS_MICROCREDITS", default=10_000_000)
-MAILBOX_SECRET = env.str("MAILBOX_SECRET", default="")  # keys the hashes of mailboxes; empty: SECRET_KEY does
+MAILBOX_SECRET = env.str("MAILBOX_SECRET", default="")  # key of the mailbox hashes; empty: SECRET_KEY
 CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent, or one yen
 try:
     TOPUP_CURRENCY = known_currency(env.str("TOPUP_CURRENCY", default="usd"))
 except UnknownCurrency as unknown:
     raise ImproperlyConfigured(f"TOPUP_CURRENCY: {unknown}.") from unknown
 TOPUP_MINOR_BOUNDS = (env.int("TOPUP_LEAST_MINOR", default=100), env.int("TOPUP_MOST_MINOR", default=100_000))
-# Name of a provider to its class; the first is the default. An order belongs to the provider it was made with.
+# The class of each provider, by name; the first is the default. An order stays with the provider it was made with.
 PAYMENT_PROVIDERS: dict[str, str] = {}
-# Stripe is a provider where its secret key is set. Whoever knows an empty webhook secret could sign themselves credits.
+# Stripe is a provider if its secret key is set. With an empty webhook secret, anybody could sign events for credits.
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="").strip()
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="").strip()
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # empty: Stripe's own
-# Where its payment page stands: another address with Stripe's custom domains for Checkout.
+# The origin of Stripe's payment page, which differs with Stripe's custom domains for Checkout.
 STRIPE_CHECKOUT_ORIGINS: list[str] = env.list("STRIPE_CHECKOUT_ORIGINS", default=["https://checkout.stripe.com"])
 for _origin in STRIPE_CHECKOUT_ORIGINS:
     if not (is_origin(_origin) and _origin.startswith("https://")):
@@ -299,9 +302,9 @@ if STRIPE_SECRET_KEY:
     if not STRIPE_WEBHOOK_SECRET:
         raise ImproperlyConfigured("STRIPE_SECRET_KEY is set, so STRIPE_WEBHOOK_SECRET (whsec_...) must be set too.")
     PAYMENT_PROVIDERS["stripe"] = "billing.stripe.provider.StripeProvider"
-    # The order form is answered with a redirect to Stripe's page, which Chromium counts as where the form goes.
+    # The order form is redirected to Stripe's page. Chromium applies `form-action` to the target of the redirect, too.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += STRIPE_CHECKOUT_ORIGINS
-# Tries of promotion codes, as django-ratelimit writes rates: so many in a second, minute, hour or day (s, m, h, d).
+# Tries of promotion codes, as rates of django-ratelimit: a number per second, minute, hour or day (s, m, h, d).
 CODE_TRIES_PER_USER = env.str("CODE_TRIES_PER_USER", default="10/h")
 CODE_TRIES_PER_ADDRESS = env.str("CODE_TRIES_PER_ADDRESS", default="50/h")
 HOLD_LIFETIME_SECONDS = env.int("HOLD_LIFETIME_SECONDS", default=3600)
@@ -309,13 +312,13 @@ MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
-# How long what is no longer needed is kept (accounts.purge, billing.purge).
+# How long old data is kept before it is deleted (accounts.purge, billing.purge).
 KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
-KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # to whom and what about; what they said goes when sent
+KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
 KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
 KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
 KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
-# What would break at the first customer is refused now.
+# Values that would only fail with the first customer are refused at the start.
 _LEAST = {
     "REFUND_APPROVAL_MICROCREDITS": 0,
     "LOW_BALANCE_MICROCREDITS": 0,
@@ -326,9 +329,9 @@ _LEAST = {
     "HOLD_LIFETIME_SECONDS": 1,
     "MIN_AFFORDABLE_TOKENS": 1,
     "KEEP_ENDED_LOGINS_DAYS": 0,
-    "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe sends one again for three days
+    "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe repeats an event for three days
     "KEEP_READ_NOTICES_DAYS": 0,
-    "KEEP_NOTICES_DAYS": 7,  # so that customers find them
+    "KEEP_NOTICES_DAYS": 7,  # so that customers can read them
     "EMAIL_TIMEOUT": 1,
     "KEEP_MAILS_DAYS": 2,  # a mail is tried for a day at most
 }
@@ -343,38 +346,38 @@ MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expandus
 INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.batching.BatchingEngine")
 INFERENCE_PRECISION = env.str("INFERENCE_PRECISION", default="auto")  # bfloat16 on a GPU, int8 on a CPU that can
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)  # 0: as many as torch picks
-# Keys and values of so many tokens in all layers, for all requests of a model together. A long conversation takes less
-# than its length, since most layers keep only a window: 12B's whole context fits into the default.
+# Size of a model's key-value cache, in tokens of all layers, for all its requests together. A long conversation takes
+# less than its length, because most layers keep only a window: the whole context of 12B fits into the default.
 INFERENCE_CACHE_TOKENS = env.int("INFERENCE_CACHE_TOKENS", default=32_768)
-# What the models of one worker process may take together: bytes, or with 0 a share of the GPUs or of the machine.
+# Memory for all models of one worker process: in bytes, or with 0 as a share of the GPUs' or the machine's memory.
 MODEL_MEMORY_BYTES = env.int("MODEL_MEMORY_BYTES", default=0)
 MODEL_MEMORY_SHARE = env.float("MODEL_MEMORY_SHARE", default=0.8)
-MODEL_IDLE_SECONDS = env.float("MODEL_IDLE_SECONDS", default=1800.0)  # then it is unloaded; 0: never
-MODEL_WAIT_SECONDS = env.float("MODEL_WAIT_SECONDS", default=60.0)  # for room, while other models are in use
+MODEL_IDLE_SECONDS = env.float("MODEL_IDLE_SECONDS", default=1800.0)  # an unused model is unloaded then; 0: never
+MODEL_WAIT_SECONDS = env.float("MODEL_WAIT_SECONDS", default=60.0)  # wait for memory while other models are in use
 MODEL_TURN_SECONDS = env.float("MODEL_TURN_SECONDS", default=10.0)  # a model in use keeps its place while others wait
 MODEL_RETRY_SECONDS = env.float("MODEL_RETRY_SECONDS", default=30.0)  # after a failed loading, then twice as long, ...
 WORKER_SERVES_NEW_MODELS = env.bool("WORKER_SERVES_NEW_MODELS", default=False)  # besides those of its -Q
-PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # before a worker says it is ready; never idle
+PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # loaded before a worker is ready; never idle
 DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
 PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)
 MAX_LIVE_GENERATIONS = env.int("MAX_LIVE_GENERATIONS", default=64)  # of one customer, queued and running together
-MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worker: others find a place at once
+MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worker, so that others find a place
 ANSWER_CACHE_SECONDS = env.int("ANSWER_CACHE_SECONDS", default=86_400)  # 0: no cache
 ANSWER_CACHE_ENTRIES = env.int("ANSWER_CACHE_ENTRIES", default=100_000)  # about 300 bytes each in Redis
 HEARTBEAT_SECONDS = 2.0
 QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)
-QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # then workers look for rows without a ticket
+QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # workers then look for rows whose task was lost
 GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
-RELAY_COALESCE_SECONDS = 0.04  # between two entries of one stream, at least
-# Of all streams of a worker together: with many, each waits longer, up to a limit (docs/adr/0017).
+RELAY_COALESCE_SECONDS = 0.04  # shortest time between two entries of one stream
+# For all streams of a worker together. With many streams each entry waits longer, up to a limit (docs/adr/0017).
 RELAY_ENTRIES_PER_SECOND = 60 * (os.cpu_count() or 1)
 RELAY_LONGEST_PAUSE_SECONDS = 0.5
 RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
-RELAY_READ_PAUSE_SECONDS = 0.01  # at least
-RELAY_READS_PER_SECOND = 2000  # of streams in a web process, all rounds together
-RELAY_LIFETIME_SECONDS = 3600  # of the stream of an answer that is being written: longer than any takes
-RELAY_AFTER_END_SECONDS = 300  # of one that has ended: readers that come later find it in the database
+RELAY_READ_PAUSE_SECONDS = 0.01  # shortest pause between two rounds of reads
+RELAY_READS_PER_SECOND = 2000  # how many streams a web process reads
+RELAY_LIFETIME_SECONDS = 3600  # of the stream of an answer that is being written; no answer takes longer
+RELAY_AFTER_END_SECONDS = 300  # of the stream of an ended answer; later readers use the database
 
 READY_DIR = env.str("READY_DIR", default="")  # workers touch a file named after them here once they are ready
 

@@ -1,7 +1,7 @@
-"""Flower, which shows and steers the workers: of Redis it has the broker alone, and of all else nothing.
+"""Settings of Flower, which shows and controls the workers. It can reach only the broker in Redis, and no other server.
 
-What it does not need is replaced before the settings are read, so that nobody who breaks into it finds the database,
-the answers or the keys that sign log-ins.
+What Flower does not need is replaced before the settings are read. So an attacker who breaks into it gets no access to
+the database or the answers, and no keys that sign log-ins.
 """
 
 import os
@@ -27,10 +27,10 @@ os.environ.update(
 
 from config.settings.base import *  # noqa: E402  after the environment is complete
 
-# The wrong tries at its log-in are counted here: there is one Flower, and it forgets them when it ends.
+# Counts the wrong tries at Flower's log-in, in the memory of its only process: a restart forgets them.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},  # two for each address that guesses
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # two entries for each address that guesses
     }
 }

@@ -1,4 +1,4 @@
-"""Development on one machine: what `startup.py run` uses. Demo accounts exist only here and in tests."""
+"""Settings for development on one machine, as `startup.py run` uses them. Only here and in tests are demo accounts."""
 
 import json
 import os
@@ -8,7 +8,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def _take_what_startup_wrote() -> None:
-    """Let a plain `manage.py` command find the servers of a running Tally; the environment wins."""
+    """Let a plain `manage.py` command find the servers of a running Tally. Environment variables take precedence.
+
+    Raises ImproperlyConfigured if Tally is not running here and SECRET_KEY is not set.
+    """
     local = Path(os.environ.get("TALLY_LOCAL_DIR") or Path(__file__).parents[2] / ".local")
     try:
         runtime = json.loads((local / "runtime.json").read_text())
@@ -20,7 +23,7 @@ def _take_what_startup_wrote() -> None:
             "Tally is not running here. Start it with `python3 startup.py`, or name the folder of a running one in"
             " TALLY_LOCAL_DIR. Where it runs otherwise, set what .env.example names."
         ) from None
-    if "DATABASE_URL" not in os.environ:  # the processes of a running Tally have one, and no business with the owner's
+    if "DATABASE_URL" not in os.environ:  # set in Tally's own processes, which must not get the owner's log-in
         os.environ["DATABASE_URL"] = runtime.get("database_url", "")
         os.environ.setdefault("DATABASE_OWNER_URL", runtime.get("database_owner_url", ""))
     if "REDIS_URL" not in os.environ:
@@ -33,10 +36,10 @@ _take_what_startup_wrote()
 
 from config.settings.base import *  # noqa: E402  after the environment is complete
 
-DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks measure what production runs
+DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks set 0, to measure what production runs
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
-# A page that plays the payment provider; with a Stripe key set, Stripe comes first.
+# The sandbox is a page that simulates a payment provider. If a Stripe key is set, Stripe stays first, the default.
 PAYMENT_PROVIDERS = {**PAYMENT_PROVIDERS, "sandbox": "billing.topups.sandbox.SandboxProvider"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

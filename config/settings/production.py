@@ -1,4 +1,4 @@
-"""Production: everything that must be set comes from the environment; nothing here has a demo default."""
+"""Settings for production: everything that must be set comes from the environment, without demo defaults."""
 
 from config.settings.base import *
 
@@ -10,7 +10,7 @@ RELAY_REDIS_URL = env.str("RELAY_REDIS_URL")
 CACHE_REDIS_URL = env.str("CACHE_REDIS_URL")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
 PUBLIC_URL = env.str("PUBLIC_URL")
-env.str("TRUSTED_PROXIES")  # has to be said, if only that there are none: see .env.example
+env.str("TRUSTED_PROXIES")  # must be set, even if there are none: see .env.example
 EMAIL_CONFIG = env.email_url("EMAIL_URL")
 DELIVERY_EMAIL_BACKEND = EMAIL_CONFIG.pop("EMAIL_BACKEND")  # EMAIL_BACKEND stays the outbox
 vars().update(EMAIL_CONFIG)
@@ -19,7 +19,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 SECURE_SSL_REDIRECT = True
-# Stripe follows no redirect, and a proxy may speak http to us. An event is believed for its signature alone.
+# Stripe follows no redirect, and a proxy may forward its events over http. Only the signature makes an event valid.
 SECURE_REDIRECT_EXEMPT = [r"^credits/webhooks/stripe/?$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000
@@ -27,8 +27,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
-# With this prefix a browser takes a cookie from this host alone, over https, so that no other host of the domain can
-# plant one.
+# A browser accepts a cookie with this prefix only from this host and over https. So no other host of the domain can set
+# one.
 SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken"
 DEVICE_COOKIE_NAME = "__Host-tally_device"

@@ -1,4 +1,4 @@
-"""Tests: the real PostgreSQL and Redis that `startup.py test` brings up, fast hashing, mail in memory."""
+"""Settings for tests: the real PostgreSQL and Redis that `startup.py test` starts, fast hashing, mail in memory."""
 
 import os
 
@@ -8,7 +8,7 @@ os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 
 def _use_own_redis_database(worker: str) -> None:
-    """Give each process of pytest-xdist a database of Redis, as pytest-django gives it one of PostgreSQL."""
+    """Give each process of pytest-xdist its own Redis database, as pytest-django does with PostgreSQL databases."""
     for name in ("REDIS_URL", "BROKER_REDIS_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL", "REDIS_ADMIN_URL"):
         if url := os.environ.get(name):
             os.environ[name] = f"{url.rpartition('/')[0]}/{1 + int(worker.removeprefix('gw'))}"
@@ -24,7 +24,7 @@ ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *PASSWORD_HASHERS]
 DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.fake.FakeEngine")
-REDIS_ADMIN_URL = os.environ.get("REDIS_ADMIN_URL") or REDIS_URL  # who may do what Tally itself may not
+REDIS_ADMIN_URL = os.environ.get("REDIS_ADMIN_URL") or REDIS_URL  # a user with rights that Tally's users must not have
 # Tests open many threads and the test runner drops the database afterwards: no pool.
 del DATABASES["default"]["OPTIONS"]["pool"]
 LOGGING["root"]["level"] = "WARNING"

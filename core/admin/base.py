@@ -1,4 +1,4 @@
-"""What the admins of every app are built on: lists that tell nothing beyond their filters, rows that services write."""
+"""Base classes of every app's admin: lists that accept only their own filters, and rows that only services write."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-# How `list_filter` and `date_hierarchy` of Django ask about a column, or about what it refers to.
+# The lookups that Django's `list_filter` and `date_hierarchy` put into a URL, for a column or a foreign key.
 WAYS_OF_FILTERS = (
     *("", "exact", "in", "isnull", "gte", "lt", "year", "month", "day"),
     *(f"{key}__{way}" for key in ("id", "pk", "key") for way in ("exact", "in")),
@@ -14,16 +14,16 @@ WAYS_OF_FILTERS = (
 
 
 class StrictLookups(admin.ModelAdmin[Any]):
-    """The address of a list may filter by what the list's own filters offer, and by nothing else.
+    """The URL of a list may contain only the lookups of the list's own filters.
 
-    Django lets it ask about every column of the table: `?text__regex=^A` would read a text letter by letter, column by
-    column, without a trace. `linked_lookups` are those that links of other pages use.
+    Django allows lookups on every column of the table: with `?text__regex=^A` somebody could find out a text letter by
+    letter, and nothing would record it. `linked_lookups` are further lookups, which links on other pages use.
     """
 
     linked_lookups: tuple[str, ...] = ()
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:  # noqa: ARG002  Django's
-        """What a filter of this list asks, in the ways that Django's own filters ask it."""
+        """Whether the lookup belongs to a filter of this list or to `linked_lookups`."""
         filters = (each[0] if isinstance(each, tuple) else each for each in self.list_filter)
         names = {each for each in filters if isinstance(each, str)} | {self.date_hierarchy} - {None}
         allowed = {name if way == "" else f"{name}__{way}" for name in names for way in WAYS_OF_FILTERS}
@@ -31,7 +31,7 @@ class StrictLookups(admin.ModelAdmin[Any]):
 
 
 class ReadOnlyAdmin(StrictLookups):
-    """Rows that services alone write."""
+    """Rows that only services write; the admin shows them."""
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         """Nobody adds them here."""
@@ -47,15 +47,16 @@ class ReadOnlyAdmin(StrictLookups):
 
 
 class ServiceAdmin(StrictLookups):
-    """Rows that staff write with the services that the API uses too; the services note it in the audit log.
+    """Rows that staff change through the services of the API; the services write the audit log.
 
-    What a service refuses (`refusals`) is said on the page. Nothing is deleted: history refers to it.
+    The page shows the message of an exception in `refusals`, with which a service refuses a change. No row can be
+    deleted, because history refers to it.
     """
 
     refusals: tuple[type[Exception], ...] = ()
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Django's view. It is one transaction, which a refusal ends."""
+        """Django's view, in one transaction. A refusal rolls it back and is shown on the page."""
         try:
             return super().changeform_view(request, *args, **kwargs)
         except self.refusals as refusal:

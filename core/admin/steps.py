@@ -1,4 +1,4 @@
-"""An admin form in two steps: first what would happen, then, confirmed, it happens once."""
+"""An admin form in two steps: the first shows what would happen, the second confirms it and does it once."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,14 +10,17 @@ from django.template.response import TemplateResponse
 
 
 class TwoStepForm(forms.Form):
-    """The key makes a double click harmless; `confirmed` comes with the second step."""
+    """The idempotency key makes a double click harmless; `confirmed` is true in the second step."""
 
     idempotency_key = forms.UUIDField(widget=forms.HiddenInput)
     confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
 
 class StepRefused(Exception):
-    """It cannot be done; the message says why. `status` is the page's: 409 where the key did something else before."""
+    """The action is refused; the message says why.
+
+    `status` is the HTTP status of the page: 409 if the idempotency key was used for another action before.
+    """
 
     def __init__(self, message: object, *, status: int = 200) -> None:
         super().__init__(str(message))
@@ -36,9 +39,10 @@ def answer_in_two_steps(
     act: Callable[[AnyForm], HttpResponse],
     page: dict[str, Any],
 ) -> HttpResponse:
-    """Show the form, then `preview` of it in words, then let `act` do it and answer.
+    """Show the form; then show the text of `preview`; then, when it is confirmed, return the answer of `act`.
 
-    Both may raise StepRefused. `page` has `title`, `button`, `back` and, as the case may be, `intro` and `original`.
+    `preview` and `act` may raise StepRefused, which is shown with the form. `page` has `title`, `button` and `back`,
+    and may have `intro` and `original`.
     """
     words, status = "", 200
     if request.method == "POST" and form.is_valid():

@@ -1,6 +1,7 @@
-"""Django's PostgreSQL backend with a pool that looks at the socket before it gives a connection out (docs/adr/0023).
+"""Django's PostgreSQL backend, with a pool that checks a connection's socket before use (docs/adr/0023).
 
-Its own check (CONN_HEALTH_CHECKS) asks the server: a round trip for each of the four times that an answer borrows one.
+Django's own check (CONN_HEALTH_CHECKS) queries the server. An answer takes a connection from the pool four times, so
+that check would cost it four round trips.
 """
 
 import select
@@ -15,18 +16,22 @@ from core.postgresql.roles import refuse_might
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Named as Django wants it."""
+    """Django requires this name."""
 
     creation_class = DatabaseCreation
-    is_owner = False  # while somebody migrates (core.postgresql.roles)
+    is_owner = False  # True while logged in as the owner (core.postgresql.roles)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A connection that lives. Raises PoolTimeout, an OperationalError, while there is no server."""
+        """Return a live connection.
+
+        Raises PoolTimeout, an OperationalError, while the server is away, and ImproperlyConfigured if the
+        application's role has too many rights.
+        """
         connection = super().get_new_connection(conn_params)
         while not is_alive(connection):
             connection.close()
             if self.pool is not None:
-                self.pool.putconn(connection)  # which opens another one
+                self.pool.putconn(connection)  # the pool opens another one
             connection = super().get_new_connection(conn_params)
         if not self.is_owner:
             refuse_might(connection)
@@ -34,10 +39,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def is_alive(connection: "psycopg.Connection[Any]") -> bool:
-    """Whether a connection that nobody uses is still there.
+    """Whether an unused connection still works.
 
-    A server that ended has closed its socket, which makes it readable. Since a server may also have something to say,
-    it is asked then. One that vanished without a word is found by the query that comes, as it would be by a question.
+    When a server ends, it closes the socket, which makes the socket readable. The server may also have sent a message,
+    so a readable connection is tested with a query. A server that vanished without closing the socket is not noticed
+    here: the next query fails, as a test query would.
     """
     if connection.closed:
         return False

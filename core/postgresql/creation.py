@@ -1,4 +1,4 @@
-"""Test databases are the owner's: the application may not make one."""
+"""Test databases: the owner creates them, because the application's role may not."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from core.postgresql.roles import as_owner
 
 
 class DatabaseCreation(creation.DatabaseCreation):
-    """Makes and drops them as the owner; the tests then run as the application."""
+    """Creates and drops test databases as the owner. The tests run as the application's role."""
 
     def create_test_db(self, *arguments: Any, **options: Any) -> str:
         with as_owner(self.connection):

@@ -1,6 +1,6 @@
-"""Trying again while PostgreSQL restarts, for what must not be lost to a few seconds without it.
+"""Retries while PostgreSQL restarts, for work that must survive some seconds without the database.
 
-Only for calls that may be made twice: reads, and changes that find out that they were made before.
+Use this only for calls that may run twice: reads, and changes that detect that they were made before.
 """
 
 import logging
@@ -12,15 +12,16 @@ from django.db import InterfaceError, OperationalError, connection
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 30.0  # a restart takes two, a failover ten to twenty
+PATIENCE_SECONDS = 30.0  # a restart takes two seconds, a failover ten to twenty
 PAUSE_SECONDS = 0.5
 T = TypeVar("T")
 
 
 def try_again_while_the_database_is_away(work: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
-    """What `work` returns. Raises its OperationalError once the database has been away for `patience_seconds`.
+    """Return the result of `work`, which is called again while the database is away.
 
-    Not inside a transaction: what is lost with the connection is all that `work` did.
+    Raises the last error of `work` once the database has been away for `patience_seconds`. Do not call this inside a
+    transaction: a lost connection must undo only what `work` did.
     """
     deadline = time.monotonic() + patience_seconds
     while True:

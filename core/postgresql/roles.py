@@ -1,7 +1,7 @@
-"""The two roles of PostgreSQL: the owner migrates, the application runs as one that owns nothing (docs/adr/0028).
+"""The two PostgreSQL roles: the owner migrates, the application runs as a role that owns nothing (docs/adr/0028).
 
-DATABASE_URL is the application's log-in, DATABASE_OWNER_URL the owner's. With the first alone, one role does both, and
-what only a restricted role guards is not guarded; production refuses to run so.
+DATABASE_URL is the application's log-in, DATABASE_OWNER_URL the owner's. If only the first is set, one role does both,
+and the protections that need a restricted role are missing. Production refuses to run so.
 """
 
 import logging
@@ -18,8 +18,8 @@ from environ import Env
 
 _LOG_IN = ("USER", "PASSWORD", "HOST", "PORT")
 
-# What the application must not be able to do: by itself (the session's user, whoever it plays now) or by any role that
-# it is a member of.
+# Finds the rights that the application's role must not have, itself or through a role that it is a member of. The query
+# looks at the session's user, which SET ROLE does not change.
 _MIGHT = """
 WITH tables AS (
     SELECT oid, relowner FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
@@ -44,7 +44,10 @@ _has_been_checked = False
 
 @contextmanager
 def as_owner(connection: Any) -> Iterator[None]:
-    """Log this Django connection in as the owner meanwhile, where there is one. Not within a transaction."""
+    """Log this Django connection in as the owner inside the `with` block, if DATABASE_OWNER_URL is set.
+
+    Do not use it within a transaction.
+    """
     if not settings.DATABASE_OWNER_URL:
         yield
         return
@@ -61,21 +64,21 @@ def as_owner(connection: Any) -> Iterator[None]:
 
 def _log_in(connection: Any, login: dict[str, Any]) -> None:
     connection.close()
-    if connection.pool is not None:  # it would go on with the other role's connections
+    if connection.pool is not None:  # the pool would keep using the other role's connections
         connection.close_pool()
     connection.settings_dict.update(login)
 
 
 def might_of(connection: "psycopg.Connection[Any]") -> list[str]:
-    """What the role of this connection may do that the application must not; empty for a restricted one."""
+    """The rights of this connection's role that the application must not have; empty for a restricted role."""
     with connection.transaction():
         return [might for (might,) in connection.execute(_MIGHT)]
 
 
 def refuse_might(connection: "psycopg.Connection[Any]") -> None:
-    """Raise ImproperlyConfigured, once and for all, where the application's role may do more than it must.
+    """Raise ImproperlyConfigured if the application's role has rights that it must not have.
 
-    Looked at once a process: the rights of a role are no secret that changes by the hour.
+    Only with DEMAND_RESTRICTED_ROLE. A role that passes is not checked again in this process: rights rarely change.
     """
     global _has_been_checked
     if _has_been_checked or not settings.DEMAND_RESTRICTED_ROLE:
@@ -91,12 +94,12 @@ def refuse_might(connection: "psycopg.Connection[Any]") -> None:
 
 
 def refuse_to_start_with_might() -> None:
-    """Log in as this process begins, so that one with too many rights does not start at all.
+    """Log in when this process starts. Raises ImproperlyConfigured if its role has too many rights.
 
-    While PostgreSQL is away this passes: the first connection asks.
+    While PostgreSQL is away this passes; the first connection checks the role then.
     """
     if settings.DEMAND_RESTRICTED_ROLE:
-        with ThreadPoolExecutor(max_workers=1) as executor:  # the web server imports us within its event loop
+        with ThreadPoolExecutor(max_workers=1) as executor:  # the web server imports this in its event loop
             executor.submit(_connect_once).result()
 
 

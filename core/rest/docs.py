@@ -1,7 +1,7 @@
-"""The documentation: the schema, and two readers of it whose scripts come from this host.
+"""The API documentation: the OpenAPI schema, and Swagger UI and ReDoc, whose scripts come from this host.
 
-The policy needs no `unsafe-inline`: the two style elements that ReDoc makes are named by their hashes. It also asks
-a foreign host for the logo of its makers; the policy refuses that, so nothing leaves.
+The content security policy needs no `unsafe-inline`: it names ReDoc's two style elements by their hashes. ReDoc also
+requests its makers' logo from a foreign host; the policy blocks that request.
 """
 
 import json
@@ -14,7 +14,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 
-# Of the bundle that is pinned: an empty element that rules are inserted into, and one small rule.
+# Hashes for the pinned ReDoc bundle: an empty element, into which it inserts rules, and one small rule.
 REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
     "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='",
@@ -42,6 +42,6 @@ def redoc(request: HttpRequest) -> HttpResponse:
 
 @cache
 def _render_schema() -> bytes:
-    """Made once a process: it depends on the code alone."""
+    """The schema as JSON. It depends only on the code, so each process makes it once."""
     document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return json.dumps(document).encode()

@@ -1,6 +1,6 @@
-"""Fields that take what the documentation says and nothing else: no "12" for a number, no 1 for true.
+"""Serializer fields that accept only the documented JSON types: no "12" for a number, no 1 for true.
 
-REST framework's own are lenient, so that a typing error becomes a value nobody meant.
+REST framework's own fields are lenient: they turn a client's mistake into a value that it did not mean.
 """
 
 from typing import Any
@@ -10,21 +10,22 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 MICROCREDITS_PER_CREDIT = 1_000_000
-MOST_MICROCREDITS = 2**53 - 1  # nine billion credits; beyond, JavaScript rounds integers
+MOST_MICROCREDITS = 2**53 - 1  # nine billion credits; JavaScript rounds larger integers
 
 
 class Text(serializers.CharField):
-    """A JSON string. Blanks around it are cut; of blanks alone it is empty."""
+    """A JSON string. Blanks at both ends are removed, so a string of blanks is empty."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         if not self.allow_blank and self.trim_whitespace:
             self.validators.append(
+                # Shown as a pattern in the schema. Python removes these characters as blanks, too.
                 RegexValidator(r"[^\s\x1c-\x1f\x85]")
-            )  # tells the documentation; Python cuts these too
+            )
 
     def to_internal_value(self, data: Any) -> str:
-        """Refuse numbers, and what is too long before its blanks are cut: the documentation counts them too."""
+        """Refuse numbers. The length limit applies before blanks are removed, as a reader of the schema expects."""
         if not isinstance(data, str):
             self.fail("invalid")
         if self.max_length is not None and len(data) > self.max_length:
@@ -33,7 +34,7 @@ class Text(serializers.CharField):
 
 
 class Secret(Text):
-    """A password as it was typed, blanks included. Never answered."""
+    """A password as it was typed, blanks included. No answer contains it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, write_only=True, max_length=128, **options)
@@ -43,7 +44,7 @@ class Email(serializers.EmailField):
     """An e-mail address."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Refuse what is no string."""
+        """Refuse all but strings; return the address in lower case."""
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data).lower()
@@ -82,7 +83,7 @@ class Choice(serializers.ChoiceField):
     """One of a few strings."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """Refuse what only looks like one of them."""
+        """Refuse all but strings: REST framework would accept 1 for "1"."""
         if not isinstance(data, str):
             self.fail("invalid_choice", input=data)
         return super().to_internal_value(data)
@@ -92,7 +93,7 @@ class Identifier(serializers.UUIDField):
     """A UUID in its usual spelling."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """Refuse integers, and spellings that only Python takes."""
+        """Refuse integers, and spellings of a UUID that only Python accepts."""
         if not isinstance(data, str) or len(data) != 36:
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
@@ -102,7 +103,7 @@ class Instant(serializers.DateTimeField):
     """A moment in UTC, as 2026-11-22T14:09:00.000000Z."""
 
     def to_internal_value(self, value: Any) -> Any:
-        """Refuse numbers, and moments that do not say their offset."""
+        """Refuse numbers, and moments without a UTC offset."""
         if not isinstance(value, str) or not (value[-1:] in "Zz" or value[-6:-5] in ("+", "-")):
             self.fail("invalid", format="2026-11-22T14:09:00Z")
         return super().to_internal_value(value)
@@ -110,14 +111,14 @@ class Instant(serializers.DateTimeField):
 
 @extend_schema_field({"type": "string", "pattern": r"^-?\d+\.\d{6}$", "example": "0.081200"})
 class Credits(serializers.Field[int, Any, str, int]):
-    """The decimal string beside an integer amount: exact, six decimals. `source` names the microcredits."""
+    """An amount in credits as an exact decimal string with six decimals. `source` names the field in microcredits."""
 
     def __init__(self, source: str, **options: Any) -> None:
         options.setdefault("help_text", f"The same as {source}, in credits.")
         super().__init__(source=source, read_only=True, **options)
 
     def to_representation(self, value: int) -> str:
-        """-320 is "-0.000320"."""
+        """-320 microcredits are "-0.000320"."""
         return exact_credits(value)
 
 
@@ -134,6 +135,6 @@ class ApiInput(serializers.Serializer[Any]):
 
 
 def exact_credits(microcredits: int) -> str:
-    """An amount in credits with all six decimals."""
+    """Return an amount in credits as text, with all six decimals."""
     whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     return f"{'-' if microcredits < 0 else ''}{whole}.{rest:06d}"

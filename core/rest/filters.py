@@ -1,4 +1,4 @@
-"""Filters of time that all lists share, and usage: a UTC day, or a moment."""
+"""Time filters of lists and of usage: each takes a UTC day or a moment."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,10 +17,10 @@ INVALID = _("Write a UTC day as 2026-01-31, or a moment as 2026-01-31T12:00:00Z.
 
 
 def read_moment(text: str, *, is_end: bool = False) -> datetime:
-    """The moment in UTC that a text says; of a day its first moment, or with `is_end` its last.
+    """Return the UTC moment that a text names; for a day its first moment, or with `is_end` its last.
 
-    A plus that was not escaped in an address came as a blank. Raises ValueError for any other text, and for a moment
-    without its offset.
+    A blank counts as a plus, because an unescaped plus in a URL arrives as a blank. Raises ValueError for any other
+    text, and for a moment without a UTC offset.
     """
     text = text.upper().replace(" ", "+")
     if len(text) == DAY_CHARACTERS:
@@ -31,12 +31,12 @@ def read_moment(text: str, *, is_end: bool = False) -> datetime:
         raise ValueError(f"{text} says no offset")
     try:
         return moment.astimezone(UTC)
-    except OverflowError:  # in the first or the last hours of the calendar
+    except OverflowError:  # the offset moves it before year 1 or after year 9999
         return moment.replace(tzinfo=UTC)
 
 
 class MomentField(forms.Field):
-    """A day or a moment in the filter of a list."""
+    """A day or a moment in the filter of a list, as a form field."""
 
     default_error_messages = {"invalid": INVALID}
 
@@ -55,7 +55,7 @@ class MomentField(forms.Field):
 
 @extend_schema_field(SCHEMA)
 class Moment(serializers.Field[datetime, str, datetime, Any]):
-    """A day or a moment in a query string that is no list's."""
+    """A day or a moment in the query string of an operation that is not a list."""
 
     default_error_messages = {"invalid": INVALID}
 

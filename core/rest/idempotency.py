@@ -32,11 +32,14 @@ def read_idempotency_key(request: HttpRequest | Request) -> str:
 
 
 def shorten(key: str) -> str:
-    """What a key is kept as where it is a part of a column: itself, or its hash; at most 64 characters."""
+    """Return the key, or its SHA-256, in at most 64 characters, for columns in which it is only a part."""
     return key if _SHORT.fullmatch(key) else hashlib.sha256(key.encode()).hexdigest()
 
 
 def mark_replay(request: HttpRequest, made_at: datetime | None = None) -> None:
-    """Let the answer say that an earlier request made it: where `made_at`, by this process's clock, was before."""
+    """Let the answer say, in the header `Idempotent-Replayed`, that an earlier request made its content.
+
+    With `made_at`, only if that is before this request began, by this process's clock.
+    """
     if made_at is None or made_at < request.begun_at:  # type: ignore[attr-defined]  # core.rest.middleware
         request.is_replayed = True  # type: ignore[attr-defined]

@@ -1,4 +1,7 @@
-"""JSON in, JSON out. REST framework's settings name these, so this module imports none of its views."""
+"""How the API reads and answers JSON.
+
+REST framework's settings name these classes, so this module must not import REST framework's views.
+"""
 
 import json
 from collections.abc import Iterable
@@ -14,15 +17,15 @@ MOST_DIGITS = 40  # of an integer; no field takes one with more than nineteen
 
 
 def read_integer(text: str) -> int:
-    """An integer of JSON, cut to MOST_DIGITS, which is beyond the bounds of every field.
+    """Read a JSON integer, cut to MOST_DIGITS characters: every field still refuses it as too large.
 
-    Python reads at most 4300 digits, and its error says neither which field it was nor that it was too large.
+    Python reads at most 4300 digits. Its error says neither which field is wrong nor that the number is too large.
     """
     return int(text[:MOST_DIGITS])
 
 
 class StrictJson(JSONParser):
-    """JSON as it is defined, without NaN and Infinity, with sane nesting and integers of any length."""
+    """Parses standard JSON: NaN, Infinity and too deep nesting are errors; integers of any length are not."""
 
     def parse(self, stream: Any, *_args: Any, **_kwargs: Any) -> Any:
         """Raises ParseError."""
@@ -39,10 +42,10 @@ def _refuse_constant(name: str) -> Any:
 
 
 class AlwaysJson(BaseContentNegotiation):
-    """Answers are JSON, whatever `Accept` says: a client that asks for something else reads it well enough."""
+    """Answers are JSON whatever `Accept` says: a client that asks for another type can usually read JSON."""
 
     def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
-        """The parser of the body's media type; None is a 415."""
+        """Return the parser of the body's media type; None leads to a 415."""
         kind = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == kind), None)
 

@@ -1,4 +1,4 @@
-"""Lists of the API: cursor pages, and filters that mean what they say."""
+"""Lists of the API: cursor pagination, and filters that refuse misspelt or ambiguous parameters."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ PAGING = ("limit", "cursor")
 
 
 class Pages(CursorPagination):
-    """Cursor pages: `next` and `previous` are addresses. New rows never shift what is on the following pages."""
+    """Cursor pagination: `next` and `previous` are URLs. New rows never shift the rows of the following pages."""
 
     page_size = 20
     max_page_size = MOST_A_PAGE
@@ -28,11 +28,11 @@ class Pages(CursorPagination):
     cursor_query_description = "From `next` or `previous` of an earlier page."
 
     def get_ordering(self, _request: Request, _queryset: QuerySet[Any], view: Any) -> Any:
-        """Each list says its own, by a column that has an index."""
+        """The ordering that the view names: a column with an index."""
         return (view.ordering,)
 
     def get_page_size(self, request: Request) -> int:
-        """`limit`. Raises ValidationError for anything but 1 to 100."""
+        """The number of rows on a page, from `limit`. Raises ValidationError for anything but 1 to 100."""
         text = request.query_params.get("limit")
         if text is None:
             return self.page_size
@@ -41,14 +41,14 @@ class Pages(CursorPagination):
         return int(text)
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        """One page. A cursor that nobody gave out is a 404."""
+        """Return one page. Raises a 404 problem for an invalid cursor."""
         try:
             return super().paginate_queryset(queryset, request, view)
         except (ValueError, InvalidValue, DataError):
             raise Problem(NOT_FOUND, _("There is no such page. Begin without a cursor.")) from None
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """The bounds of `limit`, for the documentation."""
+        """Add the bounds of `limit` to the schema."""
         parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
@@ -62,17 +62,17 @@ class Pages(CursorPagination):
 
 
 def refuse_unknown(query: Any, known: set[str]) -> None:
-    """Raise ValidationError for parameters of an address that are not known: a misspelt filter filters nothing."""
+    """Raise ValidationError for unknown query parameters: a misspelt filter would otherwise be ignored."""
     unknown = sorted(set(query) - known)
     if unknown:
         raise exceptions.ValidationError({name[:60]: [_("There is no such parameter.")] for name in unknown[:20]})
 
 
 class StrictFilters(DjangoFilterBackend):  # type: ignore[misc]
-    """Filters that mean what they say: once each, never empty, and true or false in these words."""
+    """Accepts each filter once and not empty, and a boolean only as `true` or `false`."""
 
     def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
-        """Raises ValidationError for what the library would take for no filter at all."""
+        """Raises ValidationError for parameters that the library would ignore."""
         filterset = super().get_filterset(request, queryset, view)
         known = {*({} if filterset is None else filterset.filters), *(PAGING if view.pagination_class else ())}
         refuse_unknown(request.query_params, known)

@@ -1,4 +1,4 @@
-"""What every answer of the API has: a request id, its limits in headers, an ETag; and no body that is too large."""
+"""The middleware of both APIs: request ids, rate-limit headers, ETags, and the refusal of bodies that are too large."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ from core.rest.problems import BY_STATUS, Kind, problem_response
 
 OPENAI_PATHS = "/v1/"
 PATHS = ("/api/v1/", OPENAI_PATHS)
-REFUSED_BODY = "tally.refused_body"  # in the scope of ASGI: why the request came without its body
+REFUSED_BODY = "tally.refused_body"  # in the ASGI scope: the BodyRefused of a request that comes without its body
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _conditional = ConditionalGetMiddleware(lambda _request: cast(Any, None))  # only its process_response is used
 
@@ -26,7 +26,7 @@ Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Aw
 
 
 class BodyRefused(Exception):
-    """The body of a request was not taken. `headers` go into the answer."""
+    """The body of a request was refused. `headers` go into the answer."""
 
     def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(detail)
@@ -61,7 +61,7 @@ def _refused_body(request: HttpRequest) -> BodyRefused | None:
 
 
 def _prepare(request: HttpRequest) -> HttpResponseBase | None:
-    """Name the request, and refuse a body that is too large or was not taken on its way here."""
+    """Set the request's id and start time. Return the answer to a body that is too large or was refused before."""
     sent = request.headers.get("X-Request-Id", "")
     request.begun_at = timezone.now()  # type: ignore[attr-defined]
     request.request_id = sent if _GOOD_ID.fullmatch(sent) else uuid4().hex  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def _prepare(request: HttpRequest) -> HttpResponseBase | None:
 def _refuse(
     kind: Kind, request: HttpRequest, *, detail: str = "", headers: Mapping[str, str] = MappingProxyType({})
 ) -> HttpResponseBase:
-    """A problem; clients of OpenAI's API read its `error`."""
+    """A problem response. Under /v1/ it also has `error`, which clients of OpenAI's API read."""
     error = {"message": detail or kind.title, "type": "invalid_request_error", "param": None, "code": kind.code}
     extra = {"error": error} if request.path.startswith("/v1/") else {}
     response = problem_response(kind, request, detail=detail, **extra)
@@ -90,14 +90,14 @@ def _refuse(
 
 
 def _of_a_page(request: HttpRequest) -> HttpResponseBase | None:
-    """The refusal of a body that a page's form or script sent."""
+    """The answer to a refused body that a form or script of a page sent; None if no body was refused."""
     if (refused := _refused_body(request)) is None:
         return None
     return HttpResponse(refused.detail, status=refused.kind.status, content_type="text/plain", headers=refused.headers)
 
 
 def _add_openai_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    """What OpenAI's answers have and its clients' tools look at."""
+    """Add the headers of OpenAI's answers that its client libraries read."""
     taken = timezone.now() - request.begun_at  # type: ignore[attr-defined]
     response.headers["openai-processing-ms"] = str(max(0, round(taken.total_seconds() * 1000)))
     for of, name in (("requests", "rate_usage"), ("tokens", "token_usage")):
@@ -117,7 +117,7 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     if getattr(request, "is_replayed", False):
         response.headers["Idempotent-Replayed"] = "true"
     if not response.has_header("Cache-Control"):
-        response.headers["Cache-Control"] = "private, no-cache"  # kept, and asked for again with its ETag
+        response.headers["Cache-Control"] = "private, no-cache"  # stored, but revalidated with its ETag
     if not response.streaming and not response.has_header("Content-Length"):
         response.headers["Content-Length"] = str(len(cast(HttpResponse, response).content))
     patch_vary_headers(response, ["Authorization"])

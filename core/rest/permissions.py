@@ -1,14 +1,14 @@
-"""Who may call an operation, as the documentation says it."""
+"""The base class of permissions, which also tells the documentation who may call an operation."""
 
 from rest_framework.permissions import BasePermission
 
 
 class TallyPermission(BasePermission):
-    """What the documentation says about who may call; `described` goes into the operation's text."""
+    """A permission whose `described` is added to the operation's description and says who may call."""
 
     described = ""
 
     @classmethod
     def takes_keys(cls, _method: str) -> bool:
-        """Whether a key may do for this method, given the scope."""
+        """Whether an API key with the right scope is enough for this HTTP method."""
         return True

@@ -1,6 +1,6 @@
 """Errors of the API: problem details (RFC 9457) that say what happened, where, and what to do about it.
 
-Services raise exceptions of their own; `explain` tells once which problem each becomes, so that views need no `try`.
+Services raise their own exceptions. `explain` registers once which problem each becomes, so views need no `try`.
 """
 
 import logging
@@ -73,15 +73,16 @@ _explained: dict[type[Exception], tuple[Kind, Figures]] = {}
 
 
 def explain(exception: type[Exception], kind: Kind, figures: Figures = lambda _error: {}) -> None:
-    """Let an exception of a service become this problem everywhere; `figures` takes members from it.
+    """Register the problem that an exception of a service becomes in every view.
 
-    Among them may be `detail`, and `wait_seconds`, which also goes into `Retry-After`.
+    `figures` returns further members of the problem from the exception. They may include `detail`, and `wait_seconds`,
+    which also goes into `Retry-After`.
     """
     _explained[exception] = (kind, figures)
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
-    """REST framework's EXCEPTION_HANDLER: every exception becomes a problem; an unknown one is logged and a 500."""
+    """REST framework's EXCEPTION_HANDLER: every exception becomes a problem; an unknown one becomes a logged 500."""
     set_rollback()
     request = context["request"]
     body, headers = describe(error, request)
@@ -89,7 +90,7 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def describe(error: Exception, request: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The body and the headers of an exception's answer."""
+    """Return the body and the headers of the answer to an exception."""
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
@@ -123,7 +124,7 @@ def problem_body(kind: Kind, request: Any, *, detail: str = "", **extra: Any) ->
 
 
 def problem_response(kind: Kind, request: HttpRequest, *, detail: str = "", **extra: Any) -> JsonResponse:
-    """A problem outside REST framework's views."""
+    """The response with a problem, for code outside REST framework's views."""
     body = problem_body(kind, request, detail=detail, **extra)
     return JsonResponse(body, status=kind.status, content_type=CONTENT_TYPE)
 
@@ -147,7 +148,7 @@ def _describe_framework_error(error: exceptions.APIException, request: Any) -> t
 
 
 def _by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
-    """Errors by dotted path of the field; what concerns the whole body is under `body`."""
+    """Errors by dotted path of the field; errors of the whole body are under `body`."""
     found: dict[str, list[str]] = {}
     children: list[tuple[str, Any]] = []
     if isinstance(detail, dict):

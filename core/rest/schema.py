@@ -1,6 +1,7 @@
-"""How operations are documented. `operation` is on every method of a view; errors come by themselves.
+"""How the OpenAPI schema documents operations.
 
-A method without it, or without a docstring, an example or its security, fails tests/api/test_schema.py.
+Every method of a view has the decorator `operation`; the usual errors are added automatically. A method without the
+decorator, a docstring, an example or its security fails tests/api/test_schema.py.
 """
 
 import re
@@ -71,8 +72,9 @@ def operation(
     parameters: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = (),
     media_type: str = "application/json",
 ) -> Callable[[Method], Method]:
-    """Document one method: its docstring is the description, `example` a real answer, `errors` the statuses beyond
-    those that every operation of its kind has.
+    """Document one method of a view, whose docstring becomes the description.
+
+    `example` is a real answer. `errors` are the statuses beyond those that every operation of its kind has.
     """
     examples = [] if example is None else [OpenApiExample("Answer", value=example)]
     response = OpenApiResponse(answer, description=summary, examples=examples)
@@ -97,7 +99,7 @@ class TallySchema(AutoSchema):
     """Adds to each operation who may call it and how it can fail."""
 
     def get_operation_id(self) -> str:
-        """A name that every generator of clients takes: letters, digits and underscores."""
+        """An id that every client generator accepts: letters, digits and underscores."""
         return re.sub(r"\W", "_", super().get_operation_id())
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
@@ -116,11 +118,11 @@ class TallySchema(AutoSchema):
         return found
 
     def get_filter_backends(self) -> list[Any]:
-        """Those of a list, paged or as a file."""
+        """The filter backends of a list, whether it is paged or a file."""
         return list(self.view.filter_backends) if self.method == "GET" and hasattr(self.view, "filter_backends") else []
 
     def _get_filter_parameters(self) -> list[dict[str, Any]]:
-        """An empty filter is refused (`StrictFilters`), so the documentation says so."""
+        """Give text filters a minimum length, because `StrictFilters` refuses empty ones."""
         parameters: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
         for parameter in parameters:
             if parameter["schema"] == {"type": "string"}:
@@ -132,12 +134,12 @@ class TallySchema(AutoSchema):
         return not is_file and bool(super()._is_list_view(serializer))
 
     def get_description(self) -> str:  # type: ignore[override]  # as drf-spectacular has it
-        """The method's docstring and who may call."""
+        """The method's docstring, and who may call the operation."""
         permissions = [permission.described for permission in self._permissions() if permission.described]
         return "\n\n".join([str(super().get_description()), *permissions]).strip()
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        """A key or a log-in, or a log-in alone; nothing where anybody may call."""
+        """The accepted credentials: a key or a log-in, or only a log-in; none if anybody may call."""
         permissions = self._permissions()
         if not permissions:
             return []
@@ -185,9 +187,9 @@ def _error(status: int, problem: dict[str, str]) -> dict[str, Any]:
 
 
 def say_int64(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
-    """Let each integer that may be beyond 32 bits say so: typed clients make the smaller kind of all others.
+    """Set `format: int64` on each integer that may exceed 32 bits: typed clients use 32 bits for all others.
 
-    One of drf-spectacular's POSTPROCESSING_HOOKS; `result` is the whole document.
+    This is one of drf-spectacular's POSTPROCESSING_HOOKS; `result` is the whole document.
     """
     pending: list[Any] = [result["paths"], result["components"]["schemas"]]
     while pending:

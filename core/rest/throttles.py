@@ -1,7 +1,7 @@
 """Rate limits: requests and tokens of the API by user and key, and guesses at passwords by address and account.
 
-Both are counted in Redis in fixed windows, for all processes together; guesses are counted by django-ratelimit. While
-Redis is away the API goes on without limits, since credits limit what costs something, and log-ins are refused.
+Redis counts both in fixed windows, for all processes together; django-ratelimit counts the guesses. While Redis is
+away, the API works without these limits, because credits still limit what costs something; log-ins are refused.
 """
 
 import time
@@ -23,7 +23,7 @@ from core.rest.problems import BY_STATUS, Problem
 
 
 class RateLimited(exceptions.Throttled):
-    """Too many. `wait` is how many seconds until the window ends."""
+    """There were too many requests or tries. `wait` is the number of seconds until the window ends."""
 
     def __init__(self, wait: int, detail: str = "") -> None:
         super().__init__(detail=detail or _("Too many requests. Wait and try again."))
@@ -32,14 +32,14 @@ class RateLimited(exceptions.Throttled):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Where a caller stands in the current minute."""
+    """What a caller has left of a limit in the current minute."""
 
     limit: int
     remaining: int
     reset_seconds: int
 
     def headers(self) -> dict[str, str]:
-        """As clients read them; `Reset` is in seconds from now."""
+        """The `X-RateLimit-*` headers; `Reset` is in seconds from now."""
         return {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -47,7 +47,7 @@ class Usage:
         }
 
     def openai_headers(self, of: str) -> dict[str, str]:
-        """The same in OpenAI's words; `of` is what is counted: requests or tokens."""
+        """The same figures as headers of OpenAI's API. `of` is `requests` or `tokens`."""
         return {
             f"x-ratelimit-limit-{of}": str(self.limit),
             f"x-ratelimit-remaining-{of}": str(self.remaining),
@@ -56,9 +56,9 @@ class Usage:
 
 
 def count_request(request: Any, *, user: Model | None, key: Model | None) -> None:
-    """Count one request and note on it where the caller stands, for the `X-RateLimit-*` headers.
+    """Count one request, and set its `rate_usage` for the `X-RateLimit-*` headers.
 
-    Without a user the address is counted. Raises RateLimited.
+    Without a user, the request counts for its address. Raises RateLimited.
     """
     if user is None:
         counted = [(f"api-address:{client_network(request)}", settings.API_ADDRESS_REQUESTS_PER_MINUTE)]
@@ -76,10 +76,10 @@ def count_request(request: Any, *, user: Model | None, key: Model | None) -> Non
 
 
 def count_tokens(*, user: Model, key: Model | None, tokens: int) -> Usage | None:
-    """Count the tokens that a request asks for: its prompt, and the most that its answer may have.
+    """Count the tokens of a request: those of its prompt, plus the most that its answer may have.
 
-    Returns where the caller stands, None with Redis away. Raises RateLimited when the minute was used up before; what
-    begins within the limit may go beyond it.
+    Returns the caller's usage, or None while Redis is away. Raises RateLimited if earlier requests used up the minute's
+    tokens; a request that begins within the limit may exceed it.
     """
     counted = [(f"api-tokens:user:{user.pk}", settings.API_USER_TOKENS_PER_MINUTE)]
     if key is not None:
@@ -97,16 +97,17 @@ def count_tokens(*, user: Model, key: Model | None, tokens: int) -> Usage | None
 
 
 def _tightest(counted: list[tuple[str, int]], counts: list[int], now: int) -> Usage:
-    """Of several limits, the one that leaves the least."""
+    """The usage of the limit of which the least is left."""
     left = [(limit - count, limit) for (_name, limit), count in zip(counted, counts, strict=True)]
     remaining, limit = min(left)
     return Usage(limit, max(0, remaining), 60 - now % 60)
 
 
 def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None:
-    """Add to the counters of the current minute, all in one round trip; how they stand, or None with Redis away.
+    """Add `amount` to each counter of the current minute; return the new values, or None while Redis is away.
 
-    Every request of the API waits for it. django-ratelimit, which counts guesses, takes two round trips a counter.
+    Every request of the API waits for this, so it takes one round trip for all counters. django-ratelimit, which counts
+    guesses, takes two for each counter.
     """
     try:
         with _counters().pipeline(transaction=False) as pipeline:
@@ -121,13 +122,13 @@ def count_in_minute(names: list[str], amount: int, now: int) -> list[int] | None
 
 @cache
 def _counters() -> redis.Redis:
-    """One for the process: that of Django's cache is made anew for each request."""
+    """One client for the process; Django's cache makes a new one for each request."""
     return connect(settings.CACHE_REDIS_URL, answer_seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class GuessLimit:
-    """How often an address and an account may guess at something secret. The longer windows slow a guesser down."""
+    """How often a secret may be guessed, by address and by account. The longer windows slow down repeated guessing."""
 
     name: str
     by_address: tuple[str, ...]
@@ -135,17 +136,16 @@ class GuessLimit:
 
 
 LOGIN = GuessLimit("login", by_address=("20/m", "200/h"), by_account=("5/5m", "15/h", "40/d"))
-ACCOUNT_LOCK = GuessLimit("login", by_address=(), by_account=LOGIN.by_account)  # what shuts an account for everybody
-DEVICE = GuessLimit(
-    "login-device", by_address=(), by_account=LOGIN.by_account
-)  # one browser that its user logged in on
+ACCOUNT_LOCK = GuessLimit("login", by_address=(), by_account=LOGIN.by_account)  # shuts an account for everybody
+# For one browser in which the user has logged in before; the browser takes the place of the account.
+DEVICE = GuessLimit("login-device", by_address=(), by_account=LOGIN.by_account)
 SIGNUP = GuessLimit("signup", by_address=("10/m", "50/h"), by_account=("3/5m",))
 RESET = GuessLimit("reset", by_address=("10/m", "50/h"), by_account=("3/5m", "10/d"))
 EXPORT = GuessLimit("export", by_address=("20/h",), by_account=("5/h",))
 
 
 def demand_allowed(request: HttpRequest, limit: GuessLimit, account: str) -> None:
-    """Raise RateLimited while the address or the account has tried too often; counts nothing."""
+    """Raise RateLimited while the address or the account has too many tries. This does not count as a try."""
     _try(request, limit, account, increment=False)
 
 
@@ -162,7 +162,7 @@ def _try(request: HttpRequest, limit: GuessLimit, account: str, *, increment: bo
         usage = _count(f"{limit.name}-{name}", value, rate, increment=increment)
         if usage is None:
             raise Problem(BY_STATUS[503], _("This cannot be checked right now. Try again in a minute."))
-        # A reading says how many were; the next one is refused when the window is full.
+        # Without counting, `count` is the number of earlier tries: a full window refuses the next one.
         if usage["should_limit"] or (not increment and usage["count"] >= usage["limit"]):
             waits.append(usage["time_left"])
     if waits:

@@ -1,1 +1,1 @@
-"""Between the web server and Django: bodies, paths, headers, and streams that stay open."""
+"""The code between the web server and Django: request bodies, paths, headers, and streams that stay open."""

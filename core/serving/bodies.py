@@ -1,7 +1,7 @@
-"""The body of a request, read whole before the handler is called: in time, within its limit, and inflated.
+"""Reads and decompresses the whole body of a request, within limits of time and size, before its handler is called.
 
-What the handler then gets is an ordinary request whose `Content-Length` is right, however the body was sent: in chunks,
-compressed, or as it is. Django and REST framework take a body without that header for no body at all.
+The handler gets an ordinary request with a correct `Content-Length`, whether the body was sent in chunks, compressed
+or plain. Django and REST framework treat a request without that header as one without a body.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ WRONG_CODING = Kind(
     "The body is not what its Content-Encoding says",
     "Compress it anew, or send it as it is and without a `Content-Encoding` header.",
 )
-# zlib's `wbits` for each coding. What is called deflate has zlib's header, and from some clients none at all.
+# zlib's `wbits` for each coding. A deflate body has zlib's header, but some clients send it without one.
 _WINDOWS = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}
 
 
 class ClientLeft(Exception):
-    """Nobody is there to be answered."""
+    """The client has disconnected, so no answer can be sent."""
 
 
 class Body:
-    """One request's body, and the connection's two ends as its handler sees them.
+    """The body of one request, and the ASGI `receive` and `send` that its handler gets.
 
-    A body that is refused is not kept: the handler gets none, and finds the reason in the scope. Whoever is answered
-    before their body had ended is answered for the last time on this connection, since nobody reads the rest.
+    A refused body is dropped: the handler gets an empty one, and the reason in the scope. If an answer begins before
+    the body was read to its end, the connection is closed after it, because nothing reads the rest of the body.
     """
 
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -53,9 +53,9 @@ class Body:
         self._is_whole = self._is_given = False
 
     async def read(self) -> None:
-        """Read it, and make `scope` that of a request with a plain body. Raises ClientLeft.
+        """Read the body, and change `scope` to that of a request with a plain body. Raises ClientLeft.
 
-        A client whose body does not come in time is told so (408), and then counts as gone.
+        A client whose body does not arrive in time is answered with 408, and then counts as disconnected.
         """
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -70,16 +70,16 @@ class Body:
             self.scope = self.scope | {"headers": self._plain_headers()}
 
     async def receive(self) -> Any:
-        """The next message of ASGI: the whole body, and then nothing until the client leaves."""
+        """Return the next ASGI message: first the whole body, then the client's disconnect."""
         if not self._is_given:
             self._is_given = True
             return {"type": "http.request", "body": self._content, "more_body": False}
         while (message := await self._receive())["type"] == "http.request":
-            pass  # what is still sent is for nobody
+            pass  # the rest of a refused body is dropped
         return message
 
     async def send(self, message: Any) -> None:
-        """Pass a message of the handler's on."""
+        """Send a message of the handler, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             headers = complete_headers(message.get("headers", []), message["status"])
             message = message | {"headers": headers if self._is_whole else [*headers, (b"connection", b"close")]}
@@ -110,9 +110,9 @@ class Body:
 
 
 def inflate(content: bytes, coding: bytes, most_bytes: int) -> bytes:
-    """The content without its coding. Raises BodyRefused.
+    """Return the decompressed content. Raises BodyRefused if it is larger than `most_bytes`, or the coding is wrong.
 
-    Of what would inflate to more than `most_bytes`, no more than that is ever made.
+    Decompression stops just after `most_bytes`, so a small body cannot fill the memory.
     """
     if not content or coding in (b"", b"identity"):
         return content

@@ -1,8 +1,8 @@
 """Which of Django's handlers serves which path.
 
-Under /v1/ every view is a coroutine that looks after its own database connections, and wants neither session, language
-nor messages. Behind the pages' middleware each such request would start a thread of its own, to run hooks that do
-nothing for it: more work than the answer itself (docs/adr/0016).
+Under /v1/ every view is a coroutine that manages its own database connections, and needs no session, language or
+messages. Behind the pages' middleware, each such request would start a thread to run hooks that do nothing for it. That
+costs more than the answer itself (docs/adr/0016).
 """
 
 import asyncio
@@ -32,7 +32,10 @@ class _Handler(ASGIHandler):
     """What both handlers have in common."""
 
     async def run_get_response(self, request: Any) -> Any:
-        """The response; to HEAD, of a stream the head alone. A stream may last minutes, and nobody would get any."""
+        """Return the response. To a HEAD request, a stream is answered without its content.
+
+        A stream may last minutes, and the client would get nothing of it.
+        """
         response: Any = await super().run_get_response(request)
         if request.method == "HEAD" and response.streaming:
             response.streaming_content = _nothing()
@@ -62,7 +65,7 @@ class CoroutineHandler(_Handler):
         self._middleware_chain = convert_exception_to_response(secure)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request; a client that leaves cancels its view."""
+        """Answer one request. If the client disconnects, its view is cancelled."""
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -81,24 +84,24 @@ class CoroutineHandler(_Handler):
                 answering.cancel()
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError):  # the client left
+            with contextlib.suppress(asyncio.CancelledError):  # the client disconnected
                 await answering
 
     async def _answer(self, request: Any, send: Any) -> None:
         response = await self.run_get_response(request)
         try:
             await self.send_response(response, send)
-        finally:  # also of a client that left meanwhile
+        finally:  # also if the client disconnected meanwhile
             response.close()
 
 
 class PagesHandler(_Handler):
-    """Serves all else: each request is one turn of one thread, through the middleware and the view."""
+    """Serves all other paths: one thread runs the middleware and the view of a request."""
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
-        """MIDDLEWARE, called as on a WSGI server.
+        """Load MIDDLEWARE as a chain of functions, as on a WSGI server.
 
-        In a chain of coroutines each of Django's middlewares hands the request to a thread twice.
+        In a chain of coroutines, each of Django's middlewares would hand the request to a thread twice.
         """
         super().load_middleware(is_async=False)
         chain: Any = self._middleware_chain  # type: ignore[has-type]
@@ -106,7 +109,7 @@ class PagesHandler(_Handler):
 
 
 class Dispatcher:
-    """The ASGI application: what every request goes through, and which handler it is for."""
+    """The ASGI application: prepares each request, and passes it to the handler of its path."""
 
     def __init__(self) -> None:
         self._pages, self._coroutines = PagesHandler(), CoroutineHandler()
@@ -114,7 +117,7 @@ class Dispatcher:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Read the body, and hand the request to its handler."""
         if scope["type"] != "http":
-            await self._pages(scope, receive, send)  # which refuses it
+            await self._pages(scope, receive, send)  # Django refuses it
             return
         scope = scope | {"path": path_meant(scope["path"])}
         alive = KeepAlive(send)

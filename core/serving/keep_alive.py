@@ -1,8 +1,8 @@
-"""Comment lines that keep a silent stream of events alive.
+"""Comment lines that keep the connection of a silent event stream open.
 
-An answer that waits for its turn, for its model or for a long prompt to be read sends nothing, and whatever stands
-between us and the client cuts connections on which nothing moves: nginx after 60 seconds, others after fewer. Lines
-that begin with a colon are comments in the format of server-sent events: every client skips them.
+A stream is silent while its answer waits in the queue, for its model, or for a long prompt to be read. Proxies between
+Tally and the client close idle connections: nginx after 60 seconds, others sooner. In server-sent events, a line that
+begins with a colon is a comment, which every client skips.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ EVENT_STREAM = b"text/event-stream"
 
 
 class KeepAlive:
-    """The sending end of one response. Streams of events get comments while they are silent, others pass."""
+    """The ASGI `send` of one response. An event stream gets comments while it is silent; other responses do not."""
 
     def __init__(self, send: Any) -> None:
         self._send = send
@@ -24,7 +24,7 @@ class KeepAlive:
         self._comments: asyncio.Task[None] | None = None
 
     async def send(self, message: Any) -> None:
-        """Pass a message of the handler's on."""
+        """Send a message of the handler."""
         if self._comments is None:
             await self._send(message)
             if message["type"] == "http.response.start" and _is_event_stream(message):
@@ -40,7 +40,7 @@ class KeepAlive:
             self._moved_at = asyncio.get_running_loop().time()
 
     def stop(self) -> None:
-        """The response has ended, or its client has left."""
+        """Send no more comments: the response has ended, or the client has disconnected."""
         if self._comments is not None:
             self._comments.cancel()
 

@@ -1,7 +1,7 @@
-"""What clients write in a base address, and the path that serves it.
+"""Corrects API paths that clients join wrongly from a base URL and a path.
 
-Clients put together a base address and a path, and often there is a slash too many, `v1` twice or not at all. A
-redirect would not help them: a POST that follows one becomes a GET. So both APIs take such a path as it is meant.
+The joined path often has a slash too many, or `v1` twice or not at all. A redirect would not help: a POST that follows
+a redirect becomes a GET. So both APIs treat such a path as the correct one.
 """
 
 OPENAI = "/v1/"
@@ -10,7 +10,7 @@ _DOCUMENTS = ("schema", "docs", "redoc")  # the pages of the REST API, whose own
 
 
 def path_meant(path: str) -> str:
-    """The path of an API that `path` means, and every other path as it is."""
+    """Return the API path that `path` stands for; any other path as it is."""
     segments = [segment for segment in path.split("/") if segment]
     words = [segment.lower() for segment in segments]
     if words[-2:] == ["chat", "completions"] or words[:1] == ["v1"] or words in (["completions"], ["models"]):
@@ -21,7 +21,7 @@ def path_meant(path: str) -> str:
 
 
 def _of_openai(segments: list[str], words: list[str]) -> str:
-    """A path that begins with something else than `v1` stays unknown, and is answered as OpenAI would."""
+    """The path with exactly one `v1`. A path that begins with another segment stays unknown: OpenAI's 404."""
     versions = 0
     while words[versions : versions + 1] == ["v1"]:
         versions += 1

@@ -1,11 +1,11 @@
-"""uvicorn's HTTP protocol with patience that ends, and the gunicorn worker that serves with it.
+"""uvicorn's HTTP protocol with limits on the head of a request, and the gunicorn worker that uses it.
 
-uvicorn waits for ever for the rest of a request that has begun, and takes headers of any size. nginx in front of it
-limits both; whoever runs without one is as safe.
+uvicorn waits without limit for the rest of a request's head, and accepts headers of any size. nginx in front of it
+limits both; with this protocol, a server without nginx is as safe.
 
 uvicorn also loses the body of a request that offers to change to another protocol. Java's HttpClient and `curl --http2`
-offer HTTP/2 with every request in plain text (`Upgrade: h2c`). We change to none: the offer is ignored, as RFC 9110
-(7.8) lets a server do, and the request is answered as any other.
+offer HTTP/2 with every request in plain text (`Upgrade: h2c`). Tally ignores the offer, as RFC 9110 (7.8) allows, and
+answers the request as any other.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ MOST_HEAD_BYTES = 32_768
 
 
 class _Parser(httptools.HttpRequestParser):
-    """A parser that tells its protocol of an offer to change to another one.
+    """A parser that tells its protocol when a request offers to change to another protocol.
 
-    The parser itself ends there, and takes what follows, the body too, for the other protocol's.
+    httptools stops parsing there: it assumes that all following bytes, the body too, belong to the other protocol.
     """
 
     def __init__(self, protocol: "PatientProtocol") -> None:
@@ -35,7 +35,7 @@ class _Parser(httptools.HttpRequestParser):
         self._protocol = protocol
 
     def feed_data(self, data: Any) -> None:
-        """Parse these bytes, up to an offer."""
+        """Parse these bytes. At an offer, the protocol gets the rest of them."""
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -43,7 +43,10 @@ class _Parser(httptools.HttpRequestParser):
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Closes a connection whose head does not come, or is too large, and says why. Changes to no other protocol."""
+    """Refuses a request whose head is late or too large, and closes its connection.
+
+    It never changes to another protocol.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -63,7 +66,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. Between two requests uvicorn has a time-out of its own."""
+        """See `asyncio.Protocol`. The time-out between two requests is uvicorn's own."""
         if self._is_refused:
             return
         if self._patience is None and not self._has_head:
@@ -77,18 +80,18 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head. Those after a chunked body are for nobody. Called by the parser."""
+        """Take a field of the head; fields after a chunked body are ignored. Called by the parser."""
         if not self._has_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there. Called by the parser."""
+        """The head is complete. Refuse it, or handle the request. Called by the parser."""
         self._lose_patience()
         self._has_head = True
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self.parser.get_method() == b"CONNECT":  # for proxies
+        elif self.parser.get_method() == b"CONNECT":  # only proxies serve it
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
         elif not self.parser.should_upgrade():
             super().on_headers_complete()
@@ -105,7 +108,7 @@ class PatientProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def ignore_offer(self, rest: bytes) -> None:
-        """Parse the request anew as one that offers nothing, and then what followed its head."""
+        """Parse the request again without its offer, and then `rest`, the bytes that followed its head."""
         line = b"%b %b HTTP/%b\r\n" % (
             self.parser.get_method(),
             self.url,
@@ -119,7 +122,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._patience = self.loop.call_later(HEAD_SECONDS, self._end_patience)
 
     def _end_patience(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:  # the answer to the request before is going out
+        if self.cycle is not None and not self.cycle.response_complete:  # the previous answer is still sent
             self._be_patient()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
@@ -139,14 +142,17 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 class WebWorker(UvicornWorker):  # type: ignore[misc]
-    """gunicorn's -k."""
+    """The worker class for gunicorn's option -k."""
 
-    # Whom to believe about an address, TRUSTED_PROXIES says (core/client_addresses.py), not what uvicorn assumes.
+    # uvicorn must not read proxy headers: TRUSTED_PROXIES says which proxies count (core/client_addresses.py).
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "auto", "http": PatientProtocol, "proxy_headers": False}
 
     def init_signals(self) -> None:
-        """Once all is answered, uvicorn raises the signal that stopped it again. It ends the process as any other exit
-        does, so that what was handed over at the last moment is noted (inference/generations/deliveries.py)."""
+        """Let SIGTERM end the process as an ordinary exit.
+
+        After the last answer, uvicorn raises the signal that stopped it again. An ordinary exit still runs the exit
+        handlers, which record what was delivered at the last moment (inference/generations/deliveries.py).
+        """
         super().init_signals()
         signal.signal(signal.SIGTERM, _exit)
 

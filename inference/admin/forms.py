@@ -11,7 +11,7 @@ from inference.weights.new_models import ModelRefused, Plan, Wishes, plan_model
 
 
 class AddModelForm(forms.ModelForm[CatalogueModel]):
-    """What an operator says about a new model; the rest is read from its own files, and refused with the reason."""
+    """An operator's entries for a new model. The rest is read from the model's files; a refusal says the reason."""
 
     class Meta:
         model = CatalogueModel
@@ -32,7 +32,7 @@ class AddModelForm(forms.ModelForm[CatalogueModel]):
         self.fields["prompt_format"].choices = [("", _("as its files say")), *self.fields["prompt_format"].choices]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
-        """Read the model's files, with its key, so that whatever they lack is said in this form."""
+        """Plan the model from its files, so that this form shows what is wrong with them."""
         fields = super().clean() or self.cleaned_data
         if not self.errors:
             try:
@@ -43,7 +43,7 @@ class AddModelForm(forms.ModelForm[CatalogueModel]):
 
 
 class ChangeModelForm(forms.ModelForm[CatalogueModel]):
-    """A row of the catalogue. A model is offered only with a price."""
+    """Changes a row of the catalogue. A model without a price cannot be activated."""
 
     class Meta:
         model = CatalogueModel
@@ -59,7 +59,7 @@ class ChangeModelForm(forms.ModelForm[CatalogueModel]):
         )
 
     def clean_is_active(self) -> bool:
-        """Refuse to offer what nobody could be charged for."""
+        """Refuse to activate a model that has no price."""
         is_active: bool = self.cleaned_data["is_active"]
         if is_active and not current_price_tags([self.instance.key]):
             raise forms.ValidationError(_("It has no price yet. Add a price version first, then activate it."))

@@ -15,7 +15,7 @@ from inference.weights.new_models import add_model, change_model
 
 @admin.register(CatalogueModel)
 class CatalogueModelAdmin(StrictLookups):
-    """What is sold, and why it is unavailable where it is. A new model says itself what it is: see `new_models`."""
+    """The catalogue, with the reason where a model is unavailable. A new model is read from its files: `new_models`."""
 
     list_display = ("name", "key", "source", "is_active", "unavailable_reason", "position")
     readonly_fields = ("unavailable_reason",)
@@ -23,23 +23,23 @@ class CatalogueModelAdmin(StrictLookups):
     def get_form(
         self, request: HttpRequest, obj: CatalogueModel | None = None, change: bool = False, **options: Any
     ) -> Any:
-        """Another form adds a model than changes one."""
+        """Adding a model has another form than changing one."""
         if obj is None:
             return AddModelForm
         return super().get_form(request, obj, change, form=ChangeModelForm, **options)
 
     def get_fieldsets(self, request: HttpRequest, obj: CatalogueModel | None = None) -> Any:
-        """The fields of the form that adds, which has its own."""
+        """All fields of AddModelForm when a model is added, else the usual ones."""
         if obj is None:
             return [(None, {"fields": list(AddModelForm.base_fields)})]
         return super().get_fieldsets(request, obj)
 
     def get_readonly_fields(self, _request: HttpRequest, obj: CatalogueModel | None = None) -> Any:
-        """A key is for good: prices, holds and queues are called by it."""
+        """The key of an existing model cannot be changed: prices, holds and queues refer to it."""
         return () if obj is None else ("key", *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: CatalogueModel, form: Any, change: bool) -> None:
-        """Through the services, which note it in the audit log."""
+        """Save through `new_models`, which also writes the audit log."""
         staff = cast("User", request.user)
         if change:
             change_model(model=obj, changed={name: form.cleaned_data[name] for name in form.changed_data}, by=staff)
@@ -47,14 +47,14 @@ class CatalogueModelAdmin(StrictLookups):
             add_model(plan=form.plan, prices=None, by=staff)
 
     def log_addition(self, request: HttpRequest, obj: CatalogueModel, message: Any) -> Any:
-        """Say what is left to do, too."""
+        """Also tell the operator what is left to do: a price, then activation."""
         self.message_user(request, _("It is inactive: add a price version for it, then activate it."), messages.WARNING)
         return super().log_addition(request, obj, message)
 
 
 @admin.register(Generation)
 class GenerationAdmin(ReadOnlyAdmin):
-    """Metadata of answers; not their text."""
+    """The metadata of answers, without their text."""
 
     list_display = ("id", "created_at", "user", "model", "state", "prompt_tokens", "completion_tokens")
     list_filter = ("state", "model", "created_at")

@@ -1,4 +1,4 @@
-"""What the refusals of generations are called in the API."""
+"""Registers how /api/v1/ reports the errors of inference: status, code and text of each exception."""
 
 from core.rest.idempotency import HEADER, InvalidIdempotencyKey
 from core.rest.problems import BY_STATUS, IDEMPOTENCY_CONFLICT, REFUSED, Kind, explain

@@ -1,8 +1,9 @@
-"""One answer as server-sent events of JSON, for programs.
+"""Streams one answer to a program as server-sent events of JSON.
 
-Events: `status` (what is waited for), `text` (what was added, with the tokens so far), `done` (the whole generation).
-The id of a `text` event names the place in the answer: a client that comes back with it in `Last-Event-ID` misses
-nothing and repeats nothing. Leaving changes nothing: the answer goes on until it ends or is cancelled.
+Events: `status` (the state, and the place in the queue), `text` (the added text, and the tokens so far), `done` (the
+whole generation). The id of a `text` event is a place in the answer: a client that reconnects with it in
+`Last-Event-ID` misses nothing and gets nothing twice. If the client leaves, the answer still goes on until it ends or
+is cancelled.
 """
 
 import json
@@ -20,7 +21,7 @@ from inference.relay.following import follow_to_end, read_patiently
 
 
 async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGenerator[bytes]:
-    """Yield the events after `last_event_id`; what is no id of ours begins anew."""
+    """Yield the events after `last_event_id`; all events if it is not an id of ours."""
     after = last_event_id if streams.is_entry_id(last_event_id) else streams.BEGINNING
     waiting = await read_patiently(partial(_look, generation_id))
     sent = ""
@@ -44,7 +45,7 @@ async def stream_generation(generation_id: UUID, last_event_id: str) -> AsyncGen
 
 
 def _look(generation_id: UUID) -> dict[str, Any] | None:
-    """What a live answer waits for; None for one that has ended."""
+    """The `status` event of a live answer; None if it has ended."""
     generation = Generation.objects.get(pk=generation_id)
     if not generation.is_live:
         return None

@@ -67,7 +67,7 @@ class Models(ApiList):
     ordering = "position"
 
     def rows(self) -> QuerySet[CatalogueModel]:
-        """Those on offer."""
+        """All models that are offered."""
         return CatalogueModel.objects.offered()
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Generations(ApiList):
     ordering = "-created_at"
 
     def rows(self) -> QuerySet[Generation]:
-        """Their own, from pages and programs alike."""
+        """The caller's generations, requested on pages or by programs."""
         return Generation.objects.for_user(self.caller).select_related("hold")
 
     @operation(
@@ -248,21 +248,21 @@ class Events(ApiView):
 
 
 def has_raw_prompt(request: Request) -> bool:
-    """Which of the two kinds of body it is."""
+    """Whether the body has a raw prompt rather than messages."""
     return isinstance(request.data, dict) and "prompt" in request.data
 
 
 def find_model(key: str) -> CatalogueModel:
-    """A model on offer, or a 404."""
+    """The offered model with this key, or a 404."""
     return get_object_or_404(CatalogueModel.objects.offered(), key=key)
 
 
 def key_of(view: ApiView) -> ApiKey | None:
-    """The key that a caller sent; None with an access token."""
+    """The API key of the request; None with an access token."""
     return view.credential if isinstance(view.credential, ApiKey) else None
 
 
 def own_generation(view: ApiView, generation_id: UUID) -> Generation:
-    """The caller's own, or a 404."""
+    """The caller's generation with this id, or a 404."""
     own = Generation.objects.for_user(view.caller).select_related("hold")
     return get_object_or_404(own, pk=generation_id)

@@ -1,5 +1,5 @@
-"""The engine: token ids in, text out. Plain Python that never imports Django.
+"""Engines: they take token ids and produce text. This package never imports Django.
 
-`base` is the contract, `batching` the real engine on transformers' continuous batching, `fake` one with the same
-contract for fast tests and fault injection. `tests/inference/engine/test_contract.py` holds both to it.
+`base` has the interface. `batching` is the real engine, on transformers' continuous batching. `fake` is an engine for
+fast tests and fault injection. `tests/inference/engine/test_contract.py` tests both against the interface.
 """

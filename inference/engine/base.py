@@ -1,32 +1,32 @@
-"""The contract that every engine keeps."""
+"""The interface of engines: requests, deltas, limits, and the protocol `Engine`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 MAX_TOP_K = 64  # the sampler draws among the best 64 tokens; Gemma 3's own recommendation is top-k 64
-PENALTY_TOKENS = 64  # how far back a repetition penalty looks
-MAX_REPETITION_PENALTY = 2.0  # well beyond what reads as language
-MAX_TOKEN_PENALTY = 2.0  # of a frequency or a presence, either way: the bound of OpenAI's API
-COUNTED_TOKENS = 256  # how many different tokens of an answer the frequency and presence penalties know
-MAX_TOP_LOGPROBS = 20  # tokens named beside each token of an answer: the bound of OpenAI's API
+PENALTY_TOKENS = 64  # the repetition penalty applies to so many last tokens
+MAX_REPETITION_PENALTY = 2.0  # well beyond the values that still give readable text
+MAX_TOKEN_PENALTY = 2.0  # the absolute limit of the frequency and presence penalties, as in OpenAI's API
+COUNTED_TOKENS = 256  # the frequency and presence penalties count so many different tokens of an answer
+MAX_TOP_LOGPROBS = 20  # the most tokens returned beside each token of an answer, as in OpenAI's API
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
 class EngineError(Exception):
-    """The engine could not go on with this request. What it yielded before is valid."""
+    """The engine could not finish this request. The deltas before are valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn. Temperature 0 takes the best one; the same seed draws the same way.
+    """How the next token is drawn. Temperature 0 takes the likeliest token; the same seed gives the same draws.
 
-    `min_p` drops tokens less likely than this share of the best one's probability; 0 drops none.
-    `repetition_penalty` divides the score of the last PENALTY_TOKENS tokens, the prompt's included; 1 leaves them.
-    `frequency_penalty` is taken off a token's logit for each time the answer has it, `presence_penalty` once if it has
-    it at all, as OpenAI defines them; below zero they make it likelier. They know the latest COUNTED_TOKENS different
-    tokens of the answer.
+    `min_p` drops tokens that are less likely than this share of the likeliest token's probability; 0 drops none.
+    `repetition_penalty` divides the scores of the last PENALTY_TOKENS tokens, also of the prompt; 1 changes nothing.
+    As OpenAI defines them, `frequency_penalty` is subtracted from a token's logit once for each time that the answer
+    has the token, and `presence_penalty` once if the answer has it at all; negative values make it likelier. Both count
+    the latest COUNTED_TOKENS different tokens of the answer.
     """
 
     temperature: float = 0.8
@@ -43,10 +43,10 @@ class Sampling:
 class EngineRequest:
     """One answer to write: the prompt as token ids, at most `max_tokens` new ones, cut at any `stop` string.
 
-    After `max_seconds` (None: never) it ends with EngineError, however the engine fares. With `trims_start`, blanks
-    around the answer are left out: the prompt is a transcript, and the model writes one after a speaker's name.
-    With `top_logprobs` (0 to MAX_TOP_LOGPROBS; None: not asked for) the deltas have the log probability of each token,
-    and of so many of the likeliest in its place.
+    After `max_seconds` (None: never) it ends with EngineError, whatever the engine does. With `trims_start`, blanks at
+    the start and the end of the answer are left out: in a transcript, the model writes a blank after a speaker's name.
+    With `top_logprobs` (0 to MAX_TOP_LOGPROBS; None: no log probabilities), the deltas have the log probability of each
+    token and of so many likeliest tokens in its place.
     """
 
     id: str
@@ -61,10 +61,10 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A token that could have come at some place: how it is written, and its log probability there.
+    """A possible token at a place in the answer: its text, and its log probability there.
 
-    `text` is the token's text. Where its bytes are no whole characters they are spelled, as `\\xf0\\x9f`; a control
-    token has its name, and `utf8`, the bytes, is None.
+    `utf8` are the token's bytes. If they are not whole characters, `text` has them as escapes like `\\xf0\\x9f`. For a
+    control token, `text` is its name and `utf8` is None.
     """
 
     text: str
@@ -74,11 +74,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token of an answer, the likeliest tokens in its place (best first), and the character of the shown text where
-    its own text begins.
+    """A token of an answer (`chosen`), and the likeliest tokens in its place, likeliest first (`top`).
 
-    A log probability is natural, and of the model's own distribution: the log-softmax of its logits over the whole
-    vocabulary, before temperature, penalties, top-k, top-p and min-p.
+    `at` is the index of the character in the shown text where the token's text begins. Log probabilities are natural
+    logarithms of the model's own distribution: the log-softmax of its logits over the whole vocabulary, before
+    temperature, penalties, top-k, top-p and min-p.
     """
 
     at: int
@@ -88,11 +88,11 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Text that was added, how many tokens the engine has produced so far, and why it ended if it did.
+    """The text that was added, the number of tokens produced so far, and in the last delta the reason for the end.
 
-    The last delta of a request, and no other, has a `finish_reason`. Text never holds half a character. `logprobs` are
-    of the tokens whose text begins to be shown with this delta: each token of which some text is shown stands in one
-    delta, also if a stop string or a blank that is left out cuts it. Those without shown text stand in none.
+    Only the last delta of a request has a `finish_reason`. Text never has an incomplete character. `logprobs` are those
+    of the tokens whose text begins in this delta. Each token with some shown text is in exactly one delta, also if a
+    part of its text is left out at a stop string or as a blank. Tokens without shown text are in none.
     """
 
     text: str
@@ -105,19 +105,19 @@ class Engine(Protocol):
     """One loaded model, shared by every thread of the process."""
 
     def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
-        """Write one answer; returns why it ended, after its last delta. Raises EngineError.
+        """Write one answer. Returns the finish reason, after the last delta. Raises EngineError.
 
-        `on_delta` gets each piece as it comes, one at a time, in this thread or in one that serves all requests: it
-        must not wait. An error of its own ends the request, and is raised here.
+        `on_delta` is called with each delta, one at a time, in this thread or in one that serves all requests; so it
+        must not block. If it raises an error, the request ends and the error is raised here.
         """
         ...
 
     def cancel(self, request_id: str) -> None:
-        """End a request within one decode step; its last delta then says `cancelled`. Unknown ids are fine."""
+        """End a request within one decode step; its last delta has the reason `cancelled`. Unknown ids are ignored."""
         ...
 
     def is_alive(self) -> bool:
-        """False once the engine can answer nothing more and must be built anew."""
+        """False if the engine cannot answer any more and must be replaced by a new one."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The real engine, on transformers' continuous batching. Requests join and leave at every step."""
+"""The real engine, on transformers' continuous batching: requests join and leave the batch at every step."""
 
 import logging
 import threading
@@ -45,9 +45,9 @@ class BatchingEngine:
     ) -> None:
         """Load the weights and the tokenizer of `folder` and start batching. `threads`: CPU threads, 0 for torch's.
 
-        The cache holds the keys and values of `cache_tokens` tokens in all layers: known before anything is loaded,
-        where the library would take most of what a GPU has free, and leave nothing to a second model. With
-        `ignores_stop_tokens` every answer has its full length, as benchmarks want it.
+        The cache holds the keys and values of `cache_tokens` tokens in all layers. So its size is known before the
+        model is loaded; the library alone would take most of a GPU's free memory and leave nothing to a second model.
+        With `ignores_stop_tokens` every answer has its full length, for benchmarks.
         Raises CheckpointError for a folder that cannot be served, EngineError when the device cannot compute in
         `precision`.
         """
@@ -57,7 +57,7 @@ class BatchingEngine:
         self._stop_token_ids = frozenset(() if ignores_stop_tokens else checkpoint.stop_token_ids)
         if threads:
             torch.set_num_threads(threads)
-        # In a thread that ends, and its team of threads with it: see `engine.teams`.
+        # In a thread that ends, so that its team of OpenMP threads ends too: see `engine.cpu.teams`.
         with ThreadPoolExecutor(1) as loader:
             model = loader.submit(load_language_model, folder, precision).result()
         self._manager = _make_batcher(model, cache_tokens, OnePassSampler(self._vocabulary))
@@ -89,17 +89,17 @@ class BatchingEngine:
             return answer.wait(request.max_seconds)
         finally:
             self._answers.pop(request.id, None)
-            if not answer.is_computed:  # or the batcher would cancel, a step later, whoever has this id then
+            if not answer.is_computed:  # else the batcher would cancel a later request with the same id
                 self._manager.cancel_request(request.id)
 
     def cancel(self, request_id: str) -> None:
         answer = self._answers.get(request_id)
         if answer is not None:
-            self._manager.cancel_request(request_id)  # now: its thread may have to wait for a processor
+            self._manager.cancel_request(request_id)  # now, as its thread may have to wait for a core
             answer.wake()
 
     def is_alive(self) -> bool:
-        """See `Engine.is_alive`. After a fatal error the library's `add_request` only logs; this tells."""
+        """See `Engine.is_alive`. Check it after adding a request: after a fatal error, `add_request` only logs."""
         return self._manager.is_running() and not self._is_closed
 
     def close(self) -> None:
@@ -109,14 +109,14 @@ class BatchingEngine:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Drop weights and cache now: requests that are failing, and their tracebacks, may hold this engine longer."""
+        """Free weights and cache now, since failing requests and their tracebacks may keep this engine for longer."""
         self._manager.model = None
         error = self._manager.background_thread_status.fatal_error
         if error is not None:
-            clear_frames(error.__traceback__)  # the frames of the step that failed hold the model too
+            clear_frames(error.__traceback__)  # the frames of the failed step also keep the model
 
     def _deliver(self) -> None:
-        """Give each step's outputs to their answers until the batching thread ends; then tell those who still wait."""
+        """Give each step's outputs to their answers until the batching thread ends; then fail the remaining answers."""
         while True:
             outputs = self._manager.get_result(timeout=0.2)
             if outputs is None and not self.is_alive():
@@ -129,10 +129,10 @@ class BatchingEngine:
 
 
 class _Answer:
-    """One answer: the delivery thread adds to it, and the thread that asked for it waits until it has ended."""
+    """One answer. The delivery thread adds to it; the thread that called `write` waits until it has ended."""
 
     def __init__(self, text: TextAssembler, stop_token_ids: frozenset[int], on_delta: Callable[[Delta], None]) -> None:
-        self.is_computed = False  # by the batcher: no token of it comes any more
+        self.is_computed = False  # whether the batcher has finished it, so that no more tokens come
         self._text = text
         self._stop_token_ids = stop_token_ids
         self._on_delta = on_delta
@@ -142,20 +142,20 @@ class _Answer:
         self._has_ended = threading.Event()
 
     def take(self, output: Any) -> None:
-        """Pass on what is new in an output of the batcher, which has all tokens so far. Raises nothing."""
+        """Pass on the new tokens of an output of the batcher, which has all tokens so far. Never raises."""
         with self._adding:
             if self._last or self._has_ended.is_set():
                 return
             try:
                 self._add(output)
-            except Exception as error:  # noqa: BLE001  it is raised where somebody waits for this answer
+            except Exception as error:  # noqa: BLE001  `wait` raises it
                 self._error = error
             self.is_computed = bool(output.is_finished())
             if self._last or self._error:
                 self._has_ended.set()
 
     def fail(self, error: EngineError) -> None:
-        """Let `wait` raise this, unless it has ended before."""
+        """Let `wait` raise this error, unless the answer has ended before."""
         self._error = self._error or error
         self._has_ended.set()
 
@@ -164,10 +164,13 @@ class _Answer:
         self._has_ended.set()
 
     def wait(self, seconds: float | None) -> FinishReason:
-        """Pass on the last delta once it is there, or after `wake` one that says `cancelled`. Raises EngineError."""
+        """Wait for the end and pass on the last delta; after `wake` one with the reason `cancelled`.
+
+        Raises EngineError, also if the answer has not ended after `seconds`.
+        """
         in_time = self._has_ended.wait(seconds)
         self._has_ended.set()
-        with self._adding:  # the delivery thread has added its last
+        with self._adding:  # now the delivery thread adds no more
             last, error = self._last, self._error
         if last is None and error is not None:
             raise error
@@ -203,19 +206,19 @@ class _Answer:
 
 
 class _StepRouter(OutputRouter):  # type: ignore[misc]
-    """Passes on the outputs of a step together, where the library queues each by itself."""
+    """Queues all outputs of a step together; the library would queue each one separately."""
 
     def deliver(self, output: Any) -> None:
-        """One output, of a request that failed."""
+        """Queue the output of one failed request."""
         self.deliver_batch([output])
 
     def deliver_batch(self, outputs: list[Any]) -> None:
-        """Those of a step."""
+        """Queue the outputs of a step."""
         self.output_queue.put(outputs)
 
 
 def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any:
-    """The library's batcher around `model`, with our sampler in the place of its own, not started yet."""
+    """The library's batcher for `model`, with our sampler instead of its own. It is not started yet."""
     read_first_row_for_no_token(model.get_input_embeddings())
     manager = model.init_continuous_batching(
         generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),  # each request brings its own
@@ -224,7 +227,7 @@ def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any
     manager.output_router = _StepRouter()
     if model.device.type == "cpu":
         use_cpu_attention(model)
-        manager._wake_up_loop = IdleWait()  # noqa: SLF001  what its thread waits for while there are no requests
+        manager._wake_up_loop = IdleWait()  # noqa: SLF001  its thread waits for this while there are no requests
     manager.logit_processor = sampler
     make_processor = manager._create_batch_processor  # noqa: SLF001  the library makes it in its own thread
 
@@ -239,7 +242,7 @@ def _make_batcher(model: Any, cache_tokens: int, sampler: OnePassSampler) -> Any
 
 
 def _explain(error: str) -> str:
-    """What customers read of an error that the batcher names; it has logged its own words."""
+    """The text for customers of an error of the batcher, which has logged its own text."""
     if error == TOO_LARGE:
         return error
     is_out_of_memory = "out of memory" in error or "allocate memory" in error  # CUDA's words, the processor's

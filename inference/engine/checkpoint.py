@@ -1,7 +1,8 @@
-"""What a model's own files say about it: the folder that a hub or a converter made, read without torch.
+"""Reads a model's properties from the files of its folder, without torch.
 
-The files are those that transformers writes: `config.json`, `generation_config.json`, `tokenizer.json`,
-`tokenizer_config.json`, `chat_template.jinja` and `*.safetensors`. Nothing in a folder is ever run.
+The folder comes from a hub or a converter, with the files that transformers writes: `config.json`,
+`generation_config.json`, `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` and `*.safetensors`. No code
+in a folder is ever run.
 """
 
 import json
@@ -12,13 +13,13 @@ from typing import Any
 
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 
-# The `model_type` of each architecture whose tiny random checkpoints pass the contract tests of the engine. A folder
-# with images or sound beside its text, such as Gemma 3 from 4B on, has the type of its text model in `text_config`.
+# The `model_type` of each architecture that is served: tiny random checkpoints of it pass the engine's contract tests.
+# A model that also reads images or sound, such as Gemma 3 from 4B on, has the type of its text model in `text_config`.
 TEXT_ARCHITECTURES = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 WITH_TEXT_MODEL = frozenset({"gemma3"})
 
-# What a `config.json` may leave out, since it is the default of transformers' own configuration class: the files of
-# Gemma 3 4B, 12B and 27B name neither.
+# Values that a `config.json` may leave out, since they are defaults of transformers' configuration class: the files of
+# Gemma 3 4B, 12B and 27B have neither.
 LEFT_OUT = {"gemma3_text": {"vocab_size": 262_208, "max_position_embeddings": 131_072}}
 
 CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG = (
@@ -29,7 +30,7 @@ CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG = (
 )
 TEMPLATE, OLD_TEMPLATE = "chat_template.jinja", "chat_template.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-LARGEST_JSON_BYTES = 10_000_000  # of a configuration; tokenizer.json is not read here
+LARGEST_JSON_BYTES = 10_000_000  # the most for a configuration; tokenizer.json, which is larger, is not read here
 
 
 class CheckpointError(Exception):
@@ -38,7 +39,7 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """How the model's authors have it draw. What a request sets wins."""
+    """The sampling parameters of the model's authors, for requests that set none."""
 
     temperature: float = 0.8
     top_p: float = 0.95
@@ -68,8 +69,8 @@ class Checkpoint:
 def read_checkpoint(folder: Path, *, demands_weights: bool = True) -> Checkpoint:
     """Read a model's folder. Raises CheckpointError for one that Tally cannot serve.
 
-    Without `demands_weights`, the weights may still be missing. The result is kept until one of the files that it was
-    read from changes.
+    Without `demands_weights`, the weights may be missing. The result is cached until one of the files changes from
+    which it was read.
     """
     _demand_files(folder, demands_weights=demands_weights)
     names = (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, OLD_TEMPLATE)
@@ -136,7 +137,7 @@ def _read_json(file: Path, *, is_needed: bool = False) -> dict[str, Any]:
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the language model, with its `model_type`. Raises CheckpointError for one not served."""
+    """The configuration of the language model, with its `model_type`. Raises CheckpointError if it is not served."""
     kind = config.get("model_type")
     text: Any = config
     if kind in WITH_TEXT_MODEL:
@@ -169,7 +170,7 @@ def _stop_token_ids(
     text_config: dict[str, Any],
     special_tokens: dict[str, str],
 ) -> tuple[int, ...]:
-    """What ends an answer: the end tokens that any of the files names. Raises CheckpointError where none does."""
+    """The tokens that end an answer: the end tokens of all files together. Raises CheckpointError if there are none."""
     found: set[int] = set()
     for source in (generation, config, text_config):
         named = source.get("eos_token_id")
@@ -184,8 +185,10 @@ def _stop_token_ids(
 
 
 def _added_token_id(folder: Path, content: str) -> int | None:
-    """The id of an added token, by its text, where `tokenizer_config.json` lists those tokens; newer ones do not, and
-    have the id in `generation_config.json` or `config.json`."""
+    """The id of an added token, by its text; None if `tokenizer_config.json` does not list added tokens.
+
+    Newer folders do not list them; they have the id in `generation_config.json` or `config.json`.
+    """
     decoder = _read_json(folder / TOKENIZER_CONFIG).get("added_tokens_decoder")
     if isinstance(decoder, dict):
         for number, token in decoder.items():
@@ -195,7 +198,7 @@ def _added_token_id(folder: Path, content: str) -> int | None:
 
 
 def _special_tokens(tokenizer_config: dict[str, Any]) -> dict[str, str]:
-    """The strings of the tokens with a role; an entry is the string, or an object with the string as `content`."""
+    """The strings of the special tokens by name. In the file they are strings, or objects with the key `content`."""
     found = {}
     for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
         token = tokenizer_config.get(name)
@@ -207,8 +210,11 @@ def _special_tokens(tokenizer_config: dict[str, Any]) -> dict[str, str]:
 
 
 def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
-    """The template's source: a file of its own in newer folders, else in `tokenizer_config.json`, one or several by
-    name, of which `default` is for chats; of some models with images, in `chat_template.json`."""
+    """The source of the chat template, empty if there is none.
+
+    Newer folders have a file for it. Others have it in `tokenizer_config.json`: one template, or several by name, of
+    which `default` is for chats. Some models with images have it in `chat_template.json`.
+    """
     file = folder / TEMPLATE
     if file.is_file():
         if file.stat().st_size > LARGEST_JSON_BYTES:
@@ -225,7 +231,7 @@ def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str:
 
 
 def _sampling_defaults(generation: dict[str, Any]) -> SamplingDefaults:
-    """From `generation_config.json`; what it does not say, or says beyond what Tally can do, stays Tally's own."""
+    """Read `generation_config.json`. Values that are missing, or outside Tally's bounds, get Tally's own defaults."""
     usual = SamplingDefaults()
 
     def number(name: str, low: float, high: float, otherwise: float) -> float:
@@ -234,7 +240,7 @@ def _sampling_defaults(generation: dict[str, Any]) -> SamplingDefaults:
             return otherwise
         return float(value)
 
-    has_own_draw = generation.get("do_sample") is True  # then the temperature and top-p that it leaves out are 1
+    has_own_draw = generation.get("do_sample") is True  # then a missing temperature or top-p is 1
     top_k = int(number("top_k", 1, MAX_TOP_K, usual.top_k))
     return SamplingDefaults(
         temperature=number("temperature", 0.0, 2.0, 1.0 if has_own_draw else usual.temperature),

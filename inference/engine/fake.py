@@ -1,4 +1,4 @@
-"""An engine without a model, for fast tests and fault injection. It keeps the contract of `base`."""
+"""An engine without a model, for fast tests and fault injection. It has the interface of `base`."""
 
 import math
 import threading
@@ -15,10 +15,10 @@ WORDS = ["The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", 
 
 
 class FakeEngine:
-    """Writes a fixed sentence again and again, a word a token.
+    """Writes a fixed sentence again and again; each word is one token.
 
-    `step_seconds` is the time a token takes; `fails_at` ends every request with EngineError at that token;
-    `length` is where an answer ends by itself.
+    `step_seconds` is the time per token. `fails_at` is the number of the token at which every request ends with
+    EngineError. `length` is the number of tokens after which an answer ends by itself.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FakeEngine:
         self._is_closed = False
 
     def write(self, request: EngineRequest, on_delta: Callable[[Delta], None]) -> FinishReason:
-        """See `Engine.write`. All of it happens in the thread that calls."""
+        """See `Engine.write`. Everything happens in the calling thread."""
         finish_reason: FinishReason = "length"
         with closing(self.deltas(request)) as deltas:
             for delta in deltas:
@@ -50,7 +50,7 @@ class FakeEngine:
         return finish_reason
 
     def deltas(self, request: EngineRequest) -> Generator[Delta, None, None]:
-        """The answer, a word a step. Raises EngineError."""
+        """Yield the answer, one word per step. Raises EngineError."""
         cancelled = self._cancelled[request.id] = threading.Event()
         shown = Shown(request.stop, trims=request.trims_start)
         listed = None if request.top_logprobs is None else ShownTokens(_FakeWords(), request.top_logprobs)
@@ -61,7 +61,7 @@ class FakeEngine:
         started = time.monotonic()
         try:
             for count in range(1, request.max_tokens + 1):
-                if self.step_seconds:  # a sleep of 0 gives the interpreter away, and waits for its turn
+                if self.step_seconds:  # a sleep of 0 would release the interpreter lock and wait to get it back
                     time.sleep(self.step_seconds)
                 if cancelled.is_set():
                     yield delta(shown.flush(), count - 1, "cancelled")
@@ -96,7 +96,7 @@ class FakeEngine:
 
 
 class _FakeWords:
-    """See `logprobs.Words`: a token is the number of a word."""
+    """See `shown_tokens.Words`. A token id is the index of a word."""
 
     def candidate(self, token_id: int, logprob: float) -> Candidate:
         word = WORDS[token_id] + " "
@@ -104,7 +104,7 @@ class _FakeWords:
 
 
 def _logprobs(position: int) -> StepLogprobs:
-    """Of the word at this position, with a probability of one half; each word after it has half of that before."""
+    """The word at this position has probability 1/2; each next word in WORDS has half of the one before."""
     best = [(position + step) % len(WORDS) for step in range(min(len(WORDS), MAX_TOP_LOGPROBS))]
     logprobs = [(step + 1) * math.log(0.5) for step in range(len(best))]
     return [best[0], *best], [logprobs[0], *logprobs]

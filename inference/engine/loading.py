@@ -1,4 +1,4 @@
-"""Loads a model's folder for the device that is there, in the precision that was chosen."""
+"""Loads the model of a folder onto the GPU, or the CPU if there is none, in the chosen precision."""
 
 from importlib import import_module
 from pathlib import Path
@@ -21,16 +21,16 @@ from inference.engine.cpu.int8_layers import to_int8
 from inference.engine.precision import Precision, choose_precision
 from inference.engine.scheduling import SCHEDULER
 
-PAGE_TOKENS = 512  # the small models' sliding window: a request's window then lies in one page, close together
-PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read over several steps, so that others go on writing
+PAGE_TOKENS = 512  # as the small models' sliding window, so that a request's window is in one page of memory
+PROMPT_TOKENS_PER_STEP = 512  # a longer prompt is read in several steps, so that other requests are not held up
 CPU_REQUESTS = 32
-FROM_FILES_ALONE = {"local_files_only": True, "trust_remote_code": False}  # nothing is downloaded, nothing is run
+FROM_FILES_ALONE = {"local_files_only": True, "trust_remote_code": False}  # no downloads, no code of the model
 
 
 def load_language_model(folder: Path, precision: Precision = "auto") -> Any:
-    """Load the causal language model of a folder; of one with images or sound too, only the language model.
+    """Load the causal language model of a folder. If the model also reads images or sound, these parts are left out.
 
-    Raises EngineError when the device cannot compute in `precision`, CheckpointError for a folder that is not whole or
+    Raises EngineError when the device cannot compute in `precision`, CheckpointError for a folder that is incomplete or
     not served.
     """
     read_checkpoint(folder)
@@ -50,11 +50,11 @@ def load_language_model(folder: Path, precision: Precision = "auto") -> Any:
 
 
 def _load(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
-    """Raises CheckpointError where a weight is missing: the library makes it up from random numbers."""
+    """Load a model. Raises CheckpointError if a weight is missing, which the library would fill with random numbers."""
     model, report = model_class.from_pretrained(
         folder,
         use_safetensors=True,
-        attn_implementation="sdpa",  # a configuration may name one that has to be downloaded
+        attn_implementation="sdpa",  # else the configuration may name one that must be downloaded
         output_loading_info=True,
         **FROM_FILES_ALONE,
         **options,
@@ -65,9 +65,9 @@ def _load(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
 
 
 def gpu_options(precision: Precision) -> dict[str, Any]:
-    """What `from_pretrained` gets on a GPU. accelerate spreads a model over several GPUs when one is too small.
+    """The options of `from_pretrained` on a GPU. accelerate spreads a model over several GPUs if one is too small.
 
-    int8 and int4 go through bitsandbytes, which an operator installs where it is wanted.
+    int8 and int4 need the optional package bitsandbytes. Raises EngineError if it is not installed.
     """
     options: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": "auto"}
     if precision == "float32":
@@ -86,8 +86,11 @@ def gpu_options(precision: Precision) -> dict[str, Any]:
 
 
 def batching_options(device: str, cache_tokens: int) -> ContinuousBatchingConfig:
-    """How to batch, with a cache of `cache_tokens` tokens. On a GPU the library picks flash attention where installed,
-    CUDA graphs and asynchronous batching by itself; on a CPU it can infer none of it."""
+    """The options of the library's batching, with a cache of `cache_tokens` tokens.
+
+    On a GPU the library chooses flash attention (if installed), CUDA graphs and asynchronous batching by itself. On a
+    CPU it cannot choose the options by itself.
+    """
     if device == "cuda":
         options = ContinuousBatchingConfig(scheduler_type=SCHEDULER)
         options.num_blocks = max(1, cache_tokens // options.page_size)
@@ -103,10 +106,10 @@ def batching_options(device: str, cache_tokens: int) -> ContinuousBatchingConfig
 
 
 def use_cpu_attention(model: Any) -> None:
-    """Switch to this engine's attention. Only after the batcher was made: it knows the library's own names alone."""
+    """Switch to our attention for CPUs. Call it after the batcher was made, which accepts only the library's names."""
     model.set_attn_implementation(CPU_ATTENTION)
 
 
 def _cpu_type(precision: Precision) -> torch.dtype:
-    """int8 starts from the checkpoint's own bfloat16, which needs half the memory while loading."""
+    """The type in which to load the weights. For int8 it is bfloat16, which needs half the memory while loading."""
     return torch.float32 if precision == "float32" else torch.bfloat16

@@ -1,8 +1,9 @@
-"""Log probabilities on their way from a step's logits to the tokens of an answer.
+"""Brings log probabilities from a step's logits to the request of their tokens, through the library's batcher.
 
-They travel in further rows of the batcher's own output tensor, beside the tokens that they belong to: the library
-copies it from the device without waiting, keeps one for each step under way, and hands what is read from it to the
-request, which keeps it even if it is begun anew. Nothing of it happens in a step in which no request asks.
+They are stored in additional rows of the batcher's output tensor, next to the tokens that they belong to. The library
+copies this tensor from the device without waiting, has one for each step that runs, and gives what is read from it to
+the request. The request keeps it even if the library starts it again. Steps without a request for log probabilities
+skip all of this.
 """
 
 from collections.abc import Callable
@@ -14,31 +15,32 @@ import torch
 from inference.engine.base import MAX_TOP_LOGPROBS
 from inference.engine.shown_tokens import StepLogprobs
 
-# Rows of the output tensor [OUTPUT_ROWS, columns], int32: the drawn token and the best ones, then float32 bits.
+# Rows of the output tensor [OUTPUT_ROWS, columns], int32: first the ids of the drawn token and the likeliest ones, then
+# their log probabilities as the bits of float32.
 TOKENS = 1 + MAX_TOP_LOGPROBS
 OUTPUT_ROWS = 2 * TOKENS
 
 
 def pack(drawn: torch.Tensor, logprobs: torch.Tensor, best: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The rows of a step [OUTPUT_ROWS, requests], int32.
+    """The rows of a step for the output tensor: [OUTPUT_ROWS, requests], int32.
 
-    `logprobs` are [requests, vocabulary], `best` and `ids` the largest of each row, `drawn` [requests].
+    `logprobs` is [requests, vocabulary]; `best` and `ids` are the largest of each of its rows; `drawn` is [requests].
     """
     rows = drawn.size(0)
     column = drawn.unsqueeze(-1)
     count = min(MAX_TOP_LOGPROBS, best.size(1))
     tokens = column.new_zeros((rows, TOKENS))
-    values = best.new_full((rows, TOKENS), -torch.inf)  # a vocabulary may have fewer tokens than there are places
+    values = best.new_full((rows, TOKENS), -torch.inf)  # a vocabulary may have fewer tokens than rows
     tokens[:, :1], tokens[:, 1 : 1 + count] = column, ids[:, :count]
     values[:, :1], values[:, 1 : 1 + count] = logprobs.gather(1, column.clamp(min=0)), best[:, :count]
     return torch.cat((tokens.to(torch.int32), values.view(torch.int32)), dim=1).T
 
 
 def make_room(processor: Any, asks: Callable[[], bool]) -> None:
-    """Give the library's batch processor an output tensor with all rows, and have it read them where requests ask.
+    """Give the library's batch processor an output tensor with all rows, and have it read log probabilities from it.
 
-    `asks` says whether a request of the step that is being prepared asks. Such steps have CUDA graphs of their own:
-    a graph repeats what was done when it was captured.
+    `asks` tells whether a request of the step that is being prepared wants log probabilities. Such steps have CUDA
+    graphs of their own, since a graph repeats exactly what was done when it was captured.
     """
     for tensors in _all_tensors(processor.inputs_and_outputs):
         old = tensors.output_ids
@@ -50,7 +52,7 @@ def make_room(processor: Any, asks: Callable[[], bool]) -> None:
 
 
 def _all_tensors(inputs_and_outputs: Any) -> list[Any]:
-    """What holds the tensors of a step; asynchronous batching has two steps, each on the host and on the device."""
+    """The objects with the tensors of steps. Asynchronous batching has two steps, each on the host and the device."""
     pairs = getattr(inputs_and_outputs, "io_pairs", None)
     if pairs is None:
         return [inputs_and_outputs]
@@ -62,7 +64,10 @@ def _graph_key(make_key: Callable[[], tuple[int, ...]], asks: Callable[[], bool]
 
 
 def _read_step(tensors: Any, read: Callable[[], tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
-    """The requests of a step, their new tokens, and for each new token its log probabilities, or None."""
+    """The requests of a step, their new tokens, and for each new token its log probabilities or None.
+
+    `read` is the library's own method, which reads all but the log probabilities.
+    """
     requests, tokens, _none = read()
     states = [request.state for request in requests if request.has_new_token]
     asking = [column for column, state in enumerate(states) if _asks(state)]

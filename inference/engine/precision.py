@@ -1,4 +1,4 @@
-"""In how many bits a model computes."""
+"""Chooses the precision in which a model computes."""
 
 from typing import Literal
 
@@ -11,9 +11,9 @@ Precision = Literal["auto"] | Chosen
 
 
 def choose_precision(wanted: Precision, device: str) -> Chosen:
-    """Return the precision to load with: on a GPU bfloat16, on a CPU int8 where it has the instructions for it.
+    """Return the precision to load a model in. "auto" is bfloat16 on a GPU; on a CPU int8 with AVX2, else float32.
 
-    Raises EngineError for what the device cannot do.
+    Raises EngineError if the device cannot compute in the wanted precision.
     """
     if device == "cuda":
         return "bfloat16" if wanted == "auto" else wanted
@@ -27,5 +27,5 @@ def choose_precision(wanted: Precision, device: str) -> Chosen:
 
 
 def can_int8() -> bool:
-    """Whether torch multiplies packed bytes here: on x86 with AVX2."""
+    """Whether torch can multiply packed 8-bit matrices on this CPU, which needs x86 with AVX2."""
     return "fbgemm" in torch.backends.quantized.supported_engines

@@ -1,8 +1,8 @@
 """Draws the next token of every request of a batch in one pass, without sorting the vocabulary.
 
 transformers' own per-request top-k and top-p sort all 262,144 logits of every row, which makes sampling six times
-slower than greedy on a CPU. Here one search finds the best 64, and temperature, top-k, top-p, min-p and the draw work
-on those alone. The batcher takes the drawn tokens from here instead of looking for the largest logit once more.
+slower than greedy decoding on a CPU. Here one search finds the 64 best tokens, and temperature, top-k, top-p, min-p and
+the draw use only those. The batcher takes the drawn tokens from here and does not search for the largest logit again.
 """
 
 import random
@@ -21,32 +21,32 @@ from inference.engine.base import COUNTED_TOKENS, MAX_TOP_K, PENALTY_TOKENS, Sam
 from inference.engine.cpu.kernels import Array
 from inference.engine.logprobs import pack
 
-# Says that a row's logits were not numbers. It is the id of no token, so whoever reads one has to expect it: see
-# `read_first_row_for_no_token` for the next step, which may begin before anybody has seen this one's tokens.
+# Stands for the token of a row whose logits were not finite numbers. No token has this id, so code that reads tokens
+# must expect it. `read_first_row_for_no_token` is for the next step, which may begin before these tokens are read.
 NO_TOKEN_ID = -1
-GROUP = 64  # logits a group when looking for the best
+GROUP = 64  # logits in a group, for `_find_best`
 
-# Rows of the numbers each request carries beside the batch's inputs, int32; those before TOP_K hold float32 bits.
+# Rows of the int32 tensor with each request's sampling parameters. Rows before TOP_K hold the bits of float32.
 TEMPERATURE, TOP_P, UNIFORM, MIN_P, PENALTY, FREQUENCY, PRESENCE, TOP_K, UNCOUNTED, RECENT = range(10)
-WRITTEN = RECENT + PENALTY_TOKENS  # tokens of the answer, each with how often it is there
+WRITTEN = RECENT + PENALTY_TOKENS  # the answer's tokens, each with its count
 ROWS = WRITTEN + COUNTED_TOKENS
-ID_BITS = 20  # of a token and its count in one number: a million tokens, and more than 2,000 times one of them
+ID_BITS = 20  # a token and its count are in one number: ids up to a million, counts of more than 2,000
 MOST_COUNTED = 2 ** (31 - ID_BITS) - 1
 
 
 @dataclass(slots=True)
 class Draw:
-    """One request's sampling and its own source of randomness: a seed draws alike whoever shares the batch.
+    """One request's sampling parameters and its own random source, so that draws do not depend on other requests.
 
-    `numbers` are the first columns of its row, which stay the same: all but the uniform draw. `asks_logprobs` says
-    whether its log probabilities are wanted.
+    `numbers` are its values of the first rows (before RECENT); all but UNIFORM and UNCOUNTED stay the same.
+    `asks_logprobs`: the request wants log probabilities.
     """
 
     sampling: Sampling
     asks_logprobs: bool = False
     source: random.Random = field(init=False)
     numbers: Array = field(init=False)
-    written: dict[int, int] = field(init=False, default_factory=dict)  # how often, by token; the latest come last
+    written: dict[int, int] = field(init=False, default_factory=dict)  # counts by token; the latest tokens come last
     tokens_counted: int = 0
 
     def __post_init__(self) -> None:
@@ -61,18 +61,19 @@ class Draw:
 
     @property
     def penalises(self) -> bool:
-        """Whether it has to know the last tokens."""
+        """Whether it has a repetition penalty, which needs the last tokens."""
         return self.sampling.repetition_penalty != 1.0
 
     @property
     def counts(self) -> bool:
-        """Whether it has to know what the answer has, and how often."""
+        """Whether it has a frequency or presence penalty, which need the counts of the answer's tokens."""
         return self.sampling.frequency_penalty != 0 or self.sampling.presence_penalty != 0
 
     def count(self, tokens: Sequence[int]) -> list[int]:
-        """What `tokens`, the whole answer so far, has: the latest COUNTED_TOKENS different ones, packed with how often.
+        """Count `tokens`, the whole answer so far. Returns the latest COUNTED_TOKENS different ones with their counts.
 
-        Where the library begins a request anew, with its answer in the prompt, `tokens` begins anew as well.
+        Each token and its count are packed into one number (ID_BITS). If the library starts a request again, with its
+        answer so far in the prompt, then `tokens` starts again too.
         """
         if len(tokens) < self.tokens_counted:
             self.tokens_counted = 0
@@ -87,27 +88,27 @@ BEST_TOKEN = Draw(Sampling(temperature=0))
 
 
 class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
-    """What the batcher calls between the logits and the next tokens."""
+    """Our logits processor: the batcher calls it to get the next tokens from the logits."""
 
     def __init__(self, vocabulary: int | None = None) -> None:
-        """Draw ids below `vocabulary`: an embedding may have more rows than the tokenizer has tokens."""
+        """Draw only ids below `vocabulary`, since an embedding may have more rows than the tokenizer has tokens."""
         super().__init__(LogitsProcessorList())
         self.vocabulary = vocabulary
         self.tensors_required = ROWS
         self.do_processing = True
         self.supported_keys = {"draw": Draw}
-        self.asks_logprobs = False  # a request of the step that was prepared last
+        self.asks_logprobs = False  # whether a request of the step that was prepared last wants log probabilities
         self._drawn = torch.empty(0, dtype=torch.int64)
         self._logprobs: torch.Tensor | None = None
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
-        """Rows that pad a batch take the best token: [rows, 1] of zeros, read as temperature 0."""
+        """Fill the rows [rows, 1] of a padding request with zeros, which mean temperature 0: the best token."""
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor) -> torch.Tensor:
-        """Write the numbers of each request that gets a token in this step; [rows, columns], int32.
+        """Write the parameters of each request that gets a token in this step to `arg_storage` [rows, columns], int32.
 
-        In one copy: on a GPU that does not batch asynchronously each one waits for the device.
+        They are written in one copy, since each copy waits for the device on a GPU without asynchronous batching.
         """
         states = [request.state for request in requests_in_batch if request.has_new_token]
         numbers = np.zeros((len(states), ROWS), np.int32)
@@ -130,7 +131,7 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
-        """Draw a token for each row of `scores` [requests, vocabulary], which are changed in place; see `take`."""
+        """Draw a token for each row of `scores` [requests, vocabulary], which is changed in place; see `take`."""
         args = logits_processor_args[:, : scores.size(0)]
         numbers = args[:TOP_K].contiguous().view(torch.float32).unsqueeze(-1)
         temperature, top_p, uniform, min_p, penalty, frequency, presence = numbers.unbind()
@@ -146,7 +147,7 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         weights = (best / temperature.clamp(min=1e-5)).softmax(-1)
         weights = weights.masked_fill(rank >= args[TOP_K].unsqueeze(-1).clamp(min=1), 0.0)
         weights = weights / weights.sum(-1, keepdim=True)
-        before = weights.cumsum(-1) - weights  # keep until the mass reaches top-p
+        before = weights.cumsum(-1) - weights  # tokens are kept until their sum reaches top-p
         unlikely = (before >= top_p) | (weights < min_p * weights[:, :1])
         weights = weights.masked_fill(unlikely & (rank > 0), 0.0)
         reach = weights.cumsum(-1)
@@ -158,9 +159,9 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
         return scores
 
     def take(self, _scores: torch.Tensor, output_ids: torch.Tensor) -> None:
-        """Hand the drawn tokens to the batcher: its own step from scores to `output_ids` [rows, columns].
+        """Write the drawn tokens to `output_ids` [rows, columns], in place of the batcher's own search in the scores.
 
-        The first row has the tokens; where a request asks, all rows are those of `logprobs.pack`.
+        The first row gets the tokens. If a request wants log probabilities, all rows get those of `logprobs.pack`.
         """
         output_ids[0, : len(self._drawn)].copy_(self._drawn)
         if self._logprobs is not None:
@@ -168,25 +169,25 @@ class OnePassSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[mis
 
 
 def read_first_row_for_no_token(embedding: torch.nn.Module) -> None:
-    """Let an embedding take NO_TOKEN_ID: the request it belongs to is about to fail, the others go on."""
+    """Make an embedding accept NO_TOKEN_ID, since its request is about to fail but the others must go on."""
     embedding.register_forward_pre_hook(lambda _module, arguments: (arguments[0].clamp(min=0), *arguments[1:]))
 
 
 def _recent(state: Any) -> list[int]:
-    """The last tokens of a request, as many as the penalty looks at."""
+    """The last PENALTY_TOKENS tokens of a request, of its prompt and its answer."""
     tokens = [*state.initial_tokens[-PENALTY_TOKENS:], *state.generated_tokens[-PENALTY_TOKENS:]][-PENALTY_TOKENS:]
-    return tokens + tokens[-1:] * (PENALTY_TOKENS - len(tokens))  # the same token twice is penalised once
+    return tokens + tokens[-1:] * (PENALTY_TOKENS - len(tokens))  # a token that occurs twice is penalised once
 
 
 def _penalise(scores: torch.Tensor, recent: torch.Tensor, penalty: torch.Tensor) -> None:
-    """Make the `recent` tokens [requests, tokens] of each row less likely, in place."""
-    penalty = torch.where(penalty <= 0, 1.0, penalty)  # rows that pad a batch carry zeros
+    """Apply the repetition penalty to the `recent` tokens [requests, tokens] of each row, in place."""
+    penalty = torch.where(penalty <= 0, 1.0, penalty)  # padding rows have zeros
     found = scores.gather(1, recent)
     scores.scatter_(1, recent, torch.where(found > 0, found / penalty, found * penalty))
 
 
 def _has_token_under_way(state: Any) -> bool:
-    """Whether its last token is not known yet: steps that are prepared ahead have it on the device alone."""
+    """Whether the request's last token is not known yet: a step that is prepared ahead has it only on the device."""
     return bool(state.position_offset > len(state.initial_tokens) + len(state.generated_tokens))
 
 
@@ -198,10 +199,11 @@ def _take_off(
     frequency: torch.Tensor,
     presence: torch.Tensor,
 ) -> None:
-    """Take the penalties [requests, 1] for what each row has `written` [requests, tokens] off its scores, in place.
+    """Subtract the frequency and presence penalties [requests, 1] from the scores, in place.
 
-    The tokens of a row differ; where it has fewer, zeros count token 0 no times. `last` [requests, 1] is the token that
-    a row goes on from; where `is_uncounted` it is one more of the answer's.
+    `written` [requests, tokens] are the different tokens of each answer with their counts. Rows with fewer tokens are
+    padded with zeros: token 0 with count 0. `last` [requests, 1] is the token after which a row continues; where
+    `is_uncounted`, it belongs to the answer but is not in `written` yet.
     """
     times = written >> ID_BITS
     ids = (written & (2**ID_BITS - 1)).to(torch.int64)
@@ -211,9 +213,9 @@ def _take_off(
 
 
 def _find_best(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best 64 of each row and their ids, best first.
+    """The 64 largest scores of each row and their ids, largest first.
 
-    They lie in the 64 groups with the largest maxima: finding those first takes half the time of one `topk`.
+    They are in the 64 groups with the largest maxima. To find these groups first takes half the time of one `topk`.
     """
     rows, vocabulary = scores.shape
     if vocabulary % GROUP or vocabulary < GROUP * MAX_TOP_K:

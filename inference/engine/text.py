@@ -1,4 +1,4 @@
-"""From tokens to text that may be shown: whole characters only, cut at the stop strings, without blanks around it."""
+"""Converts tokens to the text to show: only complete characters, cut at stop strings, trimmed where requested."""
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -9,11 +9,11 @@ from inference.engine.shown_tokens import ShownTokens, StepLogprobs
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, int]:
-    """The tokenizer, and how many ids may be written: those that it knows and the model's embedding has a row for.
+    """The tokenizer, and the limit of ids that may be drawn: they are in the tokenizer and in the model's embedding.
 
-    Raises CheckpointError where it cannot be read, or knows words that the embedding has no row for. A larger embedding
-    is usual: its rows are rounded up. So is a control token beyond it: Gemma 3 1B's tokenizer has one for images, which
-    only its larger brothers read.
+    Raises CheckpointError if it cannot be read, or has words that the embedding lacks. The embedding may be larger,
+    since its number of rows is often rounded up. It may also lack control tokens: Gemma 3 1B's tokenizer has one for
+    images, which only the larger models use.
     """
     try:
         tokenizer = Tokenizer.from_file(str(checkpoint.folder / TOKENIZER))
@@ -30,7 +30,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, int]:
 
 
 class StopCutter:
-    """Passes text on until a stop string appears; holds back what may be the beginning of one."""
+    """Passes text on until a stop string appears. Holds back an end of the text that may begin a stop string."""
 
     def __init__(self, stop: tuple[str, ...]) -> None:
         self._stop = stop
@@ -67,10 +67,10 @@ class StopCutter:
 
 
 class Trimmer:
-    """Passes text on without the blanks before its first character and after its last, which it holds back."""
+    """Passes text on without blanks at its start and end. Holds blanks back until more text follows."""
 
     def __init__(self) -> None:
-        self.left_out = 0  # blanks before the first character
+        self.left_out = 0  # how many blanks were before the first character
         self._has_begun = False
         self._held = ""
 
@@ -88,7 +88,7 @@ class Trimmer:
 
 
 class Shown:
-    """What is shown of an answer's text: cut at the stop strings; with `trims`, without the blanks around it."""
+    """Cuts an answer's text at the stop strings and, with `trims`, removes the blanks at its start and end."""
 
     def __init__(self, stop: tuple[str, ...], *, trims: bool = False) -> None:
         self._cutter = StopCutter(stop)
@@ -101,7 +101,7 @@ class Shown:
 
     @property
     def left_out(self) -> int:
-        """How many characters before the first that is shown are not."""
+        """How many characters before the first shown one are left out."""
         return self._trimmer.left_out if self._trimmer else 0
 
     def push(self, text: str) -> str:
@@ -116,7 +116,7 @@ class Shown:
 
 
 class TextAssembler:
-    """Decodes one answer token by token; `listed` gets their log probabilities, where they are asked for."""
+    """Decodes one answer token by token. `listed` gets the log probabilities, if the request asked for them."""
 
     def __init__(
         self, tokenizer: Tokenizer, stop: tuple[str, ...], *, trims: bool = False, listed: ShownTokens | None = None
@@ -133,7 +133,7 @@ class TextAssembler:
         return self._shown.is_stopped
 
     def push(self, token_id: int, logprobs: StepLogprobs | None = None) -> str:
-        """Count one token and return the text that may be shown then, often none."""
+        """Count one token and return the text that may be shown now, which is often empty."""
         self.completion_tokens += 1
         text = self._stream.step(self._tokenizer, token_id) or ""
         if self._listed is not None and logprobs is not None:
@@ -141,7 +141,7 @@ class TextAssembler:
         return self._shown.push(text)
 
     def take_logprobs(self, characters: int) -> tuple[TokenLogprob, ...]:
-        """Those of the next `characters` that are shown."""
+        """The log probabilities of the tokens whose text begins in the next `characters` that are shown."""
         return () if self._listed is None else self._listed.take(self._shown.left_out, characters)
 
     def skip(self) -> None:
@@ -149,5 +149,5 @@ class TextAssembler:
         self.completion_tokens += 1
 
     def flush(self) -> str:
-        """Return what was held back. A character whose last bytes never came is dropped."""
+        """Return the text that was held back. An incomplete last character is dropped."""
         return self._shown.flush()

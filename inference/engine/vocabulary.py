@@ -1,4 +1,4 @@
-"""How single tokens are written: their bytes, which may be a part of a character, and what people read of them."""
+"""Converts single tokens to their bytes, which may be a part of a character, and to text for people."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from inference.engine.base import Candidate
 
 BYTE_OF_CHARACTER = {character: byte for byte, character in bytes_to_unicode().items()}  # of byte-level tokenizers
 KNOWN_TOKENS = 10_000
-HALF = "\ufffd"  # what decoders write for bytes that are no whole character
+HALF = "\ufffd"  # decoders write this for bytes that are not a whole character
 
 
 class Vocabulary:
@@ -23,13 +23,13 @@ class Vocabulary:
 
     def candidate(self, token_id: int, logprob: float) -> Candidate:
         token = self._tokenizer.id_to_token(token_id)
-        if token is None or token_id in self._controls:  # a tokenizer may leave numbers out
+        if token is None or token_id in self._controls:  # a tokenizer may not use all ids
             return Candidate(token or f"<{token_id}>", logprob, None)
         utf8 = self._bytes(token)
         return Candidate(written(utf8), logprob, utf8)
 
     def _read_bytes(self, token: str) -> bytes:
-        text = self._decode(["a", token])[len(self._decode(["a"])) :]  # a letter first: some drop a leading blank
+        text = self._decode(["a", token])[len(self._decode(["a"])) :]  # some decoders drop a leading blank
         if HALF not in text:
             return text.encode()
         if token.startswith("<0x"):  # one byte, as SentencePiece spells it
@@ -44,7 +44,10 @@ class Vocabulary:
 
 
 def written(utf8: bytes) -> str:
-    """The text of these bytes. What is none is spelled, like \\xf0\\x9f; so is a NUL, which PostgreSQL cannot keep."""
+    """The text of these bytes. Bytes that are not UTF-8, or have a NUL, which PostgreSQL cannot store, become escapes.
+
+    Escapes look like \\xf0\\x9f.
+    """
     try:
         text = utf8.decode()
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""One answer, from the request to its end: asked for, held, queued, joined, delivered, ended."""
+"""The life of a generation: requested, held, queued, joined by retries, delivered, ended."""

@@ -1,15 +1,17 @@
-"""Answers for API clients: begun once for each request, joined by its retries, ended when the client is gone.
+"""Answers for API clients: begun once for each request, joined by its retries, ended when the client has left.
 
-What becomes of an answer whose client left before it had all of it:
+If the client leaves before it has the whole answer:
 
-- With an `Idempotency-Key` it is finished and kept: the retry with that key joins it, and it is charged once.
-- An official OpenAI client that was given nothing retries the same request by itself, without a key but counting its
-  attempts: the answer waits a moment for that retry, which takes it over. So it does when all was sent and lost.
-- If that retry came before this attempt was begun, and so began an answer of its own, this one costs nothing.
-- Otherwise it is stopped: the prompt and what was produced until then are charged.
+- With an `Idempotency-Key`, the answer is finished and kept. A retry with that key joins it. It is charged once.
+- An official OpenAI client that received nothing repeats the request by itself. It sends no key, but a count of its
+  attempts. The answer waits a moment for that retry, which takes it over. A retry also takes over an answer that was
+  sent whole but got lost on the way.
+- If the retry arrived before this attempt had begun its answer, the retry began another one. Then this answer costs
+  nothing.
+- Otherwise the answer is stopped. The prompt and the tokens produced until then are charged.
 
-If this process dies instead, an answer with a key goes on and a retry finds it; any other costs nothing, unless the
-retry of an official client takes it over first (`deliveries`).
+If this process dies, an answer with a key goes on and a retry finds it. Any other answer costs nothing, unless a retry
+of an official client takes it over first (`deliveries`).
 """
 
 import hashlib
@@ -32,7 +34,7 @@ from inference.models import PROGRAM_KEY, CatalogueModel, Delivery, Generation, 
 from inference.prompting.prompts import Prompt
 
 TAKE_OVER_WITHIN = timedelta(hours=1)  # longer than any client waits; OpenAI's own give up after 10 minutes
-MOST_TAKEN_OVER = 100  # identical requests of one customer that a retry may belong to: the latest
+MOST_TAKEN_OVER = 100  # a retry may belong to one of so many latest identical requests of its customer
 LONGEST_BEGINNING = timedelta(seconds=30)  # from the arrival of a request to its row
 OVERTAKEN = "A later attempt of the same request was answered."
 UNPAID_STATES = (GenerationState.FAILED, GenerationState.CANCELLED)
@@ -42,8 +44,8 @@ UNPAID_STATES = (GenerationState.FAILED, GenerationState.CANCELLED)
 class Question:
     """One request as it came in; `idempotency_key` is empty when the client sent none.
 
-    `follows_attempt` says that it is a retry, whose attempt before was not refused. `is_delivered_here`: what it makes
-    is handed over by this process and no other, since the client cannot ask for it by any name.
+    `follows_attempt`: it is a retry, and the attempt before it was not refused. `is_delivered_here`: only this process
+    can hand its answer over, since the client has no id or key to fetch it with.
     """
 
     model: CatalogueModel
@@ -57,15 +59,15 @@ class Question:
 
     @property
     def wanted_tokens(self) -> int:
-        """How long the answer may be as far as the request is concerned."""
+        """The most tokens that the answer may have by the request alone."""
         return self.parameters.max_tokens or settings.DEFAULT_MAX_TOKENS
 
 
 def begin_answer(*, user: User, question: Question) -> Generation:
-    """Request an answer, or return the one that this request made before.
+    """Request an answer, or return the one that an earlier attempt of this request began.
 
-    Raises what `request_generation` raises, IdempotencyConflict for a key that asked something else among them. If
-    the process dies before the commit, nothing was held; after it, the retry finds the generation.
+    Raises what `request_generation` raises, for example IdempotencyConflict for a key that was used for another
+    request. If the process dies before the commit, nothing is held; if it dies later, a retry finds the generation.
     """
     key = f"{PROGRAM_KEY}{uuid4()}"
     try:
@@ -101,7 +103,7 @@ def begin_answer(*, user: User, question: Question) -> Generation:
 
 
 def give_up(*, generation_id: UUID, attempt: int | None) -> None:
-    """Stop the answer of a client that left, unless its retry has taken it over."""
+    """Stop the answer of a client that left, unless a retry has taken it over."""
     left = Generation.objects.filter(pk=generation_id)
     if attempt is None or left.filter(client_attempt=attempt).update(client_attempt=None):
         stop_generation(generation=left.get())
@@ -109,9 +111,10 @@ def give_up(*, generation_id: UUID, attempt: int | None) -> None:
 
 
 def fail_overtaken(*, generation_id: UUID, attempt: int) -> bool:
-    """End an answer at no cost that was begun after its client had left, if a later attempt has one of its own.
+    """If a later attempt began an answer of its own, end this one at no cost. Returns whether there is such an attempt.
 
-    That one alone is paid. False where there is none: a retry may still come.
+    Call it for an answer that was begun after its client had left. Then only the answer of the later attempt is
+    charged. After False, a retry may still come.
     """
     generation = Generation.objects.select_related("hold").get(pk=generation_id)
     if not _has_later_attempt(generation, attempt):
@@ -133,16 +136,16 @@ def _has_later_attempt(generation: Generation, attempt: int) -> bool:
 
 
 def _free_unpaid(user: User, key: str) -> None:
-    """An answer that failed or never began cost nothing and is no answer: its key may ask again."""
+    """Free the key from generations that failed or were cancelled: they cost nothing, so it may request again."""
     unpaid = Generation.objects.for_user(user).filter(idempotency_key=key, state__in=UNPAID_STATES)
     for generation in unpaid:
         unpaid.filter(pk=generation.pk).update(idempotency_key=f"unpaid:{generation.pk}")
 
 
 def _take_over(user: User, question: Question) -> Generation | None:
-    """The answer that the attempt before this one waited for or was sent, taken by one conditional update.
+    """Take over the answer that the attempt before this one waited for or was sent, by one conditional update.
 
-    First those that nobody was given.
+    Answers that were not handed over yet come first. None if there is no answer to take over.
     """
     attempt, key = question.caller.attempt or 0, question.caller.api_key
     latest = (
@@ -165,9 +168,10 @@ def _take_over(user: User, question: Question) -> Generation | None:
 
 
 def _take(generation_id: UUID, attempt: int) -> bool:
-    """Now this process has to hand it over, to this attempt.
+    """Have this process hand the answer over to this attempt. False: another attempt was first.
 
-    What was handed over before stays so: else whoever asks again and again would wait for a restart to be paid back.
+    An answer that was handed over before still counts as handed over: otherwise a client could repeat its request until
+    a restart gives it a refund.
     """
     process_id = deliverer().expect()
     with transaction.atomic():

@@ -1,12 +1,13 @@
-"""What a request's headers say of retries.
+"""Recognises the automatic retries of the official OpenAI clients by their headers.
 
-The official OpenAI clients send no key with their automatic retries; they count their attempts
-(`x-stainless-retry-count`). They try again 0.5 s x 2^attempt after a time-out, a lost connection, a 409, a 429 or a
-5xx, at most 8 s later (openai-python, `_base_client.py`; openai-node, `client.ts`). How long they wait before, not all
-of them say. They never retry once the head of an answer has reached them.
+These clients send no key with a retry, but the number of attempts before it (`x-stainless-retry-count`). They retry
+after a time-out, a lost connection, a 409, a 429 or a 5xx, with a pause of 0.5 s x 2^attempt, at most 8 s
+(openai-python, `_base_client.py`; openai-node, `client.ts`). Not all of them say what their time-out is. They never
+retry once they have received the head of a response.
 
-So a retry belongs to the attempt before it, unless that one was refused: then it begins anew. Refusals are counted in
-Redis for a while; with Redis away, a retry may get the answer of an identical request, at no cost.
+So a retry belongs to the attempt before it, unless that attempt was refused: then the retry begins anew. Refusals are
+counted in Redis for REFUSED_SECONDS. While Redis is away, a retry may get the answer of an identical request, at no
+cost.
 """
 
 import hashlib
@@ -25,19 +26,22 @@ REFUSED_SECONDS = 120  # how long a refusal is known: clients heed a Retry-After
 
 
 def read_attempt(request: HttpRequest) -> int | None:
-    """The attempts before this one; None unless an official client sent it. What makes no sense was not sent."""
+    """The number of attempts before this one; None if an official client did not send it, or it is no number."""
     text = request.headers.get("x-stainless-retry-count", "")
     is_number = text.isascii() and text.isdigit() and len(text) < 5
     return min(int(text), MOST_ATTEMPTS) if is_number else None
 
 
 def grace_seconds(attempt: int) -> float:
-    """How long to keep an answer for the next attempt of a client that left with nothing."""
+    """Seconds to keep an answer for the next attempt of a client that left without receiving anything."""
     return min(0.5 * 2.0**attempt, 8.0) + SLACK_SECONDS
 
 
 def note_refusal(request: HttpRequest) -> None:
-    """The next attempt of this request begins anew. Of callers whom we know alone: strangers could fill Redis."""
+    """Note that this request was refused, so that its next attempt begins anew.
+
+    Only refusals of authenticated callers are noted: others could fill Redis.
+    """
     attempt = read_attempt(request)
     if attempt is None or not getattr(request, "is_of_a_caller", False):
         return
@@ -52,7 +56,7 @@ def note_refusal(request: HttpRequest) -> None:
 
 
 def was_refused(request: HttpRequest, attempt: int) -> bool:
-    """Whether the attempt before this one was refused. Each refusal is good for one retry."""
+    """Whether the attempt before this one was refused. Each noted refusal counts for one retry only."""
     counter = _counter(request, attempt - 1)
     try:
         if int(streams.connection().decr(counter)) >= 0:  # type: ignore[arg-type]
@@ -64,6 +68,6 @@ def was_refused(request: HttpRequest, attempt: int) -> bool:
 
 
 def _counter(request: HttpRequest, attempt: int) -> str:
-    """Whatever makes two requests the same, to the byte: retries repeat it."""
+    """The key of a counter. Requests have the same key only if they are equal to the byte, as retries are."""
     parts = [request.headers.get("Authorization", ""), request.path, str(attempt)]
     return f"refused:{hashlib.sha256('|'.join(parts).encode() + request.body).hexdigest()}"

@@ -1,10 +1,11 @@
-"""Answers that this web process has yet to hand over to the programs that wait for them (docs/adr/0030).
+"""Makes sure that API clients do not pay for answers that a web process never handed over (docs/adr/0030).
 
-A program that sent no Idempotency-Key cannot ask for its answer again. So a row of `Delivery` stands from the request
-until the answer is handed over, or until the program is gone. A web process says every HEARTBEAT_SECONDS that it is
-alive while it has some. What a process leaves behind that is not heard of any more costs nothing: `sweep_deliveries`.
+A client that sent no Idempotency-Key cannot request its answer again. So a row of `Delivery` exists from the request
+until the answer is handed over, or until the client has left. While a web process has such rows, it writes a heartbeat
+every HEARTBEAT_SECONDS. If a process falls silent, the answers that it did not hand over cost nothing
+(`sweep_deliveries`).
 
-Rows are deleted by one statement for all that were handed over within a few milliseconds.
+All rows that were handed over within PAUSE_SECONDS are deleted by one statement.
 """
 
 import atexit
@@ -30,7 +31,7 @@ from inference.relay import streams
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.05  # between two statements that delete what was handed over
-DISOWN_SECONDS = 60.0  # between making a row and taking it on there are milliseconds
+DISOWN_SECONDS = 60.0  # a row this old was made but never taken on, which normally follows within milliseconds
 LOST = "The service was restarted before the answer was handed over."
 
 BEAT = """
@@ -41,7 +42,7 @@ DISOWN = """
 UPDATE inference_delivery SET process_id = gen_random_uuid()
 WHERE process_id = %s AND created_at < clock_timestamp() - make_interval(secs => %s) AND NOT generation_id = ANY(%s)"""
 
-# Their process is silent, or gone, or was never heard of.
+# Deliveries whose process is silent, has ended, or never wrote a heartbeat.
 LOST_DELIVERIES = """
 SELECT d.generation_id FROM inference_delivery d JOIN inference_generation g ON g.id = d.generation_id
 WHERE {is_long_ago} AND NOT EXISTS (
@@ -50,35 +51,36 @@ WHERE {is_long_ago} AND NOT EXISTS (
 
 
 class Deliverer:
-    """What one process has to hand over. Its thread sleeps while there is nothing."""
+    """The answers that one process has to hand over, and the thread that writes its heartbeats and deletes rows."""
 
     def __init__(self) -> None:
         self.id = uuid4()
-        self._open: Counter[UUID] = Counter()  # how many wait for each: a retry may come before the other is seen to go
-        self._doubtful: set[UUID] = set()  # of those: the sweeper may have seen to them while this process paused
+        # How many clients wait for each answer. It may be two: a retry may come before we notice that the first left.
+        self._open: Counter[UUID] = Counter()
+        self._doubtful: set[UUID] = set()  # of those: the sweeper may have given them up while this process paused
         self._done: list[UUID] = []
         self._changing = threading.Lock()
         self._woken = threading.Event()
         self._never = threading.Event()
-        self._heard_at = float("-inf")  # when the database last knew us alive, by this machine's steady clock
+        self._heard_at = float("-inf")  # when the last heartbeat was sent, by this machine's monotonic clock
         self._disowned_at = time.monotonic()
         self._loop = Loop("deliveries", self._step, pause_seconds=PAUSE_SECONDS, ended=self._never)
 
     def expect(self) -> UUID:
-        """Before a row of `Delivery` is made: the number of this process, which the database knows to be alive."""
+        """Return the id of this process, after a heartbeat if one is due. Call it before inserting a `Delivery`."""
         self._loop.revive()
         if time.monotonic() - self._heard_at > settings.HEARTBEAT_SECONDS:
             self._beat()
         return self.id
 
     def take_on(self, generation_id: UUID) -> None:
-        """This process hands this one over, until `close`."""
+        """Note that this process has to hand this answer over, until `close`."""
         with self._changing:
             self._open[generation_id] += 1
             self._done = [each for each in self._done if each != generation_id]
 
     def close(self, generation_id: UUID) -> None:
-        """It is handed over, or who waited for it has gone. Never waits."""
+        """Note that an answer was handed over, or that its client has left. Does not block."""
         with self._changing:
             if generation_id not in self._open:
                 return
@@ -90,20 +92,20 @@ class Deliverer:
         self._woken.set()
 
     def may_hand_over(self, generation_id: UUID) -> bool:
-        """Whether it still is ours: after a pause of this process, the sweeper may have given the charge back."""
-        if generation_id not in self._open:  # a retry of what was handed over before
+        """Whether this process may hand the answer over. If the process paused, the sweeper may have refunded it."""
+        if generation_id not in self._open:  # a retry of an answer that was handed over before
             return True
         if not self._has_paused() and generation_id not in self._doubtful:
             return True
         return Delivery.objects.filter(pk=generation_id, process_id=self.id).exists()
 
     def leave_to_the_sweeper(self, generation_id: UUID) -> None:
-        """It cannot be handed over, and what that costs could not be written down now."""
+        """Forget an answer that could not be handed over nor refunded now: the sweeper refunds it later."""
         with self._changing:
             self._open.pop(generation_id, None)
 
     def end(self) -> None:
-        """The process ends as it should: what it could not hand over need not wait until it counts as silent."""
+        """Delete the row of this process as it ends, so that the sweeper need not wait until it counts as silent."""
         self._delete_done()
         WebProcess.objects.filter(pk=self.id).delete()
 
@@ -118,7 +120,10 @@ class Deliverer:
             self._disown()
 
     def _disown(self) -> None:
-        """Rows of this process that it does not know of: it failed between making them and taking them on."""
+        """Give up rows of this process that it does not know, since it failed between `expect` and `take_on`.
+
+        They get the id of a process that does not exist, so the sweeper finds them.
+        """
         with self._changing:
             known = [*self._open, *self._done]
         with connection.cursor() as cursor:
@@ -128,7 +133,7 @@ class Deliverer:
         return time.monotonic() - self._heard_at > float(settings.WORKER_SILENT_SECONDS) / 2
 
     def _beat(self) -> None:
-        if self._has_paused():  # before it is forgotten: this thread may be the first to wake up
+        if self._has_paused():  # note it now, as this heartbeat hides it: this thread may be the first to wake up
             with self._changing:
                 self._doubtful.update(self._open)
         asked_at = time.monotonic()
@@ -153,7 +158,7 @@ class Deliverer:
 
 
 def deliverer() -> Deliverer:
-    """That of this process; one that was forked has its own."""
+    """The Deliverer of this process. A forked process has its own."""
     return _make_deliverer(os.getpid())
 
 
@@ -172,7 +177,7 @@ def _end_quietly(ended: Deliverer) -> None:
 
 
 def sweep_deliveries() -> int:
-    """See that nobody pays for what a web process did not hand over before it was gone; return how many those were."""
+    """Fail or refund the answers that silent web processes did not hand over. Returns the number of answers."""
     statement = LOST_DELIVERIES.format(
         is_long_ago=heartbeats.is_silent("d.created_at"), is_silent=heartbeats.is_silent("p.heartbeat_at")
     )
@@ -185,7 +190,7 @@ def sweep_deliveries() -> int:
 
 @transaction.atomic
 def fail_delivery(*, generation_id: UUID, error: str) -> None:
-    """We cannot hand it over: end what is being written at no cost, or give back what was charged, once."""
+    """End at no cost an answer that cannot be handed over. If it has ended already, refund its charge, once."""
     if fail_generation(generation_id=generation_id, error=error) is not None:
         transaction.on_commit(lambda: streams.publish_stop(generation_id))
     else:
@@ -199,14 +204,17 @@ def fail_delivery(*, generation_id: UUID, error: str) -> None:
 def _try_to_give_up(generation_id: UUID) -> bool:
     try:
         return _give_up(generation_id)
-    except Exception:  # one row's trouble is not the next one's
+    except Exception:  # the other rows are still swept
         logger.exception("generation %s is left to the next sweep", generation_id)
         return False
 
 
 @transaction.atomic
 def _give_up(generation_id: UUID) -> bool:
-    """Fail one that is lost. Its rows are locked in one statement that waits for nobody: a retry may be taking it."""
+    """Give up one answer if it is still lost. Returns whether it was.
+
+    One statement locks its rows and skips locked ones: a retry may be taking the answer over.
+    """
     lost = LOST_DELIVERIES.format(
         is_long_ago=heartbeats.is_silent("d.created_at"), is_silent=heartbeats.is_silent("p.heartbeat_at")
     )

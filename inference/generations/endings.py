@@ -1,4 +1,7 @@
-"""How an answer ends, each in one transaction: completed, stopped, failed, repeated, or swept."""
+"""Ends generations: completed, stopped, cancelled, failed, repeated from an identical answer, or swept.
+
+Each end, with its charge or release of the hold, is one transaction.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -22,12 +25,12 @@ from inference.relay import streams, writer
 logger = logging.getLogger(__name__)
 
 
-# Sent inside the transaction that ends a generation, with `generation`: whoever keeps its text saves it there.
+# Sent with `generation` inside the transaction that ends it: receivers that keep its text save it in that transaction.
 generation_ended = Signal()
 
 
 def stop_generation(*, generation: Generation) -> None:
-    """Stop an answer: before it began it costs nothing, later the prompt and what was produced. Never fails."""
+    """Stop an answer. If it has not begun it costs nothing, else the prompt and what was produced. Never fails."""
     if _cancel(generation.pk, GenerationState.QUEUED):
         writer.RelayWriter(generation.pk).end(GenerationState.CANCELLED)
         return
@@ -39,16 +42,16 @@ def stop_generation(*, generation: Generation) -> None:
 
 
 def cancel_generation(*, generation_id: UUID) -> None:
-    """End an answer that a worker claimed but that was stopped before the engine began: it costs nothing."""
+    """End an answer that a worker claimed but that was stopped before the engine began. It costs nothing."""
     if _cancel(generation_id, GenerationState.RUNNING):
         writer.RelayWriter(generation_id).end(GenerationState.CANCELLED)
 
 
 def hand_back_generation(*, generation_id: UUID, state: GenerationState) -> bool:
-    """Queue again what this worker took but did not begin; its hold goes on. False when it ended or was stopped.
+    """Queue a generation again that was not begun, and call a worker. False if it has ended or was stopped.
 
-    `state` is running for what this worker has claimed, else queued. Should the process die between the two steps, or
-    the broker be away, a worker finds it after QUEUE_LOOK_SECONDS.
+    Its hold stays active. `state` is its state now: running if this worker claimed it, else queued. If the process dies
+    between the two steps, or the broker is away, a worker finds the row after QUEUE_LOOK_SECONDS.
     """
     if not Generation.objects.hand_back(generation_id, state):
         return False
@@ -57,7 +60,7 @@ def hand_back_generation(*, generation_id: UUID, state: GenerationState) -> bool
 
 
 def call_worker(*, model_key: str) -> None:
-    """Have a worker look for queued rows of this model. With the broker away, a worker finds them by itself."""
+    """Have a worker look for queued rows of this model. While the broker is away, workers find them by themselves."""
     try:
         send_ticket(model_key)
     except OperationalError:
@@ -73,8 +76,10 @@ def settle_generation(
     finish_reason: str,
     logprobs: Sequence[Any] | None = None,
 ) -> Generation | None:
-    """End a running answer that completed or was stopped: charge it and save it, and its log probabilities if it was
-    asked for with them. None when it was ended before."""
+    """Charge and save a running answer that completed or was stopped, with its log probabilities unless None.
+
+    Returns None if it had ended before.
+    """
     generation = _end(
         generation_id,
         GenerationState.RUNNING,
@@ -93,10 +98,10 @@ def settle_generation(
 
 @transaction.atomic
 def repeat_generation(*, generation_id: UUID, answer: Generation) -> Generation | None:
-    """End a queued answer that waited for this identical one: with its text, at the cache price. None if it had ended.
+    """End a queued follower with the text of the identical `answer`, at the cache price. None if it had ended.
 
-    The hold of its worst case is released and the price charged in one transaction. Raises what
-    `ledger.charge_from_cache` raises: then the hold stays as it was.
+    One transaction releases the hold of its worst case and charges the price. Raises what `ledger.charge_from_cache`
+    raises; then the hold stays as it was.
     """
     waiting = Generation.objects.waiting_for(answer.pk).filter(pk=generation_id)
     generation = waiting.select_for_update(of=("self",)).first()
@@ -120,9 +125,9 @@ def repeat_generation(*, generation_id: UUID, answer: Generation) -> Generation 
 def fail_generation(
     *, generation_id: UUID, error: str, text: str = "", completion_tokens: int = 0, condition: str = "TRUE"
 ) -> Generation | None:
-    """End an answer that failed on our side: it costs nothing, the text that came is kept. None if it had ended.
+    """End an answer that failed on our side. It costs nothing; its text so far is kept. None if it had ended.
 
-    `condition` is SQL about its row, which is `g`: it ends only if that holds.
+    `condition` is SQL about its row `g`; only if it holds does the answer end.
     """
     generation = _end(
         generation_id,
@@ -141,7 +146,7 @@ def fail_generation(
 
 
 def sweep_generations() -> int:
-    """End what nobody works on any more; return how many that were."""
+    """Fail running answers whose worker is silent and answers that were queued too long. Returns their number."""
     heartbeats.look()
     is_silent = f"g.state = 'running' AND {heartbeats.is_silent('g.heartbeat_at')}"
     ended = 0
@@ -163,7 +168,7 @@ def _cancel(generation_id: UUID, state: GenerationState) -> bool:
 
 
 def _fail_from_relay(generation_id: UUID, error: str, condition: str) -> bool:
-    """End a generation whose worker is gone with the text that reached the relay, if that is still so."""
+    """Fail a generation with the text that reached the relay, if `condition` still holds for it."""
     text, tokens = streams.read_text(generation_id)
     failed = fail_generation(
         generation_id=generation_id, error=error, text=text, completion_tokens=tokens, condition=condition
@@ -175,7 +180,7 @@ def _fail_from_relay(generation_id: UUID, error: str, condition: str) -> bool:
 
 
 def end_as(generation: Generation, answer: Generation) -> Generation:
-    """End a row that no worker has taken as the identical answer ended. The caller has the row's lock."""
+    """End a queued row with the text, length and finish reason of an identical answer. The caller locked the row."""
     ended = _end(
         generation.pk,
         GenerationState.QUEUED,
@@ -192,7 +197,7 @@ def end_as(generation: Generation, answer: Generation) -> Generation:
 
 
 def _tell(generation: Generation) -> None:
-    """Let who keeps the text save it, in the transaction that ends the answer and after its credits moved."""
+    """Send `generation_ended`, in the transaction that ends the answer and after the ledger's entries were written."""
     generation_ended.send(sender=Generation, generation=generation)
 
 

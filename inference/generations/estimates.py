@@ -1,4 +1,4 @@
-"""What an answer may cost, before it is asked for."""
+"""Estimates what an answer will cost before it is requested."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ USUAL_TOKENS = 200  # for a customer who has had no answer from this model yet
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Microcredits: with an answer as long as the customer's recent ones, and at the very most.
+    """What an answer costs in microcredits: usually, if it is as long as the customer's recent ones; and at most.
 
-    `cap_room_microcredits` is what the customer's monthly cap leaves; None without a cap.
+    `cap_room_microcredits` is what the customer's monthly cap leaves to spend; None without a cap.
     """
 
     prompt_tokens: int

@@ -1,4 +1,4 @@
-"""What `verify_ledger` asks of generations."""
+"""The checks of `verify_ledger` that compare generations with the ledger."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from billing.ledger.verification.checks import Window, broken
 
 
 def generations_match_their_holds(window: Window | None) -> Iterator[str]:
-    """Yield a line for each generation whose state and hold tell different stories."""
+    """Yield a line for each generation whose state or tokens contradict its hold."""
     yield from broken(
         "generation {0}: {1} with {3} tokens, its hold is {2} with {4}",
         """
@@ -21,7 +21,7 @@ def generations_match_their_holds(window: Window | None) -> Iterator[str]:
 
 
 def cached_answers_repeat_what_was_generated(window: Window | None) -> Iterator[str]:
-    """Yield a line for each answer at the cache price that repeats none, and for each that repeats one without it."""
+    """Yield a line for each answer at the cache price that repeats no other, and each repeat at another price."""
     yield from broken(
         "generation {0}: the {2} price, which does not fit the answer {1} that it repeats",
         """
@@ -39,9 +39,9 @@ def cached_answers_repeat_what_was_generated(window: Window | None) -> Iterator[
 
 
 def charges_are_for_answers(window: Window | None) -> Iterator[str]:
-    """Yield a line for each settled hold that paid for no answer, or for another one than it says.
+    """Yield a line for each settled hold that paid for no answer, or for another answer than the hold says.
 
-    Every settled hold, whatever its reference says: who forges one writes the reference too.
+    Every settled hold is checked, whatever its reference is: a forger of a hold would forge the reference too.
     """
     yield from broken(
         "hold {0}: {1}, {2} prompt tokens of {3}, user {4}, paid for {5}",
@@ -59,7 +59,7 @@ def charges_are_for_answers(window: Window | None) -> Iterator[str]:
 
 
 def refunds_by_nobody_are_of_answers(window: Window | None) -> Iterator[str]:
-    """Yield a line for each refund that Tally made by itself, but of no answer that it failed to hand over."""
+    """Yield a line for each automatic refund that does not belong to an answer that was never handed over."""
     yield from broken(
         "entry {0}: refund of {1} for hold {2} by nobody, of no answer that was lost",
         """

@@ -1,4 +1,4 @@
-"""How an answer is asked for: by whom, and how it is to be written."""
+"""The caller of an answer and the parameters of its request."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from inference.prompting.prompts import InvalidPrompt, sampling_defaults
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """How an answer was asked for when it was not on a page.
+    """Who requested an answer through an API, and how. A request from a page has PAGE.
 
-    `api_key` is what they asked with, None for a log-in: its monthly cap holds too. `end_user` is what the client
-    calls its own user. `attempt` counts the automatic retries of an official OpenAI
-    client, from 0; None for everybody else. `cache` is who a deterministic answer is kept for and repeated to.
-    `process_id` is the web process that has to hand the answer over, None where it can be fetched again.
+    `api_key` is the key of the request, whose monthly cap applies too; None with an access token. `end_user` is the
+    client's name for its own user. `attempt` counts the automatic retries of an official OpenAI client from 0; None for
+    other clients. `cache` says to whom a deterministic answer may be repeated. `process_id` is the web process that has
+    to hand the answer over; None if the client can fetch it again.
     """
 
     api_key: ApiKey | None = None
@@ -35,9 +35,9 @@ PAGE = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How to answer; None leaves it to the model's own defaults. Raises InvalidPrompt for values out of range.
+    """The parameters of a request; None stands for the model's default. Raises InvalidPrompt for values out of range.
 
-    `top_logprobs` is how many of the likeliest tokens are named beside each; None: no log probabilities at all.
+    `top_logprobs` is how many of the likeliest tokens are returned beside each token; None: no log probabilities.
     """
 
     max_tokens: int | None = None
@@ -78,9 +78,10 @@ class Parameters:
                 raise InvalidPrompt(rule)
 
     def sampling_of(self, model: CatalogueModel) -> Sampling:
-        """How the next token is drawn: what was asked for, else as the model's authors have it.
+        """How the engine draws tokens: as the request says, else by the defaults of the model's authors.
 
-        Without a seed, one is drawn. Raises ModelUnavailable when the model's files are not on this machine.
+        Without a seed in the request, a random one is used. Raises ModelUnavailable when the model's files are not on
+        this machine.
         """
         usual = sampling_defaults(model)
         return Sampling(

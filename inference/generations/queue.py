@@ -1,4 +1,4 @@
-"""Where a queued answer stands. Workers take turns between customers (`hot_path.CLAIM_NEXT`), and so does this."""
+"""Finds the place of a queued answer, by the same turns between customers as workers take (`statements.CLAIM_NEXT`)."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from core import sql
 from inference.models import Generation, GenerationState
 
-# Everybody's first row comes before anybody's second. The ages of what runs say how soon a place becomes free: what is
-# seen at some moment is half done on average.
+# Each customer's first row comes before the second row of any customer. The mean age of the running answers tells how
+# soon a seat becomes free: at any moment, a running answer is half done on average.
 PLACE = """
 WITH waiting AS (
     SELECT id, created_at, row_number() OVER (PARTITION BY user_id ORDER BY created_at) AS turn
@@ -25,7 +25,7 @@ FROM waiting mine, running WHERE mine.id = %s"""
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """How many are answered before this one, and about when its turn comes; None when nothing tells."""
+    """How many answers come before this one, and about how many seconds it waits; None if nothing runs to tell."""
 
     ahead: int
     wait_seconds: int | None
@@ -40,7 +40,7 @@ class QueuePlace:
 
 
 def find_place(generation: Generation) -> QueuePlace:
-    """The place of a queued generation; the first one's for any that is not queued any more. One query."""
+    """The place of a queued generation; for one that is not queued any more, the first place. One query."""
     of_model = [generation.model_id, GenerationState.QUEUED, timezone.now()]
     row = sql.fetch_one(PLACE, [*of_model, generation.model_id, GenerationState.RUNNING, generation.pk])
     if row is None:

@@ -1,4 +1,4 @@
-"""An answer is asked for: its prompt counted, its worst case held, its row queued. One transaction."""
+"""Requests an answer: counts its prompt, holds its worst-case cost, and queues its row, in one transaction."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class QueueUnavailable(Exception):
 
 
 class AlreadyRequested(Exception):
-    """The same request came before, with the same key: `generation` is what it made. Nothing more is charged."""
+    """The same request came before with the same key. `generation` is its answer; nothing more is charged."""
 
     def __init__(self, generation: Generation) -> None:
         super().__init__(str(generation))
@@ -58,12 +58,12 @@ class TooManyAnswers(Exception):
 
 
 def hash_inputs(*inputs: object) -> str:
-    """SHA-256 of what was asked, to tell a retry from another request under the same key."""
+    """SHA-256 of a request, to tell a retry from another request with the same key."""
     return hashlib.sha256(json.dumps([str(value) for value in inputs]).encode()).hexdigest()
 
 
 def refuse_repeat(*, user: User, idempotency_key: str, inputs_hash: str) -> None:
-    """Raise AlreadyRequested when this key has made a generation, IdempotencyConflict when it asked otherwise."""
+    """Raise AlreadyRequested if this key was used for the same request, IdempotencyConflict if for another one."""
     earlier = Generation.objects.for_user(user).filter(idempotency_key=idempotency_key).first()
     if earlier is None:
         return
@@ -82,15 +82,14 @@ def request_generation(
     inputs_hash: str,
     caller: Caller = PAGE,
 ) -> Generation:
-    """Count the prompt, hold the worst case, insert the row, and queue it on commit; one transaction.
+    """Count the prompt, hold the worst-case cost, insert the row, and queue it on commit; one transaction.
 
-    What the answer cache has is charged and ended at once. What is just being answered for an identical request is
-    waited for (`single_flight`).
+    If the answer cache has the answer, it is charged and the generation ends immediately. If an identical request is
+    being answered, the generation waits for that answer (`single_flight`).
 
-    Raises ModelNotAllowed, ModelUnavailable, InvalidPrompt (too long, by how many tokens),
-    ledger.InsufficientCredits, TooManyAnswers,
-    RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat` raises; once
-    committed, QueueUnavailable.
+    Raises ModelNotAllowed, ModelUnavailable, InvalidPrompt (too long, by how many tokens), ledger.InsufficientCredits,
+    TooManyAnswers, RateLimited for an API client that used up its tokens of this minute, and what `refuse_repeat`
+    raises. After the commit: QueueUnavailable.
     """
     refuse_other_models(caller.api_key, model)
     _refuse_unavailable(model)
@@ -106,7 +105,7 @@ def request_generation(
         parameters.stop,
         parameters.seed is not None,
     )
-    # The answers that the cache has are without log probabilities.
+    # Answers in the cache have no log probabilities.
     use = caller.cache if parameters.top_logprobs is None else answer_cache.CacheUse.OFF
     lookup = answer_cache.look_up(user, request, use)
     if caller is not PAGE:
@@ -115,7 +114,8 @@ def request_generation(
     try:
         return _hold_and_insert(generation, caller, lookup)
     except (ledger.LedgerError, TooManyAnswers):
-        # The second of two clicks waited for the wallet; what the first one made is its answer, whatever is left.
+        # This may be the second of two clicks, which waited for the wallet: then it gets the answer of the first one,
+        # even if the balance is not enough for another.
         refuse_repeat(user=user, idempotency_key=idempotency_key, inputs_hash=inputs_hash)
         raise
 
@@ -123,7 +123,7 @@ def request_generation(
 def _draft(
     user: User, model: CatalogueModel, prompt: Prompt, parameters: Parameters, sampling: Sampling, caller: Caller
 ) -> Generation:
-    """The row as it was asked for: with its prompt counted, and the most that the model has room for."""
+    """The row of the request, not saved yet: with its prompt counted, and its length limited to the model's context."""
     prompt_token_ids = encode_prompt(model=model, prompt=prompt)
     return Generation(
         user=user,
@@ -180,7 +180,7 @@ def _refuse_unavailable(model: CatalogueModel) -> None:
 
 
 def _pay(generation: Generation, api_key: ApiKey | None, cached: Generation | None) -> None:
-    """Charge exactly what the cache has; hold the worst case of everything else. Both give the answer its hold."""
+    """Charge an answer from the cache exactly, or hold the worst-case cost of a new one. Sets `generation.hold`."""
     asked: dict[str, Any] = {
         "user": generation.user,
         "model_key": generation.model_id,
@@ -195,7 +195,7 @@ def _pay(generation: Generation, api_key: ApiKey | None, cached: Generation | No
 
 
 def _enqueue_or_fail(generation_id: UUID, model_key: str) -> None:
-    """Call a worker. With the broker down, free the hold and the key at once and say so."""
+    """Call a worker. If the broker is down, release the hold, free the key, and raise QueueUnavailable."""
     try:
         send_ticket(model_key)
     except OperationalError as error:

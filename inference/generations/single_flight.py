@@ -1,9 +1,10 @@
-"""Identical deterministic requests at once: one is answered, the others wait for it and repeat its answer.
+"""Answers identical deterministic requests once: one is generated, the others wait for it and repeat its answer.
 
-The one that is answered leads; the others are queued and name it in `follows`, so that no worker takes them. Each holds
-its own worst case until then. When the leader ends, they are given its answer at the cache price; when it did not
-complete, the next of them leads. PostgreSQL decides who leads. Every step may be done again: should a process die
-between two of them, `sweep_followers` goes on.
+The generation that is answered is the leader. The others are its followers: they are queued and have its id in
+`follows`, so that no worker takes them. Each follower holds its own worst-case cost while it waits. When the leader
+completes, its followers get its answer at the cache price. If it ends in another way, the next follower becomes the
+leader. PostgreSQL decides which one leads. Every step can be repeated: if a process dies between two steps,
+`sweep_followers` continues.
 """
 
 import logging
@@ -24,9 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def note_end(generation: Generation) -> None:
-    """In the transaction that ends an answer: once it has committed, cache it, and see to those that wait for it.
+    """After this transaction's commit, put the answer into the cache and start `pass_on` if it has followers.
 
-    Whoever joins at this moment has the key's lock and is seen here after it, or waits for it and finds the end.
+    Call it in the transaction that ends the answer. A request that joins at this moment either took the key's lock
+    first, and is seen here; or it waits for the lock, and then finds that the answer has ended.
     """
     if not generation.cache_key or generation.follows is not None:
         return
@@ -38,7 +40,7 @@ def note_end(generation: Generation) -> None:
 
 
 def pass_on(*, leader_id: UUID) -> None:
-    """Give the followers of an answer that has ended what it says; those it has nothing for are generated."""
+    """Give the followers of an ended answer its text. If some cannot get it, the oldest of these is generated next."""
     leader = Generation.objects.get(pk=leader_id)
     if leader.is_live:
         return
@@ -51,7 +53,7 @@ def pass_on(*, leader_id: UUID) -> None:
 
 
 def sweep_followers() -> int:
-    """See to those whose leader has ended and who were forgotten; return how many leaders that were."""
+    """Call `pass_on` again for leaders that have ended and still have followers. Returns the number of leaders."""
     forgotten = Generation.objects.followers().exclude(follows__in=Generation.objects.live().values("pk"))
     leader_ids = list(forgotten.order_by("follows").values_list("follows", flat=True).distinct()[:500])
     for leader_id in filter(None, leader_ids):
@@ -60,7 +62,7 @@ def sweep_followers() -> int:
 
 
 def _send(leader_id: UUID) -> None:
-    """To the default queue: who has just ended an answer has others to write."""
+    """Send the task `pass_on` to the default queue, since the worker that ended the answer has others to write."""
     try:
         current_app.send_task("inference.pass_on", kwargs={"leader_id": str(leader_id)}, queue="default")
     except OperationalError:
@@ -70,7 +72,7 @@ def _send(leader_id: UUID) -> None:
 def _repeat(follower_id: UUID, leader: Generation) -> None:
     try:
         ended = repeat_generation(generation_id=follower_id, answer=leader)
-    except LedgerError as error:  # something was taken from the wallet meanwhile: its hold still pays for an answer
+    except LedgerError as error:  # the wallet lost credits in the meantime; the hold still pays for a generated answer
         logger.info("generation %s is not answered from the cache: %s", follower_id, error)
         return
     if ended is not None:
@@ -81,9 +83,10 @@ def _repeat(follower_id: UUID, leader: Generation) -> None:
 
 @transaction.atomic
 def _choose_next(leader_id: UUID) -> UUID | None:
-    """Let the first that still waits lead the others; return it, or None when a new request leads them, or none waits.
+    """Make the oldest follower the leader of the others and return its id.
 
-    Order of locks: the rows, then the key.
+    Returns None if no follower waits, or if a newer request already leads this key: then they follow that one. Locks
+    the rows first, then the key.
     """
     waiting = list(Generation.objects.waiting_for(leader_id).select_for_update(of=("self",)).only("pk", "cache_key"))
     if not waiting:

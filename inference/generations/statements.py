@@ -1,7 +1,7 @@
-"""The statements that every answer runs outside billing, written out in SQL: insert, claim, end, read.
+"""The SQL statements that every answer runs outside billing: insert, claim, end, read.
 
-Composing each of these costs the ORM several times what PostgreSQL needs to run it (docs/adr/0010). All else about
-generations goes through the ORM.
+The ORM would need several times longer to compose each of them than PostgreSQL needs to run it (docs/adr/0010). All
+other queries of generations use the ORM.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ from billing.ledger.charges import Charge, charge_of
 from core import sql
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 
-TOLD_BY_THE_DATABASE = ("created_at", "enqueued_at")  # by them it is told who waits for too long
+TOLD_BY_THE_DATABASE = ("created_at", "enqueued_at")  # set by the database's clock, which time-outs compare them with
 
 OFFERED_MODEL = "SELECT {model} FROM inference_cataloguemodel m WHERE m.key = %s AND m.is_active"
 
 READ_ANSWER = """
 SELECT {generation}, charge.* FROM inference_generation g CROSS JOIN LATERAL ({charge}) charge WHERE g.id = %s"""
 
-# Nothing is inserted when this key has made a generation before, or this user has `most` of them queued or running.
-# What a web process has to hand over is noted with it.
+# Inserts nothing if the user's idempotency key has a generation, or the user has `most_live` of them queued or running.
+# If a web process has to hand the answer over, its delivery is inserted too.
 INSERT_GENERATION = """
 WITH made AS (
     INSERT INTO inference_generation ({columns}) SELECT {values}
@@ -37,9 +37,9 @@ WITH made AS (
 )
 SELECT created_at FROM made"""
 
-# As if claimed one after the other: the customer with the fewest answers running in this worker is next, then whoever
-# asked first. `place` is how many the customer has with this one. Rows that another worker is about to claim are passed
-# over.
+# Chooses rows as if they were claimed one by one: next is the customer with the fewest answers running in this worker,
+# among equals the oldest row. `place` is how many answers the customer then has in this worker. Rows that another
+# worker is about to claim are skipped.
 CLAIM_NEXT = """
 WITH waiting AS (
     SELECT g.id, g.created_at, COALESCE(busy.running, 0)
@@ -65,13 +65,13 @@ WHERE g.id = %s AND g.state = ANY(%s) AND {condition} RETURNING {generation}"""
 
 
 def read_offered_model(key: str) -> CatalogueModel | None:
-    """The model with this key if customers see it."""
+    """The model with this key; None if there is none or it is not active."""
     row = sql.fetch_one(OFFERED_MODEL.format(model=sql.columns(CatalogueModel, "m")), [key])
     return None if row is None else sql.instance(CatalogueModel, row)
 
 
 def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
-    """The row as it stands, and what it has cost. Raises Generation.DoesNotExist."""
+    """The row as it is now, and its charge. Raises Generation.DoesNotExist."""
     statement = READ_ANSWER.format(generation=sql.columns(Generation, "g"), charge=charge_of("g.hold_id"))
     row = sql.fetch_one(statement, [generation_id])
     if row is None:
@@ -81,10 +81,10 @@ def read_answer(generation_id: UUID) -> tuple[Generation, Charge]:
 
 
 def insert_generation(generation: Generation, most_live: int, process_id: UUID | None) -> bool:
-    """Insert a new row, unless its key has one or the user has `most_live` that have not ended; whether it did.
+    """Insert a new row, unless its key has one or the user has `most_live` that have not ended. Returns whether it did.
 
-    `process_id` is the web process that has to hand it over (`deliveries`), None where nobody does. Two at once are
-    told apart by the wallet, which the caller has locked.
+    `process_id` is the web process that has to hand the answer over (`deliveries`), None if there is none. The caller
+    has locked the wallet, so two requests with the same key cannot both be inserted.
     """
     fields = [field for field in Generation._meta.concrete_fields if field.name not in TOLD_BY_THE_DATABASE]
     values: list[Any] = [field.get_db_prep_save(field.pre_save(generation, add=True), connection) for field in fields]
@@ -105,10 +105,10 @@ def insert_generation(generation: Generation, most_live: int, process_id: UUID |
 
 
 def claim_next(model_key: str, running: Mapping[int, int], most_of_user: int, count: int = 1) -> list[Generation]:
-    """Move up to `count` next fair rows of this model from queued to running; none when there are none for this worker.
+    """Move up to `count` queued rows of this model to running, in fair turns between users, and return them.
 
-    `running` counts by user id what this worker is answering; nobody gets more than `most_of_user` with those. The
-    generations come with their model, in the order in which they are to begin.
+    `running` is the number of answers by user id that this worker writes now; with these, no user gets more than
+    `most_of_user`. The generations come with their model, in the order in which they should begin.
     """
     statement = CLAIM_NEXT.format(generation=sql.columns(Generation, "g"), model=sql.columns(CatalogueModel, "m"))
     of_waiting = [list(running), list(running.values()), model_key, GenerationState.QUEUED]
@@ -130,7 +130,7 @@ def end_generation(
     ended_at: datetime,
     condition: str = "TRUE",
 ) -> Generation | None:
-    """End a row that is in one of `states`, and return it as it is now; None when it was not. Locks the row.
+    """End a row if it is in one of `states` and `condition` holds. Returns the new row, or None. Locks the row.
 
     `condition` is SQL about the row, which is `g`.
     """

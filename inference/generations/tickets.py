@@ -1,9 +1,9 @@
-"""How workers are called: a ticket in a model's queue says that rows of it wait (docs/adr/0018).
+"""Calls workers with tickets: a task in a model's Celery queue says that rows of this model wait (docs/adr/0018).
 
-One unopened ticket is enough for all of them: who opens it takes whatever waits. So a flag in Redis stands for it, and
-another is sent only when there is none. Whoever inserted a row before the flag was taken down is seen by the worker
-that took it down; whoever comes after it sends a ticket. A ticket that is lost is made up for by the workers, which
-look by themselves now and then.
+One unopened ticket is enough for all waiting rows, since the worker that opens it takes every row that it has a seat
+for. So a flag in Redis marks an unopened ticket, and a new ticket is sent only if there is no flag. A worker deletes
+the flag before it looks for rows. So it sees every row that was inserted before, and a row that is inserted later
+sends a new ticket. If a ticket is lost, workers still find the rows, since they look for rows now and then.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from inference.models import queue_of
 from inference.relay import streams
 
 TASK = "inference.generate"
-UNOPENED_SECONDS = 2  # then another may be sent: the flag may stand for a ticket that was lost
+UNOPENED_SECONDS = 2  # lifetime of the flag: then another ticket may be sent, since the first may be lost
 
 
 def send_ticket(model_key: str) -> None:
-    """Have a worker look for queued rows of this model. Raises kombu's OperationalError with the broker away."""
+    """Have a worker look for queued rows of this model. Raises kombu's OperationalError while the broker is away."""
     flag = _flag(model_key)
     try:
         is_first = streams.connection().set(flag, "1", nx=True, ex=UNOPENED_SECONDS)
@@ -36,7 +36,7 @@ def send_ticket(model_key: str) -> None:
 
 
 def open_ticket(model_key: str) -> None:
-    """From now on a new row sends a new ticket; call it before looking what waits."""
+    """Delete the flag, so that the next row sends a new ticket. Call it before looking for rows."""
     with contextlib.suppress(redis.RedisError):
         streams.connection().delete(_flag(model_key))
 

@@ -1,4 +1,4 @@
-"""Who may ask for answers outside REST framework's views."""
+"""Authenticates callers of `/v1/`, whose views are not REST framework's, and counts their requests."""
 
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
@@ -13,9 +13,10 @@ class ScopeMissing(Exception):
 
 
 def admit(request: HttpRequest) -> tuple[User, ApiKey | None]:
-    """The caller and their key, counted against their limits; None with an access token.
+    """Authenticate a request and count it against the caller's limits.
 
-    Raises AuthenticationFailed, NotAuthenticated, ScopeMissing and RateLimited.
+    Returns the user and their API key, None with an access token. Raises AuthenticationFailed, NotAuthenticated,
+    ScopeMissing and RateLimited.
     """
     try:
         credential = read_credential(request)
@@ -26,9 +27,9 @@ def admit(request: HttpRequest) -> tuple[User, ApiKey | None]:
         count_request(request, user=None, key=None)
         raise NotAuthenticated
     key = credential if isinstance(credential, ApiKey) else None
-    setattr(request, "is_of_a_caller", True)  # noqa: B010  not in the types; `retries` notes refusals of theirs alone
+    setattr(request, "is_of_a_caller", True)  # noqa: B010  not in the types; `client_retries` reads it
     count_request(request, user=credential.user, key=key)
     if not has_scope(credential, Scope.CHAT):
-        count_request(request, user=None, key=None)  # whoever guesses at scopes is known by their address
+        count_request(request, user=None, key=None)  # also count against the address, to slow guessing of scopes
         raise ScopeMissing
     return credential.user, key

@@ -1,6 +1,6 @@
-"""Begins, follows and sends one answer to a client of OpenAI's API, plain or streamed.
+"""Begins, follows and sends one answer to a client of OpenAI's API, whole or as a stream.
 
-What becomes of the answer when the client leaves is told in `inference.generations.client_requests`.
+`inference.generations.client_requests` says what happens to an answer when its client leaves.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from inference.relay.following import do_afterwards, follow_to_end, in_own_threa
 logger = logging.getLogger(__name__)
 
 OUR_MISTAKE = "Something went wrong on our side."
-BEGIN_TO_STREAM_SECONDS = 10  # from our answer to the first read of it, which is milliseconds unless nobody reads
+BEGIN_TO_STREAM_SECONDS = 10  # a stream that is not read for so long has no client; normally it takes milliseconds
 Reader = Callable[[dict[str, Any]], Call]
 
 
@@ -49,11 +49,11 @@ class Visit:
     includes_usage: bool
     attempt: int | None
     never_read: asyncio.TimerHandle | None = None
-    has_text: bool = False  # the client was sent some of it: official ones do not retry then
+    has_text: bool = False  # whether some text was sent; then official clients do not retry
 
 
 async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonResponse | StreamingHttpResponse:
-    """The whole answer, or a stream of it. Raises what `openai_errors.from_service` knows."""
+    """The HTTP response: the whole answer, or a stream of it. Raises the errors that `errors.from_service` converts."""
     begun = asyncio.ensure_future(in_own_thread(lambda: _begin(request, read)))
     try:
         visit = await asyncio.shield(begun)
@@ -67,7 +67,7 @@ async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonRespon
             await _see_to_failure(begun.result(), error)
         await in_own_thread(partial(note_refusal, request))
         raise
-    # A client may leave between our answer and its first byte: then nobody else would notice.
+    # If the client leaves before the first read of the stream, only this timer notices.
     visit.never_read = asyncio.get_running_loop().call_later(BEGIN_TO_STREAM_SECONDS, _leave, begun)
     return StreamingHttpResponse(
         _stream(shape, visit, begun),
@@ -77,7 +77,7 @@ async def answer(request: HttpRequest, shape: Shape, read: Reader) -> JsonRespon
 
 
 def _begin(request: HttpRequest, read: Reader) -> Visit:
-    """Who asks for what, and the answer begun. What can be refused without the ledger is refused first."""
+    """Read the request and begin its answer. Checks that need no ledger come first."""
     user, api_key = admit(request)
     body = parse_body(request.body)
     call = read(body)
@@ -101,12 +101,15 @@ def _begin(request: HttpRequest, read: Reader) -> Visit:
 
 
 def _leave(begun: "asyncio.Future[Visit]") -> None:
-    """See to the answer, which may only just be in the making. Never waits, since its task is cancelled."""
+    """Handle the leaving of the client, whose answer may still be beginning. Never waits, as its task is cancelled."""
     do_afterwards(_see_to(begun, left_before=not begun.done()))
 
 
 async def _see_to(begun: "asyncio.Future[Visit]", *, left_before: bool) -> None:
-    """`left_before`: the client was gone before its answer was begun, and its retry may have overtaken it."""
+    """End the answer of a client that left, unless a retry can still fetch it or takes it over.
+
+    `left_before`: the client left before its answer was begun, so that a retry may have begun another one first.
+    """
     try:
         visit = await begun
     except Exception as error:  # noqa: BLE001  nobody is left to be told
@@ -133,20 +136,20 @@ async def _whole(shape: Shape, visit: Visit) -> JsonResponse:
 
 
 class _Delivered(JsonResponse):
-    """A whole answer. It is closed when it was sent, or when the client left meanwhile."""
+    """A whole answer. Django closes it when it was sent, or when the client has left."""
 
     def __init__(self, body: dict[str, Any], *, generation_id: UUID) -> None:
         super().__init__(body)
         self._generation_id = generation_id
 
     def close(self) -> None:
-        """It is handed over."""
+        """Note that the answer was handed over."""
         super().close()
         deliverer().close(self._generation_id)
 
 
 async def _demand_ours(visit: Visit) -> None:
-    """Raise OpenAIError when this process paused for so long that its answers count as lost, and cost nothing."""
+    """Raise OpenAIError if this process paused for so long that the answer counts as lost, and so costs nothing."""
     if visit.question.is_delivered_here:
         generation_id = visit.generation.pk
         if not await in_own_thread(partial(deliverer().may_hand_over, generation_id)):
@@ -154,10 +157,10 @@ async def _demand_ours(visit: Visit) -> None:
 
 
 async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") -> AsyncGenerator[bytes]:
-    """The events of one answer. A failure in mid-stream is an event too: the status has been sent."""
+    """The events of one answer. A failure in mid-stream becomes an event too, since the status was sent already."""
     generation = visit.generation
     if visit.never_read is not None:
-        visit.never_read.cancel()  # and so lets go of the request
+        visit.never_read.cancel()  # also drops its reference to the request
     more = {"usage": None} if visit.includes_usage else {}
     try:
         for chunk in shape.opening(generation):
@@ -183,12 +186,12 @@ async def _stream(shape: Shape, visit: Visit, begun: "asyncio.Future[Visit]") ->
     except (asyncio.CancelledError, GeneratorExit):
         _leave(begun)
         raise
-    except Exception as error:  # noqa: BLE001  the client is told, in the only way left
+    except Exception as error:  # noqa: BLE001  an event is the only way left to tell the client
         yield event(await _tell(error, visit))
 
 
 async def _tell(error: Exception, visit: Visit) -> dict[str, Any]:
-    """What to say in mid-stream."""
+    """The event for an error in mid-stream. Also ends the answer."""
     await _see_to_failure(visit, error)
     try:
         return from_service(error).body
@@ -199,7 +202,7 @@ async def _tell(error: Exception, visit: Visit) -> dict[str, Any]:
 
 
 async def _see_to_failure(visit: Visit, error: Exception) -> None:
-    """The client gets an error in the place of the answer. What is our own mistake costs nothing, also once charged."""
+    """Close an answer whose client gets an error instead. If the error is ours, it costs nothing, or is refunded."""
     generation_id = visit.generation.pk
     try:
         if not isinstance(error, OpenAIError):
@@ -212,8 +215,10 @@ async def _see_to_failure(visit: Visit, error: Exception) -> None:
 
 
 async def _texts(generation: Generation) -> AsyncGenerator[tuple[str, list[Any]]]:
-    """The text as it grows, with the log probabilities of its tokens; nothing for an answer that had ended before,
-    which is read whole afterwards."""
+    """The new text of a live answer as it comes, with the log probabilities of its tokens.
+
+    Yields nothing for an answer that has ended: its text is read from its row later.
+    """
     if not generation.is_live:
         return
     told = 0
@@ -239,7 +244,7 @@ async def _to_its_end(generation: Generation) -> tuple[Generation, Charge]:
 
 
 def _read_ended(generation_id: UUID) -> tuple[Generation, Charge]:
-    """The answer and what it cost, with its log probabilities if it was asked for with them."""
+    """The ended answer and its charge, with its log probabilities if the request asked for them."""
     ended, charge = read_answer(generation_id)
     if ended.top_logprobs is not None:
         ended.logprobs = read_logprobs(generation_id)
@@ -247,5 +252,5 @@ def _read_ended(generation_id: UUID) -> tuple[Generation, Charge]:
 
 
 def _canonical(body: dict[str, Any]) -> str:
-    """The same text for the same JSON, however it was spelt."""
+    """The body as JSON text that does not depend on the order of members or on blanks."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"))

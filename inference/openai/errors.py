@@ -1,8 +1,8 @@
-"""Errors as OpenAI sends them, so that its clients raise what their users expect.
+"""Converts our errors to those of OpenAI's API, so that its clients raise the exceptions that their users expect.
 
-The official clients look at the status: 400 is BadRequestError, 401 AuthenticationError, 403 PermissionDeniedError,
-404 NotFoundError, 409 ConflictError, 429 RateLimitError. They retry 409, 429 and 5xx by themselves unless
-`x-should-retry` says that it would not help.
+The official clients choose the exception by the status: 400 is BadRequestError, 401 AuthenticationError, 403
+PermissionDeniedError, 404 NotFoundError, 409 ConflictError, 429 RateLimitError. They retry 409, 429 and 5xx by
+themselves unless `x-should-retry` is false.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ from inference.prompting.prompts import InvalidPrompt, PromptTooLong
 
 
 class OpenAIError(Exception):
-    """What the client is told. `may_retry` says whether the same request can succeed in a moment."""
+    """An error in OpenAI's format. `may_retry`: the same request may succeed soon."""
 
     def __init__(
         self,
@@ -52,20 +52,20 @@ class OpenAIError(Exception):
         self.body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
     def response(self) -> JsonResponse:
-        """As a whole answer; in a stream, `body` is one event."""
+        """The error as an HTTP response. In a stream, `body` is sent as an event instead."""
         headers = {"x-should-retry": "true" if self.may_retry else "false"} | self.headers
         return JsonResponse(self.body, status=self.status, headers=headers)
 
 
 def from_service(error: Exception) -> OpenAIError:
-    """What was raised, as OpenAI would say it. Raises the error itself when it is none that we expect."""
+    """Convert an error to OpenAI's format. Raises the error itself if it is not an expected one."""
     if isinstance(error, OpenAIError):
         return error
     return _of_caller(error) or _of_money(error) or _of_request(error)
 
 
 def demand_answer(ended: Generation) -> None:
-    """Raise OpenAIError for an answer that failed, or was cancelled before it began."""
+    """Raise OpenAIError if the answer failed or was cancelled before it began."""
     if ended.state == GenerationState.FAILED:
         message = _("The answer was interrupted and costs nothing. {reason}").format(reason=ended.error)
         raise OpenAIError(500, "generation_failed", message, kind="server_error", may_retry=True)
@@ -91,7 +91,7 @@ def _of_caller(error: Exception) -> OpenAIError | None:
                 429, "rate_limit_exceeded", str(error.detail), kind="requests", may_retry=True, headers=headers
             )
         case TooManyAnswers():
-            headers = {"Retry-After": "1"}  # an answer of theirs ends as likely in a second as later
+            headers = {"Retry-After": "1"}  # an answer of theirs may end at any moment
             return OpenAIError(429, "too_many_answers", str(error), kind="requests", may_retry=True, headers=headers)
     return None
 

@@ -1,4 +1,4 @@
-"""Reading one member of a request as OpenAI's clients send it: every refusal names its place."""
+"""Reads single members of a request to OpenAI's API. Every error names the member's place in the request."""
 
 import math
 from typing import Any
@@ -72,7 +72,7 @@ def string(body: dict[str, Any], name: str, most_characters: int) -> str:
 
 
 def checked_text(text: str, where: str) -> str:
-    """A text of a prompt as it can be shown. Raises OpenAIError for one that is too long or no text."""
+    """A text of a prompt, without what cannot be shown. Raises OpenAIError if it is too long or not valid Unicode."""
     if len(text) > settings.PROMPT_MAX_CHARACTERS:
         message = _("This has {count:,} characters; at most {limit:,} can be sent.").format(
             count=len(text), limit=settings.PROMPT_MAX_CHARACTERS
@@ -93,10 +93,10 @@ def is_text(text: str) -> bool:
 
 
 def invalid_type(param: str, wanted: str) -> OpenAIError:
-    """What to say of a member at `param` that is not what is `wanted`."""
+    """The error for a member `param` of another type than `wanted`."""
     return OpenAIError(400, "invalid_type", _("'{param}' is {wanted}.").format(param=param, wanted=wanted), param)
 
 
 def missing(param: str) -> OpenAIError:
-    """What to say of a member that must be there."""
+    """The error for a missing member."""
     return OpenAIError(400, "missing_required_parameter", _("'{param}' is missing.").format(param=param), param)

@@ -1,8 +1,9 @@
-"""Answers in OpenAI's JSON, whole and in chunks; the same generation always gives the same JSON.
+"""Writes answers in OpenAI's JSON, whole and in chunks. The same generation always gives the same JSON.
 
-Ours on top of OpenAI's: `usage.cost_microcredits`, and `tally` with the generation's id and state, the balance right
-after the charge, whether it came from the cache and, when not the request set the length, what did: `limited_by` is
-balance, monthly_cap, key_cap, or context where the model's window or its own limit was reached.
+We add two members to OpenAI's. `usage.cost_microcredits` is the charge. `tally` has the generation's id and state, the
+balance right after the charge, and whether the answer came from the cache. If something other than the request cut the
+answer short, its `limited_by` says what: balance, monthly_cap, key_cap, or context (the model's window or its own
+limit).
 """
 
 import json
@@ -15,17 +16,17 @@ from inference.models import Generation
 from inference.openai.logprobs import of_chat, of_text
 
 DONE = b"data: [DONE]\n\n"
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # json.dumps would make one for each call
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # json.dumps makes one in each call
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What differs between `chat/completions` and `completions`."""
+    """The JSON of `chat/completions` (`is_chat`) or of `completions`."""
 
     is_chat: bool
 
     def whole(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
-        """A plain answer; `wanted_tokens` is how long the request would have had it."""
+        """The JSON of a whole answer. `wanted_tokens` is the length limit of the request."""
         text, reason = generation.text, _finish_reason(generation)
         logprobs = self._logprobs(generation.logprobs)
         if self.is_chat:
@@ -38,17 +39,17 @@ class Shape:
         return head | {"choices": [choice], "usage": _usage(generation, charge), "tally": ours}
 
     def opening(self, generation: Generation) -> list[dict[str, Any]]:
-        """What comes before the text: in a chat, the role."""
+        """The chunks before the text: in a chat, one with the role."""
         if not self.is_chat:
             return []
         return [self._chunk(generation, {"role": "assistant", "content": "", "refusal": None})]
 
     def piece(self, generation: Generation, text: str, logprobs: Sequence[Any]) -> dict[str, Any]:
-        """A chunk that adds text, and the log probabilities of its tokens, none where nobody asked for them."""
+        """A chunk that adds text, with the log probabilities of its tokens, which may be none."""
         return self._chunk(generation, {"content": text} if self.is_chat else text, logprobs=logprobs or None)
 
     def closing(self, generation: Generation, charge: Charge, wanted_tokens: int) -> dict[str, Any]:
-        """The chunk that says why it ended."""
+        """The last chunk of the answer, with the reason why it ended."""
         chunk = self._chunk(generation, {} if self.is_chat else "", _finish_reason(generation))
         return chunk | {"tally": _ours(generation, charge, wanted_tokens)}
 
@@ -65,7 +66,7 @@ class Shape:
         return self._head(generation, "chat.completion.chunk") | {"choices": [choice]}
 
     def _logprobs(self, tokens: Sequence[Any] | None) -> dict[str, Any] | None:
-        """None where there are none: nobody asked, or they are not kept any more."""
+        """The log probabilities in OpenAI's format. None if the request asked for none, or they were erased."""
         if tokens is None:
             return None
         return of_chat(tokens) if self.is_chat else of_text(tokens)
@@ -92,12 +93,12 @@ def _usage(generation: Generation, charge: Charge) -> dict[str, int]:
         "prompt_tokens": generation.prompt_tokens,
         "completion_tokens": generation.completion_tokens,
         "total_tokens": generation.prompt_tokens + generation.completion_tokens,
-        "cost_microcredits": charge.charged_microcredits,  # clients add the members of usage up: no balance is here
+        "cost_microcredits": charge.charged_microcredits,  # no balance here: clients add up the members of usage
     }
 
 
 def _finish_reason(generation: Generation) -> str:
-    """OpenAI knows `stop` and `length`; an answer that was stopped by a cancel says so in `tally.state`."""
+    """The reason in OpenAI's terms, `stop` or `length`. A cancelled answer has `stop`; its `tally.state` says more."""
     return "length" if generation.finish_reason == "length" else "stop"
 
 
@@ -112,7 +113,7 @@ def _ours(generation: Generation, charge: Charge, wanted_tokens: int) -> dict[st
 
 
 def _limit(generation: Generation, charge: Charge, wanted_tokens: int) -> str | None:
-    """What else than the request set the length of an answer that was cut."""
+    """What cut an answer short; None if it was the request's own limit."""
     if generation.is_limited_by_balance:
         return charge.limited_by or "balance"
     return "context" if generation.requested_completion_tokens < wanted_tokens else None

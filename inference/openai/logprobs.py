@@ -1,17 +1,17 @@
-"""Log probabilities in OpenAI's JSON, made of what `inference.generations.logprobs` keeps."""
+"""Converts log probabilities from the stored format (`inference.generations.logprobs`) to OpenAI's JSON."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def of_chat(tokens: Sequence[Any]) -> dict[str, Any]:
-    """As `chat/completions` has them."""
+    """The format of `chat/completions`."""
     content = [_of_chat(chosen) | {"top_logprobs": [_of_chat(each) for each in top]} for _at, chosen, *top in tokens]
     return {"content": content, "refusal": None}
 
 
 def of_text(tokens: Sequence[Any]) -> dict[str, Any]:
-    """As `completions` has them. The token that was chosen is always among the `top_logprobs`, as with OpenAI."""
+    """The format of `completions`. As with OpenAI, the chosen token is always among the `top_logprobs`."""
     return {
         "tokens": [chosen[0] for _at, chosen, *_top in tokens],
         "token_logprobs": [chosen[1] for _at, chosen, *_top in tokens],
@@ -21,7 +21,7 @@ def of_text(tokens: Sequence[Any]) -> dict[str, Any]:
 
 
 def _by_text(candidates: Sequence[Any]) -> dict[str, float]:
-    """Of tokens that are written alike, the first: the chosen one, or the likelier."""
+    """Log probabilities by token text. Of tokens with the same text, the chosen one counts, else the likeliest."""
     found: dict[str, float] = {}
     for text, logprob, *_utf8 in candidates:
         found.setdefault(text, logprob)

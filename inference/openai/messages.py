@@ -1,4 +1,4 @@
-"""Reading the messages of a chat as clients keep them: every refusal names the place in the list."""
+"""Reads the messages of a chat request. Every error names the place in the list of messages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from inference.openai.errors import OpenAIError
 from inference.openai.fields import checked_text, invalid_type, missing
 from inference.prompting.prompts import Conversation, InvalidPrompt, conversation_of
 
-# How a conversation with a model that calls tools reads to one that does not.
+# Our models call no tools. Calls of tools by another model, and their results, become texts that begin like this.
 CALL, RESULT = "I call the tool", "The tool answers"
 
 MAX_MESSAGES = 1000
@@ -17,7 +17,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 def read_messages(messages: object) -> Conversation:
-    """The conversation of a request's messages. Raises OpenAIError that names the place."""
+    """Convert a request's messages to a conversation. Raises OpenAIError."""
     if not isinstance(messages, list):
         raise invalid_type("messages", _("a list"))
     if not messages:
@@ -53,7 +53,7 @@ def _said(message: object, where: str) -> tuple[str, str]:
 
 
 def _calls(message: dict[str, Any], where: str) -> Iterator[str]:
-    """A line for each call of a tool that an assistant made before, by a model that calls them."""
+    """A line of text for each call of a tool in a message of the assistant."""
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise invalid_type(f"{where}.tool_calls", _("a list"))
@@ -76,7 +76,7 @@ def _calls(message: dict[str, Any], where: str) -> Iterator[str]:
 
 
 def _content(content: object, where: str) -> str:
-    if content is None:  # of an assistant that called a tool instead, and of clients that keep what they had nothing of
+    if content is None:  # the message only calls a tool, or its client sends empty texts as null
         return ""
     if isinstance(content, str):
         return checked_text(content, where)

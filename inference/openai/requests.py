@@ -1,7 +1,7 @@
-"""Reading what OpenAI's clients send: every refusal names the parameter and what to do.
+"""Reads and checks request bodies of OpenAI's API. Every error names the parameter and says what to do.
 
-Parameters that we do not know are ignored, as OpenAI's own compatibility promise asks; those that we know and cannot
-keep are refused, unless their value changes nothing.
+Unknown parameters are ignored, as OpenAI's own compatibility promise asks. Parameters that we know but do not support
+are refused, unless their value changes nothing.
 """
 
 import json
@@ -34,11 +34,11 @@ from inference.prompting.showable import showable
 
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 4, 200
 MAX_USER_CHARACTERS = 200
-COMPLETION_MAX_TOKENS = 16  # what OpenAI's `completions` documents for a request that names none
-COMPLETION_MAX_LOGPROBS = 5  # its bound of `logprobs`
+COMPLETION_MAX_TOKENS = 16  # the default that OpenAI documents for `completions`
+COMPLETION_MAX_LOGPROBS = 5  # the largest `logprobs` of OpenAI's `completions`
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 
-# Parameters that Tally cannot keep, each with the values that ask for nothing.
+# Parameters that Tally does not support, each with the values that change nothing and so are accepted.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1, 1.0),
     "best_of": (1, 1.0),
@@ -55,7 +55,7 @@ TOOLS = {"tools": "tool_choice", "functions": "function_call"}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for an answer, checked."""
+    """A checked request for an answer."""
 
     model: CatalogueModel
     prompt: Prompt
@@ -78,7 +78,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
 
 
 def read_chat(body: dict[str, Any]) -> Call:
-    """A request to `chat/completions`. Raises OpenAIError. Queries the catalogue."""
+    """Read a request to `chat/completions`. Queries the catalogue. Raises OpenAIError."""
     if "max_tokens" in body and "max_completion_tokens" in body and _both_given(body):
         raise OpenAIError(
             400, "invalid_value", _("Send max_completion_tokens or max_tokens, not both."), "max_completion_tokens"
@@ -89,14 +89,14 @@ def read_chat(body: dict[str, Any]) -> Call:
 
 
 def read_text_completion(body: dict[str, Any]) -> Call:
-    """A request to `completions`. Raises OpenAIError. Queries the catalogue."""
+    """Read a request to `completions`. Queries the catalogue. Raises OpenAIError."""
     asked = _most_tokens(body, "max_tokens") or COMPLETION_MAX_TOKENS
     prompt = _raw_prompt(required(body, "prompt"))
     return _read(body, prompt=prompt, max_tokens=asked, top_logprobs=_text_logprobs(body))
 
 
 def find_model(key: object) -> CatalogueModel:
-    """The model that customers know by this name. Raises OpenAIError, 404, as OpenAI does."""
+    """The active model with this key. Raises OpenAIError, with status 404 if there is none, as OpenAI does."""
     if not isinstance(key, str):
         raise invalid_type("model", _("a string"))
     model = None if "\x00" in key or not is_text(key) else read_offered_model(key)
@@ -106,7 +106,7 @@ def find_model(key: object) -> CatalogueModel:
 
 
 def unknown_model(key: str) -> OpenAIError:
-    """What to say of a model that customers do not know. Half a character, which JSON can spell, is left out."""
+    """The error for an unknown model. Leaves out lone surrogates in its name, which JSON can contain."""
     shown = key[:100].encode(errors="ignore").decode()
     message = _("There is no model “{key}”. GET /v1/models lists them.").format(key=shown)
     return OpenAIError(404, "model_not_found", message, "model")
@@ -128,7 +128,7 @@ def _read(body: dict[str, Any], *, prompt: Prompt, max_tokens: int | None, top_l
 
 
 def _chat_logprobs(body: dict[str, Any]) -> int | None:
-    """How many of the likeliest tokens are named; None: no log probabilities."""
+    """How many of the likeliest tokens to return beside each token; None: no log probabilities."""
     top = integer(body, "top_logprobs", 0, MAX_TOP_LOGPROBS) or 0
     if boolean(body, "logprobs"):
         return top
@@ -139,7 +139,7 @@ def _chat_logprobs(body: dict[str, Any]) -> int | None:
 
 
 def _text_logprobs(body: dict[str, Any]) -> int | None:
-    """As `_chat_logprobs`; `completions` has one number for both."""
+    """As `_chat_logprobs`, for `completions`, where the number `logprobs` says both."""
     if body.get("top_logprobs"):
         message = _("Here the number of 'logprobs' says how many tokens are named. Leave 'top_logprobs' out.")
         raise OpenAIError(400, "unsupported_parameter", message, "top_logprobs")
@@ -150,7 +150,7 @@ def _text_logprobs(body: dict[str, Any]) -> int | None:
 
 def _parameters(body: dict[str, Any], max_tokens: int | None, top_logprobs: int | None) -> Parameters:
     top_p, top_k = number(body, "top_p", 0, 1), integer(body, "top_k", -1, MAX_TOP_K)
-    if top_k in (-1, 0):  # what other servers call off: all that the sampler looks at
+    if top_k in (-1, 0):  # with other servers this means no limit: take the most that the sampler can
         top_k = MAX_TOP_K
     if top_p == 0:  # nothing but the best token
         top_p, top_k = None, 1
@@ -173,7 +173,7 @@ def _parameters(body: dict[str, Any], max_tokens: int | None, top_logprobs: int 
 
 
 def _most_tokens(body: dict[str, Any], name: str) -> int | None:
-    """How long an answer may be; -1 is what other servers call no limit."""
+    """The length limit of the answer in tokens. -1 means no limit, as with other servers."""
     asked = integer(body, name, -1, INT32)
     if asked == 0:
         demand_within(name, asked, 1, INT32, "integer")
@@ -185,7 +185,7 @@ def _refuse_unsupported(body: dict[str, Any]) -> None:
         _refuse_tools(body, tools, choice)
     for name, harmless in UNSUPPORTED.items():
         value = body.get(name)
-        # As JSON, because Python takes 1 for True and 0 for False.
+        # Compare JSON texts, since in Python 1 == True and 0 == False.
         if value is not None and json.dumps(value) not in map(json.dumps, harmless):
             code = "unsupported_value" if harmless else "unsupported_parameter"
             allowed = " or ".join(json.dumps(value) for value in harmless[:1])
@@ -196,7 +196,7 @@ def _refuse_unsupported(body: dict[str, Any]) -> None:
 
 
 def _refuse_tools(body: dict[str, Any], tools: str, choice: str) -> None:
-    """Tools may be there as long as none may be called: agents send them along with the question that ends the talk."""
+    """Refuse a request that may call tools. With "none" they may be listed: agents do this in their last request."""
     if body.get(choice) not in (None, "none", "auto"):
         text = _("Tally calls no tools. Leave '{name}' out, or send \"none\".").format(name=choice)
         raise OpenAIError(400, "unsupported_value", text, choice)
@@ -224,7 +224,7 @@ def _stop(stop: object) -> tuple[str, ...]:
     if stop is None:
         return ()
     texts = [stop] if isinstance(stop, str) else stop
-    if texts in ([""], []):  # what forms of clients send for none
+    if texts in ([""], []):  # what some clients send for no stop strings
         return ()
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise invalid_type("stop", _("a string or a list of strings"))

@@ -1,4 +1,4 @@
-"""`/v1/`: what clients of OpenAI's API call. Asynchronous views: an answer waits without a database connection."""
+"""The views of `/v1/`. They are asynchronous, so that waiting for an answer needs no database connection."""
 
 import logging
 from collections.abc import Callable, Coroutine
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
-METHODS = {"GET": ("GET", "HEAD", "OPTIONS"), "POST": ("POST", "OPTIONS")}  # what a view of the first takes too
+METHODS = {"GET": ("GET", "HEAD", "OPTIONS"), "POST": ("POST", "OPTIONS")}  # all methods that a view of the key accepts
 
 
 def openai_view(method: str) -> Callable[[View], View]:
-    """Refuse other methods, and turn whatever is raised into an error that OpenAI's clients understand."""
+    """Decorate a view: refuse other methods, and convert every exception to an error in OpenAI's format."""
     allowed = METHODS[method]
     allow = {"Allow": ", ".join(allowed)}
 
@@ -42,7 +42,7 @@ def openai_view(method: str) -> Callable[[View], View]:
                 return OpenAIError(405, "method_not_allowed", message, headers=allow).response()
             try:
                 return await view(request, **path)
-            except Exception as error:  # noqa: BLE001  a client reads JSON, never a page
+            except Exception as error:  # noqa: BLE001  clients must always get JSON, never an HTML page
                 return _refuse(request, error)
 
         return handle
@@ -52,7 +52,7 @@ def openai_view(method: str) -> Callable[[View], View]:
 
 @openai_view("GET")
 async def models(request: HttpRequest) -> HttpResponseBase:
-    """The models that can answer the caller now."""
+    """List the models that are available and that the caller's key may use."""
 
     def read() -> list[dict[str, Any]]:
         _user, key = admit(request)
@@ -64,7 +64,7 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 
 @openai_view("GET")
 async def model(request: HttpRequest, key: str) -> HttpResponseBase:
-    """One of those."""
+    """Describe one of the models that `models` lists."""
 
     def read() -> dict[str, Any]:
         _user, api_key = admit(request)
@@ -84,13 +84,13 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
 
 @openai_view("POST")
 async def completions(request: HttpRequest) -> HttpResponseBase:
-    """A text that goes on from the prompt."""
+    """A continuation of a text."""
     return await answer(request, TEXT, read_text_completion)
 
 
 @csrf_exempt
 async def unknown(_request: HttpRequest) -> HttpResponse:
-    """Whatever else a client of OpenAI's API asks for."""
+    """Every other path under `/v1/`: a 404."""
     message = _(
         "There is no such path. Tally has GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions and"
         " POST /v1/completions: the base address of a client ends with /v1."

@@ -1,1 +1,1 @@
-"""How each kind of model is prompted: from what people said to the token ids that a model reads, without torch."""
+"""Turns messages and texts into the token ids of a prompt, in the format of each model. Does not import torch."""

@@ -20,18 +20,19 @@ _NOT_LAST = "The last message has to be the user's."
 
 
 def template_of(checkpoint: Checkpoint) -> Template:
-    """Raises TemplateBroken where the checkpoint has none."""
+    """The chat template of a checkpoint. Raises TemplateBroken if it has none."""
     if not checkpoint.chat_template:
         raise TemplateBroken("It has no chat template. A base model is prompted as a transcript.")
     return Template(checkpoint.chat_template, tuple(sorted(checkpoint.special_tokens.items())))
 
 
 def write_conversation(template: Template, system: str, turns: Sequence[Turn]) -> list[Part]:
-    """The conversation in the model's own format, ready for the answer. The sides of `turns` alternate.
+    """The conversation in the model's own format, up to where the answer begins. The roles of `turns` must alternate.
 
-    A system prompt stands where the template has a place for it, else in front of the first turn. Where the assistant
-    speaks first and the template wants a user before it, that user says nothing. Where the assistant speaks last, it is
-    not done: nothing follows. Raises TemplateBroken, or ConversationRefused with the template's words.
+    The system prompt goes where the template has a place for it, else in front of the first turn's text. If the first
+    turn is the assistant's and the template refuses that, an empty user turn comes before it. If the last turn is the
+    assistant's, nothing follows its text, so that the answer continues it. Raises TemplateBroken, or
+    ConversationRefused with the template's words.
     """
     try:
         return _write_in_order(template, system, turns)
@@ -54,7 +55,7 @@ def _write_in_order(template: Template, system: str, turns: Sequence[Turn]) -> l
 
 
 def _without_end(frame: Frame, last: int) -> Frame:
-    """The frame up to the text of the last message. Raises ConversationRefused where that is not the last of all."""
+    """The frame up to the text of message number `last`. Raises ConversationRefused if another text comes after it."""
     slots = [number for number, part in enumerate(frame) if isinstance(part, Slot)]
     end = slots[-1]
     if frame[end].number != last:  # type: ignore[union-attr]
@@ -63,9 +64,9 @@ def _without_end(frame: Frame, last: int) -> Frame:
 
 
 def try_template(template: Template) -> None:
-    """Render what every chat needs: a question alone, and one after an answer, with a system prompt and without.
+    """Try a template with the conversations that every chat needs. Raises TemplateBroken if it refuses one.
 
-    Raises TemplateBroken for a template that cannot serve those.
+    These are a question alone, and a question after an answer, each with and without a system prompt.
     """
     question, answer = Turn("user", "Hello"), Turn("assistant", "Hello")
     for system in ("", "Be kind."):
@@ -77,7 +78,7 @@ def try_template(template: Template) -> None:
 
 
 def prepare_template(template: Template) -> None:
-    """Render conversations of the usual lengths now, so that no customer waits for a process to do it."""
+    """Render conversations of the usual lengths now, so that no customer waits for the rendering process."""
     for has_system in (False, True):
         try:
             render(template, Shape(has_system, "user", 1))

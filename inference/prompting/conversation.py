@@ -1,4 +1,4 @@
-"""What people said, in the terms that every prompt format shares."""
+"""Prompts in a form that does not depend on a model's format: conversations and raw texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side said."""
+    """One message of the user or the assistant."""
 
     role: Literal["user", "assistant"]
     text: str
@@ -15,9 +15,9 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A system prompt, empty for none, and turns of the two sides that alternate; at least one.
+    """At least one turn, of roles that alternate, and a system prompt (empty for none).
 
-    Where the assistant has the last word, the answer goes on with it.
+    If the last turn is the assistant's, the answer continues its text.
     """
 
     turns: Sequence[Turn]
@@ -25,13 +25,13 @@ class Conversation:
 
     @property
     def is_continued(self) -> bool:
-        """Whether the answer goes on with what the assistant said last."""
+        """Whether the last turn is the assistant's, so that the answer continues it."""
         return self.turns[-1].role == "assistant"
 
 
 @dataclass(frozen=True, slots=True)
 class RawText:
-    """A text to go on with as it stands, without turns; only the API offers it."""
+    """A text that the model continues as it stands, without turns. Only the API offers it."""
 
     text: str
 
@@ -40,7 +40,7 @@ Prompt = Conversation | RawText
 
 
 def alternate(turns: Sequence[Turn]) -> list[Turn]:
-    """Models expect the sides to take turns: what one side said twice in a row becomes one turn."""
+    """Merge consecutive turns of the same role into one, since models expect roles to alternate."""
     merged: list[Turn] = []
     for turn in turns:
         if merged and merged[-1].role == turn.role:

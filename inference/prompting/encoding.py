@@ -1,7 +1,7 @@
-"""From a prompt in parts to token ids: the format's own parts may name control tokens, what people wrote never does.
+"""Encodes the parts of a prompt to token ids. Only parts of the format can become control tokens, never users' texts.
 
-Both are encoded as one text between two control tokens, so the ids are those that the model's authors get, who encode
-the whole at once.
+All text between two control tokens is encoded together, whichever parts it comes from. So the ids are the same as those
+of the model's authors, who encode the whole prompt as one text.
 """
 
 import re
@@ -21,7 +21,7 @@ HTML_TAG = re.compile(r"</?([a-z][a-z0-9]*)>")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a prompt. Control tokens are looked for in the format's own parts alone."""
+    """A piece of a prompt. Only in pieces of the format are control tokens recognised."""
 
     text: str
     is_of_the_format: bool = False
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ControlToken:
-    """An added token that is no text. Some swallow the blanks before or behind them, as their authors' encoder does."""
+    """An added token that is not text. Some remove the blanks before or after them, as the authors' encoder does."""
 
     id: int
     strips_left: bool
@@ -42,16 +42,15 @@ class PromptEncoder:
     def __init__(self, folder: Path, vocabulary: int) -> None:
         """Read `tokenizer.json` of a model's folder. `vocabulary` is how many tokens its embedding has.
 
-        Raises CheckpointError, also where words of the tokenizer are missing in the embedding. A control token beyond
-        it is fine as long as no prompt has it: Gemma 3 1B's tokenizer has one for images, which only its larger
-        brothers read.
+        Raises CheckpointError, also if the embedding lacks tokens of text. It may lack a control token as long as no
+        prompt has it: Gemma 3 1B's tokenizer has one for images, which only the larger models use.
         """
         try:
             self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises this class itself
             raise CheckpointError(f"Its {TOKENIZER} cannot be read.") from error
         self.tokenizer.encode_special_tokens = (
-            True  # the library's special tokens, when they stand in a text, stay text
+            True  # encode the names of special tokens as text; control tokens are found here, not by the library
         )
         self._controls = {
             token.content: ControlToken(number, bool(token.lstrip), bool(token.rstrip))
@@ -70,7 +69,7 @@ class PromptEncoder:
 
     @cached_property
     def opening_ids(self) -> tuple[int, ...]:
-        """What the tokenizer itself puts in front of every text, for most models one beginning-of-text token."""
+        """The ids that the tokenizer puts in front of every text; for most models one beginning-of-text token."""
         marked: list[int] = self.tokenizer.encode("x", add_special_tokens=True).ids
         plain: list[int] = self.tokenizer.encode("x", add_special_tokens=False).ids
         for start in range(len(marked) - len(plain) + 1):
@@ -79,8 +78,11 @@ class PromptEncoder:
         return ()
 
     def encode(self, parts: Iterable[Part]) -> list[int]:
-        """The ids of a prompt. Raises CheckpointError for a tokenizer that turns plain text into a control token, and
-        for a format that names a token beyond the embedding."""
+        """The ids of a prompt.
+
+        Raises CheckpointError if the tokenizer turns plain text into a control token, or if the format has a token that
+        the embedding lacks.
+        """
         ids: list[int] = []
         text = ""
         strips_right = False
@@ -112,7 +114,7 @@ class PromptEncoder:
             yield part.text[position:]
 
     def _encode_text(self, text: str) -> list[int]:
-        """The ids of text that has no control tokens, whatever it looks like."""
+        """The ids of a text in which nothing is a control token, even if it looks like one."""
         ids = [
             number for piece in self._cut(text) for number in self.tokenizer.encode(piece, add_special_tokens=False).ids
         ]
@@ -121,7 +123,7 @@ class PromptEncoder:
         return ids
 
     def _cut(self, text: str) -> Iterator[str]:
-        """The text, cut behind the first character of whatever spells a control token: no piece holds a whole one."""
+        """The text in pieces, cut after the first character of each control token's name: no piece has a whole name."""
         position = 0
         while (found := self._find_control(text, position)) is not None:
             start, _content = found
@@ -130,7 +132,7 @@ class PromptEncoder:
         yield text[position:]
 
     def _find_control(self, text: str, position: int) -> tuple[int, str] | None:
-        """The first control token that stands in the text from `position` on, the longest where several begin."""
+        """Start and name of the first control token in the text from `position` on; the longest of several there."""
         if not self._controls:
             return None
         while (found := self._first_characters.search(text, position)) is not None:
@@ -152,7 +154,7 @@ class PromptEncoder:
 
 
 def is_control(token: Any) -> bool:
-    """Whether an added token is more than text. Vocabularies have words of text among them: blanks, tags of HTML."""
+    """Whether an added token is a control token. Some added tokens are ordinary text: runs of blanks, HTML tags."""
     content: str = token.content
     if token.special:
         return bool(content)
@@ -162,8 +164,11 @@ def is_control(token: Any) -> bool:
 
 
 def _start_words_plainly(tokenizer: Tokenizer) -> None:
-    """Some tokenizers put a blank before the first word of a text. A prompt begins with a token of the format, behind
-    which their authors' encoder puts none; our texts between two control tokens would each get one."""
+    """Stop a tokenizer from putting a blank before the first word of a text, as some do.
+
+    The authors' encoder puts none after a control token. But we encode the text between two control tokens separately,
+    so each of these texts would get a blank.
+    """
     steps = tokenizer.pre_tokenizer
     if isinstance(steps, pre_tokenizers.Metaspace) and steps.prepend_scheme == "first":
         steps.prepend_scheme = "never"

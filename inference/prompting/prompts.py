@@ -1,4 +1,4 @@
-"""Prompts: checking what people wrote, and turning it into the token ids that a model reads, without torch."""
+"""Checks prompts and turns them into a model's token ids. Does not import torch."""
 
 import logging
 import threading
@@ -22,9 +22,9 @@ from inference.prompting.transcript import write_transcript
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Conversation", "Prompt", "RawText", "Turn"]  # what callers say a prompt with
+__all__ = ["Conversation", "Prompt", "RawText", "Turn"]  # the types of prompts, for callers
 
-SHORTEST = Conversation([Turn("user", "?")])  # what is left of a prompt without its text is the format's own
+SHORTEST = Conversation([Turn("user", "?")])  # nearly all of its tokens belong to the format
 
 
 class InvalidPrompt(Exception):
@@ -32,12 +32,12 @@ class InvalidPrompt(Exception):
 
 
 class PromptTooLong(InvalidPrompt):
-    """It leaves no room for an answer in the model's context window."""
+    """The prompt leaves no room for an answer in the model's context window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """How one model is prompted on this machine. `template` is None for a transcript."""
+    """The files with which one model's prompts are encoded on this machine. `template` is None for a transcript."""
 
     checkpoint: Checkpoint
     encoder: PromptEncoder
@@ -46,8 +46,7 @@ class Prompting:
     def encode(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt. Raises TemplateBroken, ConversationRefused or CheckpointError.
 
-        A raw text, and a transcript, begin with what the tokenizer puts in front of every text; a chat template writes
-        that itself.
+        A raw text or a transcript begins with `opening_ids` of the tokenizer; a chat template writes these itself.
         """
         if isinstance(prompt, RawText):
             return [*self.encoder.opening_ids, *self.encoder.encode([Part(prompt.text)])]
@@ -57,14 +56,14 @@ class Prompting:
         return self.encoder.encode(write_conversation(self.template, prompt.system, prompt.turns))
 
 
-_promptings: dict[tuple[Path, str, str, str], Prompting] = {}  # by where the weights were looked for, and the format
+_promptings: dict[tuple[Path, str, str, str], Prompting] = {}  # by MODEL_DIR and the model's key, source and format
 _loading = threading.Lock()
 
 
 def clean_prompt(text: str) -> str:
-    """Return what of the text can be shown, without blank lines before and blanks after it.
+    """Return the text without characters that cannot be shown, blank lines at its start, and blanks at its end.
 
-    Raises InvalidPrompt for one that cannot be sent.
+    Raises InvalidPrompt if the text cannot be sent.
     """
     text = without_blank_ends(showable(text))
     if not text:
@@ -81,11 +80,10 @@ def clean_prompt(text: str) -> str:
 
 
 def conversation_of(messages: Sequence[tuple[str, str]]) -> Conversation:
-    """The conversation of an API client's messages, each (role, text) with the role system, developer, user or
-    assistant.
+    """The conversation of an API client's messages (role, text). Roles are system, developer, user and assistant.
 
-    System messages at the beginning are the system prompt; what the system says later leads the user's next turn. What
-    the assistant says last is gone on with. Raises InvalidPrompt when nothing is said.
+    System and developer messages at the beginning become the system prompt; later ones become part of the user's next
+    turn. If the last message is the assistant's, the answer continues it. Raises InvalidPrompt if all texts are blank.
     """
     said = [(role, text) for role, text in messages if text.strip()]
     if not said:
@@ -97,9 +95,9 @@ def conversation_of(messages: Sequence[tuple[str, str]]) -> Conversation:
 
 
 def encode_prompt(*, model: CatalogueModel, prompt: Prompt) -> list[int]:
-    """The token ids of either kind of prompt, as the model's format has it.
+    """The token ids of a prompt in the model's format.
 
-    What people wrote is encoded without control tokens, so nobody can forge a turn by typing `<end_of_turn>`. Raises
+    Users' texts are encoded without control tokens, so nobody can forge a turn by typing `<end_of_turn>`. Raises
     ModelUnavailable when the model's files are not on this machine or cannot be used, and InvalidPrompt when its
     template refuses the conversation.
     """
@@ -115,10 +113,10 @@ def encode_prompt(*, model: CatalogueModel, prompt: Prompt) -> list[int]:
 
 
 def completion_room(model: CatalogueModel, prompt_tokens: int, asked: int | None) -> int:
-    """How many tokens the answer may have: by the request, the model, and what the context window leaves.
+    """How many tokens the answer may have: the least of the request's limit, the model's, and the rest of the context.
 
-    Raises PromptTooLong, saying by how many tokens the prompt is too long, when it leaves none; ModelUnavailable when
-    the format's own tokens fill the window, whatever was asked.
+    If the context has no room left, raises PromptTooLong, with the number of tokens that are too many; but
+    ModelUnavailable if the format's own tokens alone fill the context.
     """
     room = model.context_tokens - prompt_tokens
     if room >= 1:
@@ -142,12 +140,12 @@ def refuse_small_window(model: CatalogueModel, needed_tokens: int) -> None:
 
 
 def check_prompting(model: CatalogueModel) -> None:
-    """Try how this model is prompted, as customers would. Raises ModelUnavailable with the reason."""
+    """Check that prompts can be encoded for this model. Raises ModelUnavailable with the reason."""
     check_prompting_of(model, read_checkpoint(find_weights(key=model.key, source=model.source)))
 
 
 def check_prompting_of(model: CatalogueModel, checkpoint: Checkpoint) -> None:
-    """The same for a checkpoint that is at hand, whether its weights are or not."""
+    """As `check_prompting`, for a checkpoint that was read already. Its weights may be missing."""
     try:
         prompting = _make_prompting(model, checkpoint)
         if prompting.template is not None:
@@ -159,7 +157,7 @@ def check_prompting_of(model: CatalogueModel, checkpoint: Checkpoint) -> None:
 
 
 def format_of(model: CatalogueModel, prompt: Prompt) -> PromptFormat:
-    """How this prompt is written for this model."""
+    """The format in which this prompt is composed for this model."""
     if isinstance(prompt, RawText):
         return PromptFormat.TEXT
     if model.prompt_format == PromptFormat.TRANSCRIPT and prompt.is_continued:
@@ -168,7 +166,7 @@ def format_of(model: CatalogueModel, prompt: Prompt) -> PromptFormat:
 
 
 def sampling_defaults(model: CatalogueModel) -> SamplingDefaults:
-    """How this model draws unless a request says otherwise. Raises ModelUnavailable."""
+    """The sampling parameters of this model for requests that set none. Raises ModelUnavailable."""
     try:
         return read_checkpoint(find_weights(key=model.key, source=model.source)).sampling
     except CheckpointError as error:
@@ -176,7 +174,7 @@ def sampling_defaults(model: CatalogueModel) -> SamplingDefaults:
 
 
 def warm_up() -> None:
-    """Load the tokenizers of the available models and render their templates: 2 s once, so that no customer waits."""
+    """Load the tokenizers of the available models and render their templates. Takes 2 s, so that no customer waits."""
     for model in CatalogueModel.objects.offered().filter(unavailable_reason=""):
         try:
             prompting = _prompting_of(model)
@@ -187,7 +185,7 @@ def warm_up() -> None:
 
 
 def _prompting_of(model: CatalogueModel) -> Prompting:
-    """Raises ModelUnavailable, CheckpointError, or TemplateBroken where there is no template."""
+    """The model's files for prompts, read once. Raises ModelUnavailable, CheckpointError, or TemplateBroken."""
     place = (settings.MODEL_DIR, model.key, model.source, model.prompt_format)
     with _loading:
         if place not in _promptings:

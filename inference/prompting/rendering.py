@@ -1,9 +1,9 @@
-"""Renders chat templates safely: what a template writes around a conversation, without what people wrote.
+"""Renders chat templates safely, with markers instead of the users' texts.
 
-A template is a program that came with a model, so it is run in a process of its own, without our environment, with
-limits of time, memory and output. It never sees what people wrote: each message is a marker, and what lies between the
-markers is the template's own. That depends on the roles alone, so it is kept, and a conversation seldom needs a new
-process: one renders all lengths of a block, and a web process renders the first block when it starts.
+A template is a program that came with a model. So it runs in a process of its own, without our environment variables
+and with limits of time, memory and output. It never sees users' texts: each message is a marker, and the text between
+the markers is the template's own. That text depends only on the roles, so it is cached. One process renders a block
+of conversation lengths, and a web process renders the first block when it starts, so new processes are rare.
 """
 
 import json
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 CHILD = Path(__file__).with_name("template_child.py")
-SECONDS = 5  # of a processor, for one block; a template of today needs some hundredths
+SECONDS = 5  # of processor time for one block; today's templates need a few hundredths of a second
 MEMORY_BYTES = 512 * 1024**2
-MOST_CHARACTERS = 1_000_000  # that a template writes around one conversation
-BLOCK_TURNS = 64  # lengths that are rendered together
+MOST_CHARACTERS = 1_000_000  # that a template may write around one conversation
+BLOCK_TURNS = 64  # a block has the conversations of so many lengths
 
-OPEN, CLOSE = "\ue000", "\ue001"  # private characters around the number of a message
-BLANK = "\x1f"  # stripped as any other blank, and used by no template of its own
+OPEN, CLOSE = "\ue000", "\ue001"  # private-use characters around the number of a message in its marker
+BLANK = "\x1f"  # templates strip it as any other blank, and never write it themselves
 MARKER = re.compile(f"({BLANK}?){OPEN}([0-9]+){CLOSE}({BLANK}?)")
 
 Role = Literal["user", "assistant"]
@@ -52,7 +52,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Who speaks in a conversation: a system prompt first or none, then turns of two sides that alternate."""
+    """The roles in a conversation: with or without a system prompt, the role of the first turn, the number of turns."""
 
     has_system: bool
     first: Role
@@ -68,14 +68,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a message's text goes. The template may take the blanks off its beginning or its end."""
+    """The place of a message's text. The template may strip the blanks at the start or the end of the text."""
 
     number: int
     strips_start: bool
     strips_end: bool
 
     def fill(self, text: str) -> str:
-        """The text as the template would have put it."""
+        """The text as the template would have written it."""
         text = text.lstrip() if self.strips_start else text
         return text.rstrip() if self.strips_end else text
 
@@ -84,7 +84,7 @@ Frame = tuple[str | Slot, ...]  # the template's own text, and the slots in betw
 
 
 def render(template: Template, shape: Shape) -> Frame:
-    """What the template writes around a conversation of this shape, ready for the answer.
+    """What the template writes around a conversation of this shape, up to where the answer begins.
 
     Raises TemplateBroken, ConversationRefused or SystemNotPlaced.
     """
@@ -96,7 +96,7 @@ def render(template: Template, shape: Shape) -> Frame:
     return outcome
 
 
-_rendering = threading.Lock()  # one process at a time; who waits finds what the other one rendered
+_rendering = threading.Lock()  # one process at a time; a thread that waited finds the result in the cache
 
 
 def _block_of(template: Template, shape: Shape, block: int) -> tuple[Frame | Exception, ...]:
@@ -124,7 +124,7 @@ def _render_all(template: Template, shapes: tuple[Shape, ...], _today: str) -> t
 
 
 def _run(request: str) -> list[dict[str, str]]:
-    """Have the child render. Raises TemplateBroken when it does not come to an end."""
+    """Have the child process render. Raises TemplateBroken if the child does not end or fails."""
     try:
         child = subprocess.run(
             [sys.executable, "-I", str(CHILD)],
@@ -155,8 +155,10 @@ def _outcome(shape: Shape, answer: dict[str, str]) -> Frame | Exception:
 
 
 def _frame(shape: Shape, text: str) -> Frame | Exception:
-    """Take the markers out of a rendered conversation: each message has to be there once. The order is the template's:
-    some put the system prompt into the last turn."""
+    """Replace the markers in a rendered conversation by slots. Each message must be there exactly once.
+
+    The template decides their order: some put the system prompt into the last turn.
+    """
     frame: list[str | Slot] = []
     position = 0
     for found in MARKER.finditer(text):

@@ -1,4 +1,4 @@
-"""What of a text can be shown: one rule for everything that people send, on the pages and through both APIs."""
+"""Removes what cannot be shown from users' texts: one rule for the pages and both APIs."""
 
 import re
 
@@ -10,12 +10,12 @@ _BLANK_LINES_BEFORE = re.compile(r"\A(?:[^\S\n]*\n)+")
 def showable(text: str) -> str:
     """Return the text without what cannot be shown: control characters other than tab and newline.
 
-    Every kind of line end becomes a newline. U+FFFD stays, for it is a character that people see. Halves of characters
-    stay too: pages and APIs refuse those, because they cannot be stored.
+    Every kind of line end becomes a newline. U+FFFD stays, since it is a visible character. Lone surrogates stay too:
+    pages and APIs refuse them, because they cannot be stored.
     """
     return _CONTROL.sub("", _LINE_END.sub("\n", text))
 
 
 def without_blank_ends(text: str) -> str:
-    """Return the text without blank lines before it and blanks after it; the first line keeps its indentation."""
+    """Return the text without blank lines at its start and blanks at its end; the first line keeps its indentation."""
     return _BLANK_LINES_BEFORE.sub("", text.rstrip())

@@ -1,11 +1,11 @@
-"""Runs in a process of its own: renders a model's chat template, which may be anybody's, and prints the result.
+"""Runs in a process of its own: renders a model's chat template, which is not trusted, and prints the result.
 
 Reads one JSON object from standard input: `template`, `special_tokens`, `conversations` (lists of messages) and
-`limits`. Writes a list with one object for each conversation: `text`, or `refused` with the words of the template
-(its `raise_exception`), or `error` with ours. Jinja's sandbox keeps the template away from Python's attributes, and the
-limits of the operating system end what takes too long or too much. See `rendering.py`, which starts this.
+`limits`. Writes a list with one object for each conversation: `text`; or `refused`, with the message of the template's
+`raise_exception`; or `error`, with our message. Jinja's sandbox keeps the template away from Python's attributes, and
+limits of the operating system end a template that needs too much time or memory. `rendering.py` starts this.
 
-The environment is the one that transformers gives to templates, so that a template means here what its authors meant:
+The environment has what transformers gives to templates, so that a template renders as its authors intended:
 `trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`, `strftime_now`, `tojson`, and blocks of `generation`.
 """
 
@@ -29,7 +29,7 @@ class Refusal(Exception):
 
 
 class GenerationBlock(Extension):
-    """`{% generation %}` marks what a model wrote, for training; here its content is rendered and nothing more."""
+    """`{% generation %}` marks the model's text for training. Here only its content is rendered."""
 
     tags = {"generation"}
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def make_environment() -> ImmutableSandboxedEnvironment:
-    """What templates may use."""
+    """The sandboxed environment, with the filters and functions that templates may use."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
     )
@@ -70,7 +70,7 @@ def make_environment() -> ImmutableSandboxedEnvironment:
 
 
 def render(template: Any, messages: list[dict[str, str]], request: dict[str, Any]) -> dict[str, str]:
-    """The template with one conversation, and what went wrong if something did."""
+    """Render the template with one conversation. Returns `text`, `refused` or `error`."""
     most = request["limits"]["characters"]
     pieces: list[str] = []
     size = 0
@@ -92,12 +92,12 @@ def render(template: Any, messages: list[dict[str, str]], request: dict[str, Any
 
 
 def raise_exception(message: object) -> None:
-    """What templates call to refuse a conversation."""
+    """The function that templates call to refuse a conversation."""
     raise Refusal(message)
 
 
 def to_json(value: Any, indent: int | None = None, **_options: Any) -> str:
-    """JSON as it is, without the escapes for HTML that Jinja's own filter adds."""
+    """Plain JSON, without the HTML escapes that Jinja's own filter adds."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 

@@ -1,8 +1,8 @@
-"""The format of base models, which were never taught turns: a conversation of two named speakers to go on with.
+"""The format of base models, which were not trained on turns: a transcript of two named speakers, to be continued.
 
-An introduction with two examples shows what kind of answers come. The answer ends where the model begins the next
-speaker's line. On Gemma 3 270M this makes eight of ten everyday questions come out right, where its turn format,
-which only its instruction-tuned brothers know, makes noise.
+An introduction with two examples shows the model what answers look like. The answer ends where the model begins the
+next speaker's line. With this, Gemma 3 270M answers eight of ten everyday questions right. Gemma's turn format gives
+noise with it, since only the instruction-tuned models know that format.
 """
 
 import re
@@ -14,7 +14,7 @@ from inference.prompting.encoding import Part
 
 NAMES = {"user": "Person", "assistant": "Assistant"}
 
-# With the empty line before it where the model writes one; the blank that follows the name is not waited for.
+# Without the blank after the colon, so that the answer ends as early as possible. An empty line may come before them.
 STOP_STRINGS = tuple(f"\n{name}:" for name in NAMES.values())
 
 INTRODUCTION = (
@@ -37,17 +37,17 @@ EXAMPLES = (
     ),
 )
 
-# A line that looks like a speaker's, wherever a model may see a new line: Unicode knows more of them than "\n".
+# The start of a line that looks like a speaker's. A model may see a new line at other Unicode line ends than "\n" too.
 LINE_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 SPEAKER_LINE = re.compile(rf"(^|[{LINE_ENDS}])(?=[^\S{LINE_ENDS}]*(?:{'|'.join(NAMES.values())})\s*:)", re.IGNORECASE)
 QUOTE = "> "
 
 
 def write_transcript(system: str, turns: Sequence[Turn]) -> list[Part]:
-    """The conversation as lines of two speakers, up to the name of the one who answers, or to what they said last.
+    """The conversation as lines of two speakers. It ends with the assistant's name, or with its last text.
 
-    A system prompt is a paragraph of the introduction. What people wrote is text: where one of its lines begins as a
-    speaker's line does, it is quoted.
+    A system prompt becomes a paragraph of the introduction. If a line of a user's text begins like a speaker's line,
+    it is quoted, so that it cannot forge a turn.
     """
     written = INTRODUCTION
     if system.strip():
@@ -59,7 +59,7 @@ def write_transcript(system: str, turns: Sequence[Turn]) -> list[Part]:
 
 
 def stop_strings(prompt_format: str) -> tuple[str, ...]:
-    """What ends an answer besides the model's own stop tokens; nothing in the other formats."""
+    """The strings that end an answer besides the model's own stop tokens; none except for transcripts."""
     is_transcript = prompt_format in (PromptFormat.TRANSCRIPT, PromptFormat.OPEN_TRANSCRIPT)
     return STOP_STRINGS if is_transcript else ()
 

@@ -1,1 +1,1 @@
-"""The token relay: one Redis Stream an answer, which its worker writes and whoever watches reads."""
+"""The token relay: each answer has a Redis Stream, which its worker writes and web processes read."""

@@ -1,4 +1,4 @@
-"""Waiting for answers without holding a database connection, a thread or a slot longer than needed."""
+"""Helps web requests to follow answers without holding a database connection or a thread while they wait."""
 
 import asyncio
 import contextvars
@@ -19,16 +19,19 @@ from inference.relay.reader import follow
 
 logger = logging.getLogger(__name__)
 
-WAIT_SECONDS = 2.0  # how often a silent answer is looked up in the database
+WAIT_SECONDS = 2.0  # after so long without an entry, the answer's row is read
 T = TypeVar("T")
 
-# Our own threads: those of asgiref end with the request, and what follows a client that left must still run.
+# Our own threads, since those of asgiref end with the request, and `do_afterwards` needs some after it.
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="api")
 _afterwards: set[asyncio.Task[Any]] = set()
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
-    """Run a query in a thread and give its connection back at once. Cancelled, what has begun is finished."""
+    """Run a function with queries in a thread, and return its connection to the pool right after it.
+
+    If the caller is cancelled, a function that has begun still runs to its end.
+    """
 
     def run() -> T:
         try:
@@ -40,21 +43,22 @@ async def in_own_thread(function: Callable[[], T]) -> T:
 
 
 async def read_patiently(function: Callable[[], T]) -> T:
-    """As `in_own_thread`, for a read that waits while the database restarts."""
+    """As `in_own_thread`, for a read, which is tried again while the database restarts."""
     return await in_own_thread(partial(try_again_while_the_database_is_away, function))
 
 
 def is_live(generation_id: UUID) -> bool | None:
-    """For `follow_to_end`, where nothing else is asked of a silent answer."""
+    """A `look` for `follow_to_end`: True while the answer is queued or running, then None."""
     return Generation.objects.live().filter(pk=generation_id).exists() or None
 
 
 async def follow_to_end(
     generation_id: UUID, look: Callable[[UUID], T | None], after: str = streams.BEGINNING
 ) -> AsyncGenerator[tuple[list[streams.Chunk], T | None]]:
-    """Yield the entries after `after` as they come; after a silence none, and what `look` says of the answer's row.
+    """Yield the entries after the id `after` as they come, each list with None.
 
-    Ends when the answer has ended: after its last entry, or when `look` returns None.
+    After WAIT_SECONDS without an entry, yield an empty list with what `look` read from the answer's row. Ends after the
+    last entry of the answer, or when `look` returns None.
     """
     async with aclosing(follow(generation_id, after, WAIT_SECONDS)) as batches:
         async for chunks in batches:
@@ -70,7 +74,7 @@ async def follow_to_end(
 
 
 def do_afterwards(work: Coroutine[Any, Any, None]) -> None:
-    """Run what has to be done for a client that is gone, when its own task is cancelled already."""
+    """Run `work` in a task of its own, for a client that has left and whose task was cancelled."""
     task = asyncio.get_running_loop().create_task(work)
     _afterwards.add(task)  # the loop itself keeps only a weak reference
     task.add_done_callback(_forget)

@@ -1,9 +1,9 @@
-"""How many streams of answers one person may watch at the same time, on the pages and through /api/v1 together.
+"""Limits how many streams of answers one user may have open, on the pages and through /api/v1 together.
 
-Each open stream has a slot: a member of its user's sorted set in Redis, with the second in which it ends. The process
-that serves the stream puts the end off again and again, and removes the member when the stream is over, so that a
-process that is killed frees its slots after LEASE_SECONDS. While Redis is away nobody is refused. Streams of /v1 have
-no slot: docs/adr/0040.
+Each open stream has a slot: a member of its user's sorted set in Redis, whose score is the second in which it expires.
+The process that serves the stream renews the slot every RENEW_SECONDS and removes it when the stream is over. So the
+slots of a killed process expire after LEASE_SECONDS. While Redis is away, no stream is refused. Streams of /v1 have no
+slot: docs/adr/0040.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ LEASE_SECONDS = 15  # of a slot, unless it is renewed
 RENEW_SECONDS = 5.0
 WAIT_SECONDS = 5  # what a refused client is told to wait: any stream of theirs may end at any moment
 
-# Takes or renews the slot ARGV[1], unless ARGV[2] are taken. By Redis' own clock, since web machines may differ.
+# Takes or renews the slot ARGV[1] for ARGV[3] seconds, unless ARGV[2] slots are taken. Uses the clock of Redis, since
+# the clocks of web machines may differ.
 TAKE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -52,9 +53,9 @@ class Slot:
 
 
 def take_slot(user: User) -> Slot | None:
-    """A slot for one more stream of this user; None while Redis is away. Raises RateLimited when all are taken.
+    """Take a slot for one more stream of this user; None while Redis is away. Raises RateLimited when all are taken.
 
-    `keep_slot` renews and frees it. Where it is never called, the slot is free after LEASE_SECONDS.
+    `keep_slot` renews and frees the slot. If it is never called, the slot expires after LEASE_SECONDS.
     """
     slot = Slot(f"streams:{user.pk}", str(uuid4()))
     most = settings.MAX_OPEN_STREAMS_OF_USER
@@ -69,7 +70,7 @@ def take_slot(user: User) -> Slot | None:
 
 
 async def keep_slot(slot: Slot | None, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the events of a stream. Its slot is kept meanwhile and freed when they end or the client leaves."""
+    """Yield the events of a stream. Renews its slot meanwhile, and frees it when they end or the client leaves."""
     ended = asyncio.Event()
     if slot is not None:
         do_afterwards(_keep_until(ended, slot))
@@ -82,7 +83,7 @@ async def keep_slot(slot: Slot | None, events: AsyncGenerator[bytes]) -> AsyncGe
 
 
 async def _keep_until(ended: asyncio.Event, slot: Slot) -> None:
-    """Renew the slot until the stream has ended, then free it: in turn, so that no renewal comes after its end."""
+    """Renew the slot until the stream has ended, then free it. One task does both: no renewal comes after the end."""
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
@@ -92,7 +93,7 @@ async def _keep_until(ended: asyncio.Event, slot: Slot) -> None:
 
 
 def _renew(slot: Slot) -> None:
-    """Whoever watches is not sent away, even where others took all slots while Redis had lost this one."""
+    """Renew without a limit: an open stream goes on, even if Redis lost its slot and other streams took them all."""
     _hold(slot, 2**31)
 
 

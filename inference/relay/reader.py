@@ -1,7 +1,7 @@
-"""Reading the relay in the web process: one connection reads the streams of all who watch.
+"""Reads the relay in a web process: one connection to Redis reads the streams of all followers of an event loop.
 
-A connection, a blocked read and a wake-up for each watcher and entry would cost more than all else that is done for a
-streamed answer (docs/adr/0017).
+With a connection and a blocking read for each follower, and a wake-up for each entry, reading would cost more than
+everything else that is done for a streamed answer (docs/adr/0017).
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from inference.relay.streams import Chunk, read_chunk, stream_key
 
 logger = logging.getLogger(__name__)
 
-BLOCK_MILLISECONDS = 1000  # how long Redis keeps a read that finds nothing
-WAKE_AFTER_SECONDS = 0.005  # so long a new watcher waits for the read that is under way to end by itself
+BLOCK_MILLISECONDS = 1000  # how long a read that finds nothing blocks
+WAKE_AFTER_SECONDS = 0.005  # a new follower waits so long for the current read to end before it interrupts it
 WAKEUP_LIFETIME_SECONDS = 60
-ANSWER_SECONDS = 5.0  # then Redis is away
+ANSWER_SECONDS = 5.0  # without an answer of Redis for so long, it counts as away
 ENTRIES_A_READ = 500  # of one stream
 AWAY_SECONDS = 1.0  # between two tries while Redis is away
 
 
 async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
-    """Yield the entries after the id `after` as they come, for ever; an empty list each time none came for a while.
+    """Yield the entries after the id `after` as they come; an empty list if none came for `wait_seconds`.
 
-    The reader stops at the terminal entry or when it closes the iterator. While Redis is away it yields empty
-    lists, so that the caller can ask the database instead.
+    It never ends: the caller closes it after the last entry, or when it wants no more. While Redis is away it yields
+    empty lists, so that the caller can read the database instead.
     """
     follower = _Follower(stream_key(generation_id), after)
     reader = _reader_of_this_loop()
@@ -45,13 +45,14 @@ async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncG
 
 
 class _Follower:
-    """Somebody who watches one stream: where they are, and what they have not fetched yet."""
+    """One reader of one stream: its position, and the entries that it has not taken yet."""
 
     def __init__(self, key: str, after: str) -> None:
         self.key = key
         self._given = _parts(after)
-        self.after = _before(self._given)  # the entry they have is read again: it says how much text they have
-        self._seen: int | None = None  # characters; unknown until the first text
+        # The last entry that the follower has is read again, since it says how much text the follower has.
+        self.after = _before(self._given)
+        self._seen: int | None = None  # how many characters the follower has; unknown until the first text
         self._chunks: list[Chunk] = []
         self._came = asyncio.Event()
 
@@ -69,7 +70,7 @@ class _Follower:
             self._came.set()
 
     async def take(self, wait_seconds: float) -> list[Chunk]:
-        """What came since the last call, or within `wait_seconds`."""
+        """The entries since the last call. If there are none, wait up to `wait_seconds` for the first."""
         if not self._chunks:
             alarm = asyncio.get_running_loop().call_later(wait_seconds, self._came.set)
             try:
@@ -91,10 +92,10 @@ class _Reader:
         self._last_wakeup = relay_streams.BEGINNING
         self._waking: asyncio.Task[None] | None = None
         self._client: redis.asyncio.Redis | None = None  # while a read is under way
-        self._has_new = False  # followers that are not read for yet
+        self._has_new = False  # whether there are followers that the current read does not include
 
     def add(self, follower: _Follower) -> None:
-        """Read for this one too, from the next round trip on, which comes soon."""
+        """Read for this follower too, from the next round trip on, which begins soon."""
         self._followers.setdefault(follower.key, set()).add(follower)
         self._has_new = True
         loop = asyncio.get_running_loop()
@@ -104,14 +105,14 @@ class _Reader:
             self._waking = loop.create_task(self._wake())
 
     def remove(self, follower: _Follower) -> None:
-        """Read no more for this one."""
+        """Stop reading for this follower."""
         followers = self._followers[follower.key]
         followers.discard(follower)
         if not followers:
             del self._followers[follower.key]
 
     async def _wake(self) -> None:
-        """End the read that is under way for the sake of who has come. Should that fail, it ends by itself."""
+        """End the current read early, so that the next one includes new followers. If this fails, it ends by itself."""
         await asyncio.sleep(WAKE_AFTER_SECONDS)
         if self._client is None or not self._has_new:
             return
@@ -122,12 +123,12 @@ class _Reader:
                 await pipeline.execute()
 
     async def _read_for_ever(self) -> None:
-        while self._followers:  # who comes while the connection is closed is read for with the next one
+        while self._followers:  # a follower that is added while the connection is closing gets a new connection
             await self._read_on_one_connection()
 
     async def _read_on_one_connection(self) -> None:
-        # Our own time-out: with a socket_timeout redis-py sends through asyncio.wait_for, which in Python 3.11 may
-        # swallow a cancellation.
+        # `_read` has a time-out of its own instead of a socket_timeout: with that, redis-py sends through
+        # asyncio.wait_for, which in Python 3.11 may swallow a cancellation.
         client = redis.asyncio.Redis.from_url(
             settings.RELAY_REDIS_URL, decode_responses=True, socket_timeout=None, socket_connect_timeout=2
         )
@@ -140,7 +141,7 @@ class _Reader:
                     await asyncio.sleep(AWAY_SECONDS)
 
     async def _read(self, client: "redis.asyncio.Redis") -> None:
-        """One round trip for all that is followed, and a pause in which more may come."""
+        """Read all followed streams in one round trip, then pause, so that the next read finds more entries."""
         # A follower that is added during this read is served by the next one: this read may begin after its last entry.
         asked = {key: list(followers) for key, followers in self._followers.items()}
         streams = {key: _id_of(min(each.after for each in followers)) for key, followers in asked.items()}
@@ -170,13 +171,13 @@ def _reader_of_this_loop() -> _Reader:
 
 
 def _parts(entry_id: str) -> tuple[int, int]:
-    """A relay id, milliseconds-sequence, as numbers that compare."""
+    """An entry id, "milliseconds-sequence", as numbers that can be compared."""
     milliseconds, _dash, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence)
 
 
 def _before(place: tuple[int, int]) -> tuple[int, int]:
-    """The largest id below one."""
+    """The largest id below this one."""
     milliseconds, sequence = place
     if sequence:
         return milliseconds, sequence - 1

@@ -1,11 +1,11 @@
-"""The token relay: text flows from a worker to whoever watches through one Redis Stream a generation.
+"""The format of the token relay: one Redis Stream for each generation carries its text from the worker to its readers.
 
-An entry holds `text` and `tokens` (the running count), and the log probabilities of the tokens of its text where the
-request asked for them. The last entry holds `state`. Entry ids are the ids of the
-server-sent events, so a reader that comes back names the last one it saw, misses nothing and repeats nothing. The
-relay carries no money: when Redis is away, the answer goes on and is saved whole.
+An entry has `text`, `tokens` (the count so far), and the log probabilities of the tokens of its text if the request
+asked for them. The last entry has `state`. The ids of entries are also the ids of the server-sent events. So a client
+that reconnects sends the last id it saw, misses nothing and gets nothing twice. No charge depends on the relay: while
+Redis is away, the answer goes on and is saved in full.
 
-`writer` writes it, `reader` reads it.
+`writer` writes the streams, `reader` reads them.
 """
 
 import json
@@ -39,9 +39,9 @@ BEGINNING = "0-0"
 class Chunk:
     """One entry: its id, the text it adds, the tokens so far, a notice to show while waiting, and the end state.
 
-    `at` is how many characters of the answer came before `text`. Should Redis take an entry and its confirmation be
-    lost, the text is sent again: by its place readers know what they have. So it is with `logprobs`, which are as
-    `inference.generations.logprobs` keeps them, and the number `logprobs_at` of them that came before.
+    `at` is how many characters of the answer came before `text`. If Redis stores an entry but its confirmation is lost,
+    the text is sent again; by `at`, readers know what they have already. `logprobs` have the stored format of
+    `inference.generations.logprobs`, and `logprobs_at` is how many of them came before.
     """
 
     id: str
@@ -54,23 +54,25 @@ class Chunk:
     logprobs_at: int = 0
 
     def after(self, seen: int) -> "Chunk":
-        """The chunk without what somebody who has the first `seen` characters has already."""
+        """The chunk without the text that a reader with the first `seen` characters has already."""
         return self if seen <= self.at else replace(self, text=self.text[seen - self.at :], at=seen)
 
     def logprobs_after(self, seen: int) -> Sequence[Any]:
-        """Those that somebody who has the first `seen` of the answer does not have yet."""
+        """The log probabilities that a reader with the first `seen` of the answer does not have yet."""
         return self.logprobs[max(0, seen - self.logprobs_at) :]
 
 
 @cache
 def connection() -> "redis.Redis":
-    """This process's connections to Redis; short time-outs, since a person waits, and one retry: what is left unsent is
-    sent later by who writes it."""
+    """This process's connections to Redis, with short time-outs, since a person waits, and one retry.
+
+    There are no more retries, because the writer sends later what could not be sent now.
+    """
     return connect(settings.RELAY_REDIS_URL, answer_seconds=5, connect_seconds=2, as_text=True, retry=one_more_try())
 
 
 def read_text(generation_id: UUID) -> tuple[str, int]:
-    """The text and token count that were written so far; empty when Redis is away or the stream has expired."""
+    """The text and token count that the relay has so far; empty when Redis is away or the stream has expired."""
     try:
         entries = connection().xrange(stream_key(generation_id))
     except redis.RedisError:
@@ -91,7 +93,7 @@ def subscribe_to_stops() -> PubSub:
 
 
 def publish_stop(generation_id: UUID) -> None:
-    """Tell the workers to stop a generation now. When Redis is away they see it in the row with the next heartbeat."""
+    """Tell the workers to stop a generation now. Without Redis, they see it in the row at the next heartbeat."""
     try:
         connection().publish(STOP_CHANNEL, str(generation_id))
     except redis.RedisError as error:
@@ -99,7 +101,7 @@ def publish_stop(generation_id: UUID) -> None:
 
 
 def is_entry_id(text: str) -> bool:
-    """Whether this may be the id of an entry; a browser sends back whatever it likes."""
+    """Whether this has the form of an entry id; clients may send any text."""
     return _ENTRY_ID.fullmatch(text) is not None
 
 
@@ -109,7 +111,7 @@ def stream_key(generation_id: UUID) -> str:
 
 
 def read_chunk(entry_id: str, fields: dict[str, str]) -> Chunk:
-    """An entry as Redis gives it."""
+    """Convert an entry from Redis to a Chunk."""
     return Chunk(
         entry_id,
         fields.get("text", ""),

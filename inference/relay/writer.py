@@ -1,4 +1,4 @@
-"""Writing the relay: each answer's text as it comes, in rounds that all answers of a worker share."""
+"""Writes the relay: the text of all answers of a process, as it is produced, in shared round trips to Redis."""
 
 import json
 import logging
@@ -27,11 +27,11 @@ END_SECONDS = 10.0  # how long `end` waits for its entry: longer than the time-o
 
 
 class RelayWriter:
-    """Writes one generation's stream: what comes within a few tens of milliseconds goes out as one entry."""
+    """Writes one generation's stream. Text that comes within a few tens of milliseconds becomes one entry."""
 
     def __init__(self, generation_id: UUID) -> None:
         self.key = stream_key(generation_id)
-        self.is_new = True  # the stream has no lifetime yet
+        self.is_new = True  # the stream has no expiry time yet
         self.due_at = 0.0
         self.ended = threading.Event()
         self._text = ""
@@ -44,7 +44,7 @@ class RelayWriter:
         _outbox.writers.add(self)
 
     def write(self, text: str, tokens: int, logprobs: Sequence[Any] = ()) -> None:
-        """Add text and the log probabilities of its tokens; it goes out with the next entry."""
+        """Add text and the log probabilities of its tokens to the next entry. `tokens` is the count so far."""
         if text:
             with _outbox.changed:
                 self._text += text
@@ -53,13 +53,16 @@ class RelayWriter:
                 _outbox.put(self)
 
     def notice(self, text: str) -> None:
-        """Tell who waits what they wait for."""
+        """Send a notice that tells readers what the answer waits for."""
         with _outbox.changed:
             self._notice = text
             _outbox.put(self)
 
     def end(self, state: str) -> None:
-        """Write what is left and the terminal entry, and let the stream expire. Returns when it is there."""
+        """Write the last entry, with the remaining text and `state`, and let the stream expire.
+
+        Returns when the entry was sent, when sending it failed, or after END_SECONDS.
+        """
         with _outbox.changed:
             self._state = state
             self.due_at = 0.0
@@ -67,7 +70,7 @@ class RelayWriter:
         self.ended.wait(END_SECONDS)
 
     def take(self) -> Entry:
-        """What the next entry says. The outbox is locked."""
+        """Remove and return the content of the next entry. The caller has locked the outbox."""
         entry: Entry = {}
         if self._text:
             entry |= {"text": self._text, "at": self._at, "tokens": self._tokens}
@@ -83,7 +86,7 @@ class RelayWriter:
         return entry
 
     def give_back(self, entry: Entry) -> None:
-        """Keep what may not have gone out for a later entry. The outbox is locked."""
+        """Put an entry back that may not have been sent, for a later one. The caller has locked the outbox."""
         text = str(entry.get("text", ""))
         self._text = text + self._text
         self._at -= len(text)
@@ -94,9 +97,9 @@ class RelayWriter:
 
 
 class _Outbox:
-    """What the writers of this process want to send: one thread sends all of it, many entries in a round trip.
+    """The entries that the writers of this process want to send. One thread sends many of them in each round trip.
 
-    With hundreds of streams, a round trip for each entry would cost more than writing the answers (docs/adr/0017).
+    With hundreds of streams, a round trip for each entry would cost more than generating the answers (docs/adr/0017).
     """
 
     def __init__(self) -> None:
@@ -107,7 +110,7 @@ class _Outbox:
         self._round_began = 0.0
 
     def put(self, writer: RelayWriter) -> None:
-        """Have a writer's entry sent when it is due. The outbox is locked."""
+        """Have a writer's entry sent when it is due. The caller has locked the outbox."""
         if self._thread is None or not self._thread.is_alive():  # a process that was forked has none
             self._thread = threading.Thread(target=self._work, name="relay-outbox", daemon=True)
             self._thread.start()
@@ -122,7 +125,7 @@ class _Outbox:
                 entries = self._take_due()
             try:
                 _send(entries)
-            except Exception as error:  # all streams of this process hang on this thread
+            except Exception as error:  # all streams of this process need this thread, so it must go on
                 is_away = isinstance(error, redis.RedisError)
                 level = logging.WARNING if is_away else logging.ERROR
                 logger.log(level, "relay: nothing is sent (%s), the answers go on", error, exc_info=not is_away)
@@ -134,11 +137,11 @@ class _Outbox:
             time.sleep(settings.RELAY_PAUSE_SECONDS)
 
     def _take_due(self) -> "list[tuple[RelayWriter, Entry]]":
-        """Wait until something is due, and take all that is. The outbox is locked."""
+        """Wait until entries are due, and take them all. The caller has locked the outbox."""
         while not (due := self._due()):
             next_at = min((writer.due_at for writer in self._waiting), default=None)
             self.changed.wait(None if next_at is None else max(0.0, next_at - time.monotonic()))
-        if all(writer.due_at for writer in due):  # the texts of a step come one by one: let them go out together
+        if all(writer.due_at for writer in due):  # the texts of one decode step come one by one; send them together
             self.changed.wait(settings.RELAY_PAUSE_SECONDS)
             due = self._due()
         due_at = self._next_due_at()
@@ -152,9 +155,10 @@ class _Outbox:
         return [writer for writer in self._waiting if writer.due_at <= now]
 
     def _next_due_at(self) -> float:
-        """When streams that have an entry now have the next: those of a round together, so that readers wake up once.
+        """When the streams that send an entry now may send the next one, in seconds of the monotonic clock.
 
-        With many streams there are several rounds, or the entries of a round would keep readers from all else.
+        The streams of a round send together, so that readers wake up once. Many streams are split into several rounds:
+        otherwise the entries of one round would keep readers from their other work.
         """
         now, streams = time.monotonic(), len(self.writers)
         shared = min(streams / settings.RELAY_ENTRIES_PER_SECOND, settings.RELAY_LONGEST_PAUSE_SECONDS)
@@ -165,7 +169,7 @@ class _Outbox:
         return self._round_began + pause
 
     def _keep(self, entries: "list[tuple[RelayWriter, Entry]]") -> None:
-        """Try again later, but not for an answer that has ended: its readers find it in the database."""
+        """Send these entries again later, except those of ended answers: readers find these in the database."""
         for writer, entry in entries:
             if "state" not in entry:
                 writer.give_back(entry)
@@ -179,7 +183,7 @@ _outbox = _Outbox()
 def _send(entries: "list[tuple[RelayWriter, Entry]]") -> None:
     if not entries:
         return
-    # In one transaction: else Redis would wake a reader with the first entry, who would come again for the rest.
+    # In one transaction: otherwise Redis would wake a reader for the first entry, and it would read again for the rest.
     with relay_streams.connection().pipeline(transaction=True) as pipeline:
         for writer, entry in entries:
             pipeline.xadd(writer.key, entry)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""The models: which there are, where their weights come from, and how much memory they need."""
+"""Adding models, getting their weights, describing them to API clients, and computing their memory."""

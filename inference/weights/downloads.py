@@ -1,4 +1,4 @@
-"""Fetches a model from the hub, tells how far it is, and says in plain words why it cannot be had."""
+"""Downloads a model from the hub, reports the progress, and explains failures to operators."""
 
 import os
 import re
@@ -35,8 +35,10 @@ def is_hub_id(source: str) -> bool:
 
 
 def download_description(source: str, target: Path) -> None:
-    """Fetch all files of a hub model but its weights. Raises ModelUnavailable as `download_weights` does, and for a
-    model that has no safetensors."""
+    """Fetch all files of a hub model except its weights.
+
+    Raises ModelUnavailable as `download_weights` does, and for a model without safetensors.
+    """
     token = os.environ.get("HF_TOKEN")
     try:
         files = [file.path for file in HfApi(token=token).list_repo_tree(source, recursive=True)]
@@ -53,7 +55,7 @@ def download_description(source: str, target: Path) -> None:
 
 
 def download_weights(*, key: str, source: str, token: str | None, say: Callable[[str], None]) -> Path:
-    """Fetch a hub model into MODEL_DIR/<key>; what an interrupted download left there is not fetched again.
+    """Fetch a hub model into MODEL_DIR/<key>. Continues an interrupted download that left files there.
 
     Raises ModelUnavailable when the hub refuses or cannot be reached, or the disk is full.
     """
@@ -74,7 +76,7 @@ def download_weights(*, key: str, source: str, token: str | None, say: Callable[
 
 
 def explain(error: Exception, source: str) -> str | None:
-    """Why the hub did not give a model, and what to do; None for an error that is not the hub's nor the disk's."""
+    """Why a download failed, and what to do; None for an error that is neither of the hub nor of the disk."""
     page = f"{constants.ENDPOINT}/{source}"
     if isinstance(error, GatedRepoError):
         return f"The hub refuses {source}: accept its licence at {page} with the account that HF_TOKEN belongs to."
@@ -94,7 +96,7 @@ def explain(error: Exception, source: str) -> str | None:
 
 @contextmanager
 def _telling(folder: Path, total_bytes: int, say: Callable[[str], None]) -> "Iterator[None]":
-    """Say every few seconds how much of the total lies in the folder."""
+    """Report every SAY_SECONDS how much of the total is in the folder."""
     is_over = threading.Event()
 
     def watch() -> None:
@@ -111,7 +113,7 @@ def _telling(folder: Path, total_bytes: int, say: Callable[[str], None]) -> "Ite
 
 
 def _bytes_in(folder: Path) -> int:
-    """Files come and go while the library downloads."""
+    """The size of all files in a folder, in bytes. Files may disappear meanwhile, since the library downloads."""
     size = 0
     for path in folder.rglob("*"):
         try:

@@ -1,7 +1,7 @@
-"""How much memory a model needs, from its configuration alone: its weights, and the cache of keys and values.
+"""Computes how much memory a model's weights and its cache of keys and values need, from its configuration alone.
 
-Plain arithmetic: no torch, no weights. `tests/inference/weights/test_memory.py` compares it with models that torch
-instantiates without memory.
+It is plain arithmetic, without torch and without the weights. `tests/inference/weights/test_memory.py` compares the
+results with models that torch instantiates without memory.
 """
 
 import json
@@ -13,20 +13,20 @@ from typing import Any, Literal
 Precision = Literal["float32", "bfloat16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "int4")
 
-# Bytes a parameter of the matrices inside the layers. Four bits: half a byte, and a 32-bit scale for every 64
+# Bytes per parameter of the matrices inside the layers. With four bits: half a byte, and a 32-bit scale for every 64
 # parameters (the block size of bitsandbytes' nf4).
 MATRIX_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5 + 4 / 64}
-# Work space of a running engine besides weights and cache: activations and logits of one step, buffers of libraries.
+# The memory of a running engine besides weights and cache: activations and logits of one step, buffers of libraries.
 WORKSPACE_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The sizes of a language model of the shape that Llama gave them all.
+    """The sizes of a language model with an architecture like Llama's.
 
-    `norms` counts the norms of the hidden size a layer. With `head_norms` queries and keys have one more each, of a
-    head's size, or of all heads together (`norms_all_heads`). Biases are those of query, key and value (`qkv_biases`),
-    of the attention's output and of the three matrices of the feed-forward part.
+    `norms` is the number of norms of the hidden size in a layer. With `head_norms`, queries and keys have one more norm
+    each, of a head's size, or of all heads' size together (`norms_all_heads`). There may be biases of query, key and
+    value (`qkv_biases`), of the attention's output, and of the three matrices of the feed-forward part.
     """
 
     vocabulary: int
@@ -46,23 +46,23 @@ class Architecture:
 
     @property
     def embedding_parameters(self) -> int:
-        """Of the embedding, which is the output head too where they are tied."""
+        """The number of parameters of the embedding, which is also the output head if they are tied."""
         return self.vocabulary * self.hidden
 
     @property
     def head_parameters(self) -> int:
-        """Of an output head of its own; none where it is the embedding."""
+        """The number of parameters of a separate output head; 0 if it is tied to the embedding."""
         return 0 if self.is_tied else self.embedding_parameters
 
     @property
     def matrix_parameters(self) -> int:
-        """Of the matrices inside the layers: query, key, value, output, and the three of the feed-forward part."""
+        """The number of parameters of the matrices in the layers: query, key, value, output, three of feed-forward."""
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
 
     @property
     def norm_parameters(self) -> int:
-        """Of the norms, the one at the end included, and of the biases: what stays in 32 bits."""
+        """The number of parameters that stay in 32 bits: all norms, with the last one, and all biases."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         layer = self.norms * self.hidden
         if self.head_norms:
@@ -76,8 +76,11 @@ class Architecture:
         return self.embedding_parameters + self.head_parameters + self.matrix_parameters + self.norm_parameters
 
     def weight_bytes(self, precision: Precision) -> int:
-        """Of the loaded model. In 8 and 4 bits embedding and head stay in bfloat16; in 8 bits a processor packs the
-        head apart, beside an embedding that it is tied to or in the place of its own."""
+        """The bytes of the loaded model's weights.
+
+        In 8 and 4 bits, the embedding and the head stay in bfloat16. But in 8 bits on a CPU, the head is packed in 8
+        bits: a tied one in addition to its embedding, a separate one in place of the original.
+        """
         matrices = int(self.matrix_parameters * MATRIX_BYTES[precision])
         if precision in ("float32", "bfloat16"):
             return int(self.parameters * MATRIX_BYTES[precision])
@@ -85,16 +88,16 @@ class Architecture:
         return matrices + 2 * self.embedding_parameters + head + 4 * self.norm_parameters
 
     def cache_bytes(self, precision: Precision, tokens: int, *, on_cpu: bool = False) -> int:
-        """Of the keys and values of `tokens` tokens in every layer, the unit in which the batcher sizes its cache.
+        """The bytes of the keys and values of `tokens` tokens in every layer: the batcher sizes its cache like this.
 
-        A conversation may take less than its length: most layers of a Gemma 3 keep only a window. The cache has the
-        type the model computes in: float32 for float32, and for 8 bits on a processor; bfloat16 otherwise.
+        A conversation may take less than its length, since most layers of a Gemma 3 keep only a window. The cache has
+        the type in which the model computes: float32 for float32, and for 8 bits on a CPU; bfloat16 otherwise.
         """
         is_wide = precision == "float32" or (precision == "int8" and on_cpu)
         return tokens * 2 * self.layers * self.kv_heads * self.head_dim * (4 if is_wide else 2)
 
     def total_bytes(self, precision: Precision, tokens: int, *, on_cpu: bool = False) -> int:
-        """Weights, cache and work space of one engine."""
+        """The bytes of weights, cache and work space of one engine."""
         return self.weight_bytes(precision) + self.cache_bytes(precision, tokens, on_cpu=on_cpu) + WORKSPACE_BYTES
 
 
@@ -113,10 +116,10 @@ PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What an architecture's own code has. `qkv_biases` None: its configuration says.
+    """Facts about an architecture that are in its code, not in `config.json`. `qkv_biases` None: `config.json` says.
 
-    `defaults` are those of its configuration's class, by name: files leave out what is as usual, as those of Gemma 3 4B
-    do with the number of heads.
+    `defaults` are values of its configuration class, by name. Files may leave out values that are equal to the default,
+    for example Gemma 3 4B's the number of heads.
     """
 
     is_tied: bool
@@ -127,7 +130,7 @@ class _Traits:
     defaults: Mapping[str, int] = field(default_factory=dict)
 
 
-# By `model_type`, as transformers builds them; `is_tied` where a configuration leaves `tie_word_embeddings` out.
+# By `model_type`, as transformers builds them. `is_tied` counts if a configuration has no `tie_word_embeddings`.
 TRAITS = {
     "gemma3_text": _Traits(
         is_tied=True,
@@ -147,7 +150,7 @@ TRAITS = {
 
 
 def read_architecture(folder: Path) -> Architecture:
-    """Read `config.json` of a model's folder; of a multimodal one, the language model's part.
+    """Read `config.json` of a model's folder; for a multimodal model, the part of its language model.
 
     Raises OSError, ValueError (not a JSON object) or KeyError (an architecture that is not served, a size missing).
     """
@@ -178,5 +181,5 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def for_people(size_bytes: int) -> str:
-    """Gigabytes of 10^9 bytes, as sellers of GPUs count, with one digit; megabytes below one."""
+    """A size as text: gigabytes of 10^9 bytes with one decimal, as GPUs are sold; below that, megabytes."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"

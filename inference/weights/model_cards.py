@@ -1,4 +1,4 @@
-"""What programs read about a model: a card in the manner of OpenRouter's `/models`, with OpenAI's own members first."""
+"""Describes models to API clients: OpenAI's members of a model, followed by those of OpenRouter's `/models`."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -30,14 +30,14 @@ SUPPORTED_PARAMETERS = (
 
 
 def describe_models(models: Iterable[CatalogueModel]) -> list[dict[str, Any]]:
-    """A card for each, with today's prices. One query for all prices."""
+    """The description of each model, with its current prices. One query for all prices."""
     listed = list(models)
     tags = current_price_tags([model.key for model in listed])
     return [_describe(model, tags.get(model.key)) for model in listed]
 
 
 def describe_sampling(model: CatalogueModel) -> dict[str, Any] | None:
-    """How it draws unless a request says otherwise; None while its files are not on this machine."""
+    """The model's default sampling parameters; None while its files are not on this machine."""
     try:
         defaults = asdict(sampling_defaults(model))
     except ModelUnavailable:
@@ -80,7 +80,7 @@ def _describe(model: CatalogueModel, tag: PriceTag | None) -> dict[str, Any]:
 
 
 def _pricing(tag: PriceTag) -> dict[str, Any]:
-    """Per token: in money, as OpenRouter writes it, and in microcredits, which is what is charged."""
+    """Prices per token: in money, as OpenRouter writes them, and in microcredits, the unit of charges."""
     prompt, completion = tag.prompt_microcredits_per_token, tag.completion_microcredits_per_token
     cached = tag.from_cache()
     return {

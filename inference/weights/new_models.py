@@ -1,4 +1,4 @@
-"""Adds models to the catalogue, and changes them. What a model is comes from its own files; who did it is noted."""
+"""Adds models to the catalogue and changes them. Reads a model's properties from its files; writes the audit log."""
 
 import shutil
 import tempfile
@@ -29,7 +29,7 @@ from inference.weights.memory import Architecture, read_architecture
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_COMPLETION_TOKENS = 8_192  # of a model whose operator says nothing else
+MOST_COMPLETION_TOKENS = 8_192  # of one answer, unless the operator gives another limit
 
 
 class ModelRefused(Exception):
@@ -38,7 +38,7 @@ class ModelRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What an operator says about a new model. What is left out comes from the checkpoint's own files."""
+    """An operator's entries for a new model. Values that are left out come from the checkpoint's files."""
 
     key: str
     source: str
@@ -67,9 +67,9 @@ class Plan:
 
 
 def plan_model(wishes: Wishes) -> Plan:
-    """Read what a model is from its folder or from the hub, and try its prompts. Writes nothing. Raises ModelRefused.
+    """Read a model's files from its folder or from the hub, and try its prompts. Writes nothing. Raises ModelRefused.
 
-    Its weights may come later where they are on the hub.
+    A model on the hub may get its weights later.
     """
     _refuse_key(wishes.key)
     with _description_of(wishes) as folder:
@@ -84,8 +84,10 @@ def plan_model(wishes: Wishes) -> Plan:
 
 @transaction.atomic
 def add_model(*, plan: Plan, prices: Prices | None, by: User | None = None) -> CatalogueModel:
-    """Add a planned model. Without prices it stays inactive: nobody could be charged for it. Until its weights are on
-    this machine it is shown as unavailable. Raises ModelRefused.
+    """Add a planned model to the catalogue. Raises ModelRefused.
+
+    Without prices it stays inactive, since answers could not be charged. Until its weights are on this machine, it is
+    unavailable.
     """
     model = plan.model
     model.is_active = prices is not None
@@ -110,9 +112,9 @@ def add_model(*, plan: Plan, prices: Prices | None, by: User | None = None) -> C
 
 @transaction.atomic
 def change_model(*, model: CatalogueModel, changed: Mapping[str, Any], by: User) -> None:
-    """Save what staff changed in a row and note it in the audit log.
+    """Save a row that staff changed, and write the audit log.
 
-    `changed` has the new values by field name, as they are on `model` already.
+    `changed` has the new values by field name; `model` has them already.
     """
     if "source" in changed or "prompt_format" in changed:
         model.unavailable_reason = _why_unavailable(model)
@@ -141,7 +143,7 @@ def _refuse_key(key: str) -> None:
 
 
 def _description_of(wishes: Wishes) -> "AbstractContextManager[Path]":
-    """A folder with all of a model's files; of one on the hub, all but its weights."""
+    """A folder with all of a model's files; for a model on the hub, without its weights."""
     for folder in (settings.MODEL_DIR / wishes.key, Path(wishes.source).expanduser()):
         if folder.is_dir():
             return nullcontext(folder)
@@ -167,7 +169,7 @@ def _from_the_hub(source: str) -> "Iterator[Path]":
 
 
 def _row_of(wishes: Wishes, checkpoint: Checkpoint) -> CatalogueModel:
-    """The row as it would be. Raises ModelRefused for wishes that the checkpoint cannot keep."""
+    """The row of the new model, not saved. Raises ModelRefused for wishes that do not fit the checkpoint."""
     context = wishes.context_tokens or checkpoint.context_tokens
     if context > checkpoint.context_tokens:
         raise ModelRefused(
@@ -193,7 +195,7 @@ def _row_of(wishes: Wishes, checkpoint: Checkpoint) -> CatalogueModel:
 
 
 def _why_unavailable(model: CatalogueModel) -> str:
-    """Why it cannot be asked now; nothing when it can."""
+    """Why the model is unavailable now; an empty text if it is available."""
     try:
         check_prompting(model)
     except ModelUnavailable as error:

@@ -1,4 +1,4 @@
-"""Which weights a model answers with: other weights give other answers to the same question."""
+"""Identifies the weights of a model, since other weights give other answers to the same request."""
 
 import hashlib
 from functools import lru_cache
@@ -12,7 +12,7 @@ SAMPLES, SAMPLE_BYTES = 64, 4096
 def revision_of(*, key: str, source: str) -> str:
     """SHA-256 of samples of this model's files; the same on every machine with the same files.
 
-    The files are read once a process, and again when their size or date tells of other ones. Raises ModelUnavailable.
+    The files are read once per process, and again if a size or modification time changes. Raises ModelUnavailable.
     """
     folder = find_weights(key=key, source=source)
     files = [folder / "config.json", folder / "tokenizer.json", *sorted(folder.glob("*.safetensors"))]
@@ -22,7 +22,7 @@ def revision_of(*, key: str, source: str) -> str:
 
 @lru_cache(maxsize=64)
 def _fingerprint(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Samples all over each file rather than the whole of it: that takes milliseconds, not a minute for 24 GB."""
+    """Hash samples from all parts of each file, not the whole file: milliseconds instead of a minute for 24 GB."""
     digest = hashlib.sha256()
     for file, size, _changed_at in files:
         digest.update(f"{file.name}:{size};".encode())

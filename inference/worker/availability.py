@@ -1,7 +1,7 @@
-"""What the catalogue says about a model after a worker tried to load it.
+"""Updates a model's availability in the catalogue after a worker tried to load it.
 
-Each function may die anywhere: generations that are still queued then fail one by one as their tasks reach a worker,
-and the worker's next try puts the row right.
+If the process dies inside a function, generations that are still queued fail one by one as a worker takes them, and
+the worker's next try corrects the model's row.
 """
 
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def mark_available(*, key: str) -> None:
-    """The model is loaded: customers may ask it again, unless their prompts cannot be written for it."""
+    """Make a loaded model available to customers, unless prompts cannot be composed for it."""
     model = CatalogueModel.objects.filter(pk=key).exclude(unavailable_reason="").first()
     if model is None:
         return
@@ -31,9 +31,9 @@ def mark_available(*, key: str) -> None:
 
 
 def mark_unavailable(*, key: str, reason: str, by: str) -> None:
-    """Say why, and end what waits for it: holds are released and the customers told. It costs them nothing.
+    """Save the reason, and fail the model's queued generations with it. Their holds are released: they cost nothing.
 
-    `by` is the worker that could not load it. When another one has it loaded, the model stays available.
+    `by` is the name of the worker that could not load the model. If another worker has it loaded, nothing changes.
     """
     if any(key in worker.ready_models for worker in status.read_workers() if worker.name != by):
         return

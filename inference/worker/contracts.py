@@ -1,4 +1,4 @@
-"""What the manager of models asks of a loader, what it tells others, and why a model cannot be had."""
+"""The interfaces of the model manager: the loader that it needs, the listener that it tells, its limits and errors."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,11 +12,11 @@ class LoadFailed(Exception):
 
 
 class NoRoom(Exception):
-    """The model is fine, but other models were in use all the time that was given to wait."""
+    """There was no memory for the model: others were in use during all of `Limits.wait_seconds`."""
 
 
 class LeftWhileWaiting(Exception):
-    """Whoever asked does not wait any more."""
+    """The caller of `lease` gave up waiting for the model."""
 
 
 class ManagerClosed(Exception):
@@ -32,18 +32,18 @@ class ModelSource:
 
 
 class Loader(Protocol):
-    """How models come into memory and what they need of it."""
+    """Loads models, and tells how much memory they need and how much is free."""
 
     def measure(self, model: ModelSource) -> int:
-        """Bytes of weights and cache, without loading anything. Raises LoadFailed."""
+        """Bytes that its weights and cache will need. Loads nothing. Raises LoadFailed."""
         ...
 
     def load(self, model: ModelSource) -> Engine:
-        """Load it. Raises LoadFailed; any other exception counts as one that nobody foresaw."""
+        """Load it. Raises LoadFailed; any other exception counts as unexpected and is logged in full."""
         ...
 
     def free_bytes(self) -> int:
-        """What the device has free now."""
+        """Bytes that are free on the device now."""
         ...
 
     def reclaim(self) -> None:
@@ -52,29 +52,29 @@ class Loader(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told, in the loading thread, before those who wait. It may raise: that is logged and changes nothing."""
+    """Is called in the loading thread, before the waiting leases continue. Its exceptions are logged and ignored."""
 
     def model_loaded(self, model: ModelSource) -> None: ...
 
     def model_failed(self, model: ModelSource, reason: str) -> None:
-        """It does not load; it is tried again after a while."""
+        """The model could not be loaded. It may be tried again after a pause."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes and seconds. `idle_seconds` 0 keeps models for ever; `pinned` keys are unloaded only to make room."""
+    """The manager's limits. `idle_seconds` 0 keeps models for ever; `pinned` keys are unloaded only to make room."""
 
     budget_bytes: int
     idle_seconds: float = 0.0
     wait_seconds: float = 60.0  # for room, while other models are in use
-    turn_seconds: float = 10.0  # a model in use keeps its place so long while another waits, then takes no more
+    turn_seconds: float = 10.0  # while another model waits, a model in use takes new requests only so long
     retry_seconds: float = 30.0  # doubled with every failure in a row
     pinned: frozenset[str] = frozenset()
 
 
 class State(StrEnum):
-    """Of a model in this process."""
+    """The state of a model in this process."""
 
     WAITING = "waiting for memory"
     LOADING = "loading"
@@ -85,7 +85,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What operators see of one model; times are seconds since 1970."""
+    """One model as operators see it; `last_used_at` is in seconds since 1970."""
 
     key: str
     state: str

@@ -1,4 +1,4 @@
-"""What memory the device has that models run on: the GPUs where there are some, else the machine's own."""
+"""Reads the memory of the device that models run on: of the GPUs if there are any, else of the machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Bytes of all GPUs that this process may use together, or of the machine."""
+    """Memory in bytes: the sum of all GPUs that this process may use, or that of the machine."""
 
     kind: Literal["cuda", "cpu"]
     total_bytes: int
@@ -21,7 +21,7 @@ class DeviceMemory:
 
 
 def read_device_memory() -> DeviceMemory:
-    """The memory models may use now. torch is imported only where there is a GPU: it honours CUDA_VISIBLE_DEVICES."""
+    """Read the memory of the device now. torch, which honours CUDA_VISIBLE_DEVICES, is imported only with a GPU."""
     try:
         gpus = find_gpus()
     except NoGpu:
@@ -36,13 +36,13 @@ def read_device_memory() -> DeviceMemory:
 
 
 def _read_machine() -> DeviceMemory:
-    """The machine's memory, or the container's where that is less."""
+    """The memory of the machine, or of the container (its cgroup) where that is less."""
     memory = psutil.virtual_memory()
     try:
-        limit = int((CGROUP / "memory.max").read_text())  # "max" where there is none
+        limit = int((CGROUP / "memory.max").read_text())  # "max" if there is no limit: a ValueError
         used = int((CGROUP / "memory.current").read_text())
         statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return DeviceMemory("cpu", memory.total, memory.available)
-    free = limit - used + int(statistics.get("inactive_file", 0))  # the kernel gives that back when asked
+    free = limit - used + int(statistics.get("inactive_file", 0))  # page cache that the kernel frees when needed
     return DeviceMemory("cpu", min(memory.total, limit), max(0, min(memory.available, free)))

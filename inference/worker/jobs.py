@@ -1,4 +1,4 @@
-"""One answer in a worker process, and the ways in which it may end early."""
+"""A job: one answer in a worker process, and the ways in which it can end early."""
 
 import threading
 import time
@@ -20,7 +20,11 @@ class HandedBack(Exception):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`stop` ends it at a customer's wish, `abandon` because it is lost or too late, `hand_back` before it began."""
+    """One answer that this worker claimed, with the text it has so far.
+
+    `stop` ends it because the customer asked for it; `abandon` because it was ended elsewhere, took too long, or the
+    worker must end; `hand_back` leaves it to another worker before it began.
+    """
 
     generation_id: UUID
     model_key: str
@@ -36,13 +40,13 @@ class Job:
     _beginning: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, engine: Engine) -> None:
-        """The engine is about to answer. Raises StoppedBeforeItBegan or HandedBack."""
+        """Note that this engine will write the answer now. Raises what `refuse_if_over` raises."""
         with self._beginning:
             self.refuse_if_over()
             self._engine = engine
 
     def refuse_if_over(self) -> None:
-        """Raise HandedBack, EngineError (abandoned) or StoppedBeforeItBegan where one of them happened."""
+        """Raise HandedBack, EngineError or StoppedBeforeItBegan if the job was handed back, abandoned or stopped."""
         if self.is_handed_back:
             raise HandedBack
         if self.abandoned_because:
@@ -51,9 +55,9 @@ class Job:
             raise StoppedBeforeItBegan
 
     def add(self, delta: Delta) -> list[Any]:
-        """Keep what the engine wrote, and return its log probabilities as they are kept.
+        """Add what the engine wrote, and return its log probabilities in their stored format.
 
-        Should a stop have come just before the engine knew the answer, stop it now.
+        If a stop came just before the engine knew the request, stop it now.
         """
         logprobs = packed(delta.logprobs)
         self.logprobs += logprobs
@@ -64,7 +68,7 @@ class Job:
         return logprobs
 
     def stop(self) -> None:
-        """End within a decode step; what came is charged."""
+        """Have the engine end the answer within a decode step. What was produced is charged."""
         with self._beginning:
             self.stopped.set()
             engine = self._engine
@@ -72,7 +76,7 @@ class Job:
             engine.cancel(str(self.generation_id))
 
     def abandon(self, why: str) -> None:
-        """End within a decode step; nothing is charged."""
+        """Have the engine end the answer within a decode step. Nothing is charged."""
         self.abandoned_because = why
         self.stop()
 

@@ -1,4 +1,4 @@
-"""Loads the catalogue's models into this process for the manager, and says in plain words why one does not load."""
+"""Loads models of the catalogue into this process for the model manager, and explains why one does not load."""
 
 import ctypes
 import gc
@@ -26,17 +26,20 @@ _importing = threading.Lock()
 
 
 def import_engine() -> Any:
-    """The class that INFERENCE_ENGINE names. One thread at a time: who imports transformers while another does may get
-    half of it, an ImportError."""
+    """Import the class that INFERENCE_ENGINE names.
+
+    One thread at a time: a thread that imports transformers while another one does may see a half-imported module and
+    get an ImportError.
+    """
     with _importing:
         return import_string(settings.INFERENCE_ENGINE)
 
 
 class CatalogueLoader:
-    """See `manager.Loader`. Engines are those of INFERENCE_ENGINE."""
+    """A `contracts.Loader` for models of the catalogue. Its engines are of the class INFERENCE_ENGINE."""
 
     def measure(self, model: ModelSource) -> int:
-        """See `Loader.measure`: from `config.json` alone."""
+        """See `Loader.measure`. Reads only `config.json`."""
         folder = self._folder_of(model)
         try:
             architecture = read_architecture(folder)
@@ -64,8 +67,8 @@ class CatalogueLoader:
         return read_device_memory().free_bytes
 
     def reclaim(self) -> None:
-        """See `Loader.reclaim`. A model is full of cycles, the C library keeps what is freed, torch a GPU's memory."""
-        gc.unfreeze()  # it may have been loaded when the process began, and frozen with the rest (core.garbage)
+        """See `Loader.reclaim`. A model has reference cycles; the C library and torch (on a GPU) keep freed memory."""
+        gc.unfreeze()  # the model may have been loaded at the start of the process, and then frozen (core.garbage)
         gc.collect()
         _trim_heap()
         if self.device.kind == "cuda":
@@ -73,12 +76,12 @@ class CatalogueLoader:
 
     @cached_property
     def device(self) -> DeviceMemory:
-        """What models run on, as it was when first asked."""
+        """The device that models run on, with its memory as it was at the first access."""
         return read_device_memory()
 
     @property
     def precision(self) -> Precision:
-        """What the engine computes in on this device."""
+        """The precision in which the engine computes on this device."""
         import_engine()
         with _importing:
             from inference.engine.precision import choose_precision  # imports torch, which only a worker has
@@ -86,7 +89,7 @@ class CatalogueLoader:
         return choose_precision(settings.INFERENCE_PRECISION, self.device.kind)
 
     def limits(self) -> Limits:
-        """The budget of this process and the other settings of its models."""
+        """The manager's limits, from the settings and the device's memory."""
         budget = settings.MODEL_MEMORY_BYTES or int(self.device.total_bytes * settings.MODEL_MEMORY_SHARE)
         return Limits(
             budget_bytes=budget,
@@ -105,17 +108,20 @@ class CatalogueLoader:
 
 
 def _trim_heap() -> None:
-    """Return freed memory to the system. glibc keeps it below its newest allocation: a model in 8 bits, say, whose
-    matrices it took from the heap; it alone has `malloc_trim` (man 3 malloc_trim), which looks at every arena."""
+    """Return freed heap memory to the system.
+
+    glibc keeps freed memory that lies below its newest allocation, for example that of a model in 8 bits, whose
+    matrices come from the heap. Only glibc has `malloc_trim`, which looks at every arena (man 3 malloc_trim).
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def explain(error: Exception) -> str:
-    """Why loading ended with this error, for people.
+    """The reason why loading failed, as a text for customers and operators.
 
-    torch has no class of its own for the memory of a processor: DefaultCPUAllocator raises a RuntimeError.
+    Without CPU memory torch raises a plain RuntimeError (from DefaultCPUAllocator), so its text is searched.
     """
     text = str(error)
     if isinstance(error, EngineError | CheckpointError):

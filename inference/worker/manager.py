@@ -1,10 +1,10 @@
-"""The engines of one worker process: loaded when first asked for, within a memory budget, unloaded when idle.
+"""Manages the engines of one worker process: loads them on demand, within a memory budget, and unloads idle ones.
 
-Plain Python. It knows engines by their contract (`engine.base`) and models through a `Loader`. A model is loaded by a
-thread of its own, so whoever waits for it can leave at once; a request holds a lease while it uses the engine, and an
-engine with a lease is never closed to make room.
+It is plain Python: it uses engines by their interface (`engine.base`) and loads models through a `Loader`. Each model
+is loaded by a thread of its own, so a caller that waits for it can stop waiting at any time. A request holds a lease
+while it uses an engine, and an engine with a lease is never closed to make room.
 
-All of it is lost with the process, and nothing else depends on it: rows and money live in the database.
+This state is lost with the process, and nothing else depends on it: generations and money are in the database.
 """
 
 import logging
@@ -32,14 +32,14 @@ from inference.worker.contracts import (
 logger = logging.getLogger(__name__)
 
 
-MOST_BACK_OFF = 32  # times the first pause between two tries of a model that does not load
+MOST_BACK_OFF = 32  # the longest pause between two tries to load a model is so many times the first one
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
     model: ModelSource
     state: State = State.WAITING
-    memory_bytes: int = 0  # counted from before the loading until after the unloading
+    memory_bytes: int = 0  # reserved from before the model is loaded until after it is unloaded
     engine: Engine | None = None
     running: int = 0
     waiting: int = 0
@@ -48,7 +48,7 @@ class _Slot:
 
     @property
     def is_in_use(self) -> bool:
-        """Running, or about to: those who waited for the loading may not have woken up yet."""
+        """Whether a request uses it or is about to: threads that waited for it may not have woken up yet."""
         return self.running > 0 or (self.state == State.READY and self.waiting > 0)
 
 
@@ -73,9 +73,9 @@ class ModelManager:
 
     @contextmanager
     def lease(self, model: ModelSource, *, left: threading.Event | None = None) -> Iterator[Engine]:
-        """The model's engine, loaded first if need be. Raises LoadFailed, NoRoom, ManagerClosed, LeftWhileWaiting.
+        """The model's engine, loaded first if necessary. Raises LoadFailed, NoRoom, ManagerClosed, LeftWhileWaiting.
 
-        Twenty threads that ask at once cause one loading. Set `left` and call `wake` to leave while waiting.
+        Many threads that ask at the same time load the model only once. To stop waiting, set `left` and call `wake`.
         """
         slot, engine = self._enter(model, left or threading.Event())
         try:
@@ -87,24 +87,24 @@ class ModelManager:
                 self._changed.notify_all()
 
     def is_ready(self, key: str) -> bool:
-        """Whether a lease would be given without waiting."""
+        """Whether a lease of this model would start without waiting."""
         with self._changed:
             slot = self._slots.get(key)
             return slot is not None and slot.state == State.READY and slot.engine is not None and slot.engine.is_alive()
 
     def is_due(self, key: str) -> bool:
-        """Whether a model that is not here may be tried now: it never failed, or its pause is over."""
+        """Whether a model that is not loaded may be tried now: it never failed, or its pause is over."""
         with self._changed:
             failure = self._failures.get(key)
             return key not in self._slots and (failure is None or time.monotonic() >= failure.retry_at)
 
     def wake(self) -> None:
-        """Let everybody who waits look at whether they still want to."""
+        """Wake all waiting leases, so that each one checks its `left`."""
         with self._changed:
             self._changed.notify_all()
 
     def unload_idle(self) -> None:
-        """Unload what nobody has used for `idle_seconds`. Call it now and then."""
+        """Unload models that were not used for `idle_seconds`. Call it regularly."""
         if not self._limits.idle_seconds:
             return
         limit = time.monotonic() - self._limits.idle_seconds
@@ -129,7 +129,7 @@ class ModelManager:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Close every engine and load nothing more. What still runs ends with EngineError."""
+        """Close every engine and load no more. Answers that still run end with EngineError."""
         with self._changed:
             self._is_closed = True
             open_slots = [slot for slot in self._slots.values() if slot.engine and slot.state != State.CLOSING]
@@ -140,7 +140,7 @@ class ModelManager:
             self._close(slot)
 
     def loaded_models(self) -> list[LoadedModel]:
-        """What is here now."""
+        """All models that are loaded, loading or unloading now."""
         with self._changed:
             now, wall = time.monotonic(), time.time()
             return [
@@ -151,17 +151,17 @@ class ModelManager:
             ]
 
     def failures(self) -> dict[str, str]:
-        """Why the models that failed did."""
+        """The reasons of the models that could not be loaded, by key."""
         with self._changed:
             return {key: failure.reason for key, failure in self._failures.items()}
 
-    # Asking for an engine. Everything below that begins with an underscore and says "locked" holds the lock.
+    # Leasing an engine. A method below whose name ends with "locked" must be called with the lock held.
 
     def _enter(self, model: ModelSource, left: threading.Event) -> tuple[_Slot, Engine]:
         with self._changed:
             while True:
                 if left.is_set():
-                    self._changed.notify_all()  # the loading may wait for room on behalf of nobody now
+                    self._changed.notify_all()  # the loading thread may wait for room that is not needed any more
                     raise LeftWhileWaiting
                 if self._is_closed:
                     raise ManagerClosed
@@ -172,7 +172,7 @@ class ModelManager:
                         slot.running += 1
                         slot.last_used = time.monotonic()
                         return slot, engine
-                    slot.state = State.CLOSING  # it died: bury it, then load it anew
+                    slot.state = State.CLOSING  # the engine died: close it, then load the model again
                     threading.Thread(target=self._close, args=(slot,), name=f"bury-{model.key}", daemon=True).start()
                 self._wait_for_locked(slot)
 
@@ -204,17 +204,17 @@ class ModelManager:
         except (NoRoom, ManagerClosed) as error:
             self._end_waiting(slot, error)
         except LeftWhileWaiting:
-            self._end_waiting(slot, None)  # whoever came at the last moment begins anew
-        except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
+            self._end_waiting(slot, None)  # a thread that began to wait at the last moment starts a new loading
+        except Exception as error:  # noqa: BLE001  the waiting threads must get every error
             reason = _reason_of(error, slot.model.key)
         else:
             logger.info("loaded %s in %.1f s", slot.model.key, time.monotonic() - started)
             self._open(slot, engine)
-        if reason is not None:  # not earlier: the error holds on to what was loaded
+        if reason is not None:  # not in the except block: there, the error still keeps the loaded data in memory
             self._fail(slot, reason)
 
     def _open(self, slot: _Slot, engine: Engine) -> None:
-        """Let those who wait in. Loaded too late for a worker that closes, it is closed at once."""
+        """Give the loaded engine to the waiting threads, or close it if the manager was closed in the meantime."""
         self._tell(self._listener.model_loaded, slot.model)
         with self._changed:
             self._failures.pop(slot.model.key, None)
@@ -226,7 +226,7 @@ class ModelManager:
             self._close(slot)
 
     def _fail(self, slot: _Slot, reason: str) -> None:
-        if slot.state == State.LOADING:  # not for missing files: it stops all threads for a quarter of a second
+        if slot.state == State.LOADING:  # not for missing files: reclaiming stops all threads for 0.25 s
             self._loader.reclaim()
         with self._changed:
             earlier = self._failures.get(slot.model.key)
@@ -251,10 +251,11 @@ class ModelManager:
     # Making room.
 
     def _make_room(self, slot: _Slot, needed_bytes: int) -> None:
-        """Return once `needed_bytes` are reserved for `slot`; close idle models for it, the longest unused first.
+        """Return once `needed_bytes` are reserved for `slot`. Closes idle models for it, the least recently used first.
 
-        Models in use keep their place for `turn_seconds`; then they take no new requests until there is room. Raises
-        LoadFailed (never enough), NoRoom (too long in use), LeftWhileWaiting (nobody waits), ManagerClosed.
+        If models in use are in the way, they take no new requests after `turn_seconds`, until there is room. Raises
+        LoadFailed (there can never be enough), NoRoom (others were in use for too long), LeftWhileWaiting (no thread
+        waits for the model any more), ManagerClosed.
         """
         started = time.monotonic()
         try:
@@ -274,7 +275,7 @@ class ModelManager:
                 self._changed.notify_all()
 
     def _next_victims_locked(self, slot: _Slot, needed_bytes: int, started: float) -> list[_Slot]:
-        """Wait until there is room (then reserve it and return nothing) or what has to go is idle (return that)."""
+        """Wait until there is room (reserve it, return no slots) or idle models can make room (return their slots)."""
         while True:
             missing = self._missing_locked(needed_bytes)
             if missing <= 0:
@@ -300,7 +301,7 @@ class ModelManager:
             self._changed.wait(timeout=max(0.01, next_step - waited))
 
     def _missing_locked(self, needed_bytes: int) -> int:
-        """How many bytes are missing of the budget, or of what the device really has free; 0 or less if none."""
+        """How many bytes are missing, in the budget or in the device's free memory (the larger); at most 0 if none."""
         counted = sum(slot.memory_bytes for slot in self._slots.values())
         on_the_way = sum(slot.memory_bytes for slot in self._slots.values() if slot.state == State.LOADING)
         over_budget = counted + needed_bytes - self._limits.budget_bytes
@@ -316,7 +317,7 @@ class ModelManager:
             )
 
     def _choose_victims_locked(self, missing: int) -> list[_Slot]:
-        """The models to close for `missing` bytes: idle ones first, the longest unused first. None if not enough."""
+        """The models to close for `missing` bytes: idle ones first, least recently used first. Empty if not enough."""
         victims: list[_Slot] = []
         here = [slot for slot in self._slots.values() if slot.state in (State.READY, State.LEAVING)]
         for slot in sorted(here, key=lambda slot: (slot.is_in_use, slot.last_used)):
@@ -343,7 +344,7 @@ class ModelManager:
 
 
 def _reason_of(error: Exception, key: str) -> str:
-    """What people are told; what nobody foresaw goes to the log whole."""
+    """The reason for customers and operators. An unexpected error is logged in full."""
     if isinstance(error, LoadFailed):
         logger.warning("%s does not load: %s", key, error, exc_info=error.__cause__)
         return str(error)

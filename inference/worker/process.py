@@ -1,4 +1,4 @@
-"""The worker of this process, and what Celery calls it for: to load models before it takes tasks, and to stop."""
+"""The one worker of this process, and the Celery signals that make it load models before tasks, report, and stop."""
 
 import threading
 from functools import cache
@@ -24,13 +24,13 @@ def _make_worker() -> Worker:
 
 
 def current_worker() -> Worker:
-    """The worker of this process, made at its first task."""
+    """The worker of this process, made at the first call."""
     with _making:
         return _make_worker()
 
 
 def _served_models() -> list[str]:
-    """The keys of the models whose queues this process listens to; none in a default worker."""
+    """The keys of the models whose queues this process listens to; none in a worker of the default queue."""
     queues = current_app.amqp.queues.consume_from
     return [queue.removeprefix(QUEUE_PREFIX) for queue in queues if queue.startswith(QUEUE_PREFIX)]
 
@@ -48,7 +48,7 @@ def preload_models(sender: str, **_kwargs: object) -> None:
 
 @worker_ready.connect
 def look_after_models(sender: Any, **_kwargs: object) -> None:
-    """Begin to report; and import torch (8 s) while a GPU worker without a model waits for its first question."""
+    """Start reporting. Also import torch (8 s) now, while a GPU worker without a model waits for its first task."""
     keys = _served_models()
     if keys:
         current_worker().seats.count = sender.controller.concurrency
@@ -63,6 +63,6 @@ def _finish_loading() -> None:
 
 @worker_shutting_down.connect
 def shut_down_current_worker(**_kwargs: object) -> None:
-    """On SIGTERM, end or interrupt what runs; in a thread, since this is Celery's signal handler."""
+    """On SIGTERM, shut the worker down, in a thread, since this is called in Celery's signal handler."""
     if _make_worker.cache_info().currsize:
         threading.Thread(target=current_worker().shut_down, name="worker-shutdown").start()

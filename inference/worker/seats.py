@@ -1,4 +1,4 @@
-"""The seats of a GPU worker: how many answers it writes at a time, which they are, and how free seats are filled."""
+"""The seats of a GPU worker: each answer that it writes has one. Claims queued rows for the free seats."""
 
 import threading
 import time
@@ -14,32 +14,33 @@ from inference.models import Generation
 from inference.worker.jobs import Job
 
 DEFAULT_SEATS = 64  # in a Celery worker it is the size of its pool
-PASSED_OVER_TRIES, PASSED_OVER_SECONDS = 10, 0.02  # a change of a queued row takes milliseconds
+PASSED_OVER_TRIES, PASSED_OVER_SECONDS = 10, 0.02  # a queued row that is being changed is locked for milliseconds
 
 
 class Seats:
-    """`jobs` are the answers that have a seat; `is_closed` says that no more are taken."""
+    """The seats of one worker. `jobs` are the answers that have one; once `is_closed`, no more rows are claimed."""
 
     def __init__(self) -> None:
         self.count = DEFAULT_SEATS
         self.is_closed = False
         self.jobs: dict[UUID, Job] = {}
-        self.left: dict[str, None] = {}  # models with rows that found no seat, or whose customers had enough
+        # Keys of models that may have more rows: there was no free seat, or a user had MAX_RUNNING_OF_USER answers.
+        self.left: dict[str, None] = {}
         self._claiming = threading.Lock()
         self._early_stops: deque[UUID] = deque(maxlen=1000)  # ids that were stopped before they were jobs here
 
     def claim(self, model_key: str) -> list[Generation]:
-        """Take rows for the seats that are free, one thread at a time, so that each sees what the others have."""
+        """Claim rows for the free seats. One thread at a time, so that each sees the seats that others have taken."""
         with self._claiming:
             return self._take(model_key)
 
     def models_left(self) -> list[str]:
-        """The models with rows that could not be taken before, once whoever is claiming has said what is left."""
+        """The keys of models that may have more rows to claim. Waits until a running claim has updated them."""
         with self._claiming:
             return list(self.left)
 
     def _take(self, model_key: str) -> list[Generation]:
-        """Claim rows and note them as jobs, and whether some may be left. One thread at a time."""
+        """Claim rows, add them to `jobs`, and update `left`. The caller has the lock."""
         free = self.count - len(self.jobs)
         if self.is_closed:
             return []
@@ -58,7 +59,7 @@ class Seats:
         return taken
 
     def claim_passed_over(self, model_key: str) -> list[Generation]:
-        """Claim what a ticket came for and a claim passed over, since somebody was just changing it."""
+        """Try again to claim rows that the first claim skipped, since another transaction had locked them."""
         for _try in range(PASSED_OVER_TRIES):
             if model_key in self.left or not self._is_one_claimable(model_key):
                 return []
@@ -76,13 +77,13 @@ class Seats:
             connection.close()
 
     def without_the_busy(self, rows: QuerySet[Generation], model_key: str) -> QuerySet[Generation]:
-        """The rows of users who may have another answer in this worker."""
+        """The rows of users who have fewer than MAX_RUNNING_OF_USER answers of this model in this worker."""
         running = self.running_by_user(model_key)
         enough = [user_id for user_id, count in running.items() if count >= settings.MAX_RUNNING_OF_USER]
         return rows.exclude(user_id__in=enough)
 
     def running_by_user(self, model_key: str) -> Counter[int]:
-        """How many seats each user has with a model."""
+        """How many seats each user id has with a model."""
         return Counter(job.user_id for job in list(self.jobs.values()) if job.model_key == model_key)
 
     def has_free(self) -> bool:
@@ -90,6 +91,6 @@ class Seats:
         return len(self.jobs) < self.count
 
     def find_to_stop(self, generation_id: UUID) -> Job | None:
-        """The job that is to be stopped; one that a thread is just about to make will know that it was."""
+        """The job to stop, if it is here. A job that a thread is about to make is stopped as soon as it is made."""
         self._early_stops.append(generation_id)
         return self.jobs.get(generation_id)

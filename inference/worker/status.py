@@ -1,7 +1,7 @@
-"""What each GPU worker says of itself in Redis: its models, their memory, what it runs. For operators only.
+"""The status of each GPU worker in Redis, for operators: its models, their memory, and how many answers it writes.
 
-A worker writes one key that expires when it falls silent, and its name into a sorted set, so that reading needs no
-scan. Nothing depends on it: when Redis is away, there is nothing to see for a while.
+A worker writes its status into one key, which expires if it is not renewed, and its name into a sorted set, so that
+reading needs no scan of the keys. While Redis is away, there is no status to see.
 """
 
 import json
@@ -17,7 +17,7 @@ from inference.worker.contracts import LoadedModel, State
 
 logger = logging.getLogger(__name__)
 
-NAMES = "gpu-workers"  # sorted set: name to the time of its last word
+NAMES = "gpu-workers"  # a sorted set: each worker's name, with the time of its last status
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,17 @@ class WorkerStatus:
 
     @property
     def ready_models(self) -> set[str]:
-        """The keys of the models that it can answer with now."""
+        """The keys of the models that are loaded and ready."""
         return {model.key for model in self.models if model.state == State.READY}
 
     @property
     def counted_bytes(self) -> int:
-        """What its models take of the budget."""
+        """The bytes of the budget that its models take."""
         return sum(model.memory_bytes for model in self.models)
 
 
 def write_worker(status: WorkerStatus) -> None:
-    """Say it, for WORKER_SILENT_SECONDS."""
+    """Write a worker's status. It expires after WORKER_SILENT_SECONDS."""
     try:
         with connection().pipeline(transaction=False) as pipeline:
             pipeline.set(_key(status.name), json.dumps(asdict(status)), px=int(settings.WORKER_SILENT_SECONDS * 1000))
@@ -61,7 +61,7 @@ def write_worker(status: WorkerStatus) -> None:
 
 
 def forget_worker(name: str) -> None:
-    """The worker has ended."""
+    """Delete the status of a worker that has ended."""
     try:
         connection().delete(_key(name))
         connection().zrem(NAMES, name)
@@ -70,7 +70,7 @@ def forget_worker(name: str) -> None:
 
 
 def read_workers() -> list[WorkerStatus]:
-    """The GPU workers that were heard of within WORKER_SILENT_SECONDS, by name; none while Redis is away."""
+    """The GPU workers with a status from the last WORKER_SILENT_SECONDS, by name; none while Redis is away."""
     since = timezone.now().timestamp() - 10 * settings.WORKER_SILENT_SECONDS
     try:
         names: list[str] = sorted(connection().zrangebyscore(NAMES, since, "+inf"))  # type: ignore[arg-type]

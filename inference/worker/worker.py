@@ -1,9 +1,11 @@
-"""What runs in a GPU worker process: answers written by its threads with the engines of one model manager.
+"""The worker of a GPU process: claims queued rows and writes their answers with the engines of one model manager.
 
-A ticket has it claim the rows that wait, as many as it has free seats (`seats`). A thread for each takes a lease on the
-model's engine, waits while the engine puts its text into the relay, and settles. A few more threads serve all of them:
-one tells the database every two seconds that the running answers are alive, one listens for Stop, one says in Redis
-what is loaded, one unloads what is idle, tries again what did not load, and looks for rows without a ticket.
+When a ticket comes, the worker claims as many waiting rows as it has free seats (`seats`). Each row gets a thread. The
+thread takes a lease on the model's engine, waits while the engine's text goes into the relay, and settles the row.
+
+Four more threads serve all answers. One writes heartbeats of the running answers every two seconds. One listens for
+stops. One reports in Redis which models are loaded. One unloads idle models, tries again to load those that failed, and
+looks for rows without a ticket.
 """
 
 import logging
@@ -49,12 +51,12 @@ from inference.worker.seats import Seats
 
 logger = logging.getLogger(__name__)
 
-MOST_THREADS = 10_000  # more than there are seats: what is claimed is written at once
+MOST_THREADS = 10_000  # more than there are seats, so that no claimed row waits for a thread
 RESTARTED = "The service was restarted."
 
 
 class Worker:
-    """The models and the running jobs of this process."""
+    """The models, the seats and the threads of this process."""
 
     def __init__(self) -> None:
         loader = CatalogueLoader()
@@ -64,20 +66,21 @@ class Worker:
         self.models = ModelManager(loader=loader, limits=self.limits, listener=self)
         self._device = loader.device.kind
         self._keys: list[str] = []  # of the models whose queues this process listens to
-        # A seat has a thread: there are never more than seats. The threads of Celery's pool wait for them.
+        # Each answer has a thread of this pool, so there are never more of them than seats. Celery's threads wait for
+        # these.
         self._threads = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="answer")
         self._stopping = threading.Lock()
         self._has_ended = threading.Event()
         self._started_at = time.time()
-        self._never = threading.Event()  # set by nobody: as long as rows run, somebody says that they are alive
+        self._never = threading.Event()  # never set: heartbeats must go on as long as rows run, also in a shutdown
         self._loops: list[Loop] = []
         self._keep_doing(self._beat, settings.HEARTBEAT_SECONDS, self._never)
         self._keep_doing(self._listen, 1.0, self._never, begins_at_once=True)
 
     def serve(self, model_key: str) -> None:
-        """Answer the rows of this model that wait, those that there are seats for; returns when they are written.
+        """Answer the queued rows of this model that there are seats for. Returns when they are written.
 
-        Who has MAX_RUNNING_OF_USER answers in this worker waits until one of them ends.
+        The rows of a user who has MAX_RUNNING_OF_USER answers in this worker wait until one of these ends.
         """
         open_ticket(model_key)
         for loop in list(self._loops):
@@ -90,11 +93,11 @@ class Worker:
             answers.popleft().result()
 
     def _begin(self, generations: list[Generation], answers: "deque[Future[None]]") -> None:
-        """Give each row to a thread, and note it among the answers that a task waits for."""
+        """Give each row to a thread, and add it to the answers that the task waits for."""
         answers.extend(self._threads.submit(self._answer_and_go_on, each, answers) for each in generations)
 
     def _answer_and_go_on(self, generation: Generation, answers: "deque[Future[None]]") -> None:
-        """Write one answer, then begin what was left for want of a seat: each claim before the next one may fail."""
+        """Write one answer, then claim rows that had no seat before. A failed claim leaves the rows for later."""
         try:
             if self._answer(generation, self.seats.jobs[generation.pk]):
                 for model_key in self.seats.models_left():
@@ -103,7 +106,7 @@ class Worker:
             logger.warning("the database is away, what waits is seen to a little later: %s", error)
 
     def _answer(self, generation: Generation, job: Job) -> bool:
-        """Write one answer. Whatever fails in here, the customer pays nothing for it; False when something did."""
+        """Write one answer and end its row. False if it failed or was handed back; then the customer pays nothing."""
         writer = relay_writer.RelayWriter(generation.pk)
         try:
             finish_reason = self._write(generation, job, writer)
@@ -123,7 +126,7 @@ class Worker:
         except HandedBack:
             self._hand_back(generation.pk)
             return False
-        except Exception as error:  # noqa: BLE001  nothing that fails here may cost the customer
+        except Exception as error:  # noqa: BLE001  after any error the customer must pay nothing
             self._fail(job, error, writer)
             return False
         finally:
@@ -132,10 +135,10 @@ class Worker:
         return True
 
     def shut_down(self) -> None:
-        """Hand back what did not begin, give the rest SHUTDOWN_GRACE_SECONDS to end, then interrupt it for free.
+        """Hand back jobs that did not begin, wait SHUTDOWN_GRACE_SECONDS for the others, then abandon them at no cost.
 
-        A second call does nothing. Killed in here, the worker leaves running rows without a heartbeat: the sweeper
-        ends them, and nobody pays.
+        A second call does nothing. If the worker is killed meanwhile, its running rows have no heartbeat any more: the
+        sweeper ends them at no cost.
         """
         with self._stopping:
             if self.seats.is_closed:
@@ -143,7 +146,7 @@ class Worker:
             self.seats.is_closed = True
         deadline = time.monotonic() + settings.SHUTDOWN_GRACE_SECONDS
         while self.seats.jobs and time.monotonic() < deadline:
-            for job in list(self.seats.jobs.values()):  # each time: a thread may just have been about to take one
+            for job in list(self.seats.jobs.values()):  # in each round, since a running claim may add jobs
                 job.hand_back()
             self.models.wake()
             time.sleep(0.05)
@@ -156,32 +159,32 @@ class Worker:
         manager_status.forget_worker(self.name)
 
     def preload(self, keys: Sequence[str]) -> None:
-        """Load these models now, one after the other. One that does not load is marked, and tried again later."""
+        """Load these models now, one after the other. One that fails becomes unavailable and is tried again later."""
         for model in CatalogueModel.objects.offered().filter(pk__in=keys):
             self._try_loading(model)
 
     def look_after(self, keys: Sequence[str]) -> None:
-        """From now on report what is loaded, unload what is idle, and try again those of `keys` that did not load."""
+        """Start the threads that report the worker's status and tend its models. `keys` are the models it serves."""
         self._keys = list(keys)
         self._report()
         for step in (self._report, self._tend):
             self._keep_doing(step, settings.HEARTBEAT_SECONDS, self._has_ended)
 
     def try_unavailable(self, keys: Sequence[str]) -> None:
-        """Load the models that customers cannot ask now, so that they can; each after its own pause."""
+        """Try to load those models that are unavailable now, each after its own pause."""
         for model in CatalogueModel.objects.offered().filter(pk__in=keys).exclude(unavailable_reason=""):
             if self.models.is_due(model.key):
                 self._try_loading(model)
 
     def _look_for_work(self, keys: Sequence[str]) -> None:
-        """Call a worker for rows that wait without a ticket: it was lost, or came to a worker without a seat."""
+        """Send a ticket for rows that waited too long: theirs was lost, or came to a worker without a free seat."""
         for key in keys:
             waiting = self.seats.without_the_busy(Generation.objects.unclaimed(key), key)
             if self.seats.has_free() and waiting.exists():
                 call_worker(model_key=key)
 
     def _serve_new_models(self) -> None:
-        """With WORKER_SERVES_NEW_MODELS, have Celery listen to the queues of models that were added since it began."""
+        """With WORKER_SERVES_NEW_MODELS, have Celery also listen to the queues of models that were added later."""
         if not settings.WORKER_SERVES_NEW_MODELS:
             return
         for model in CatalogueModel.objects.offered().exclude(pk__in=self._keys):
@@ -222,7 +225,10 @@ class Worker:
             connection.close()
 
     def _write(self, generation: Generation, job: Job, writer: relay_writer.RelayWriter) -> FinishReason:
-        """Have the engine write. Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom, EngineError."""
+        """Have the engine write the answer, and return why it ended.
+
+        Raises StoppedBeforeItBegan, HandedBack, LoadFailed, NoRoom and EngineError.
+        """
 
         def take(delta: Delta) -> None:
             writer.write(delta.text, delta.completion_tokens, job.add(delta))
@@ -260,13 +266,13 @@ class Worker:
 
     def _refuse_abandoned(self, job: Job) -> None:
         if job.abandoned_because == RESTARTED and not job.completion_tokens:
-            raise HandedBack  # it waited inside the engine: nothing of it was seen, another worker may write it
+            raise HandedBack  # it still waited inside the engine and has no text, so another worker may write it
         if job.abandoned_because:
             raise EngineError(job.abandoned_because)
 
     def _hand_back(self, generation_id: UUID) -> None:
         if not hand_back_generation(generation_id=generation_id, state=GenerationState.RUNNING):
-            cancel_generation(generation_id=generation_id)  # Stop was first
+            cancel_generation(generation_id=generation_id)  # the customer stopped it first
 
     def _try_loading(self, model: CatalogueModel) -> None:
         try:
@@ -306,7 +312,7 @@ class Worker:
         loop.revive()
 
     def _beat(self) -> None:
-        """Say that the running rows are alive, and look for what happened to them."""
+        """Write heartbeats of the running rows, and react to stops, ends elsewhere and time-outs."""
         jobs = dict(self.seats.jobs)
         if jobs:
             self._beat_once(jobs)
@@ -314,7 +320,7 @@ class Worker:
     def _beat_once(self, jobs: dict[UUID, Job]) -> None:
         rows = Generation.objects.filter(pk__in=jobs)
         with transaction.atomic():
-            # An answer that is just ending has its row locked: who waits for it here makes all others wait.
+            # The row of an answer that is just ending is locked. Waiting for it would delay all other heartbeats.
             running = rows.filter(state=GenerationState.RUNNING).select_for_update(skip_locked=True)
             Generation.objects.filter(pk__in=running.values("pk")).update(heartbeat_at=Now())
         for generation_id, state, stop_requested_at in rows.values_list("pk", "state", "stop_requested_at"):
@@ -327,7 +333,7 @@ class Worker:
                 self._abandon(job, "It took too long.")
 
     def _listen(self) -> None:
-        """Stop what the web asks to stop, until Redis is away: then the heartbeat sees it in the row."""
+        """Stop the jobs whose ids web processes publish. While Redis is away, `_beat` sees the stop in the row."""
         with streams.subscribe_to_stops() as channel:
             while True:
                 message = channel.get_message(timeout=1.0)
@@ -341,19 +347,19 @@ class Worker:
 
     def _stop(self, job: Job) -> None:
         job.stop()
-        self.models.wake()  # it may wait for its model
+        self.models.wake()  # the job may wait for its model
 
     def _abandon(self, job: Job, why: str) -> None:
         job.abandon(why)
         self.models.wake()
 
     def _report(self) -> None:
-        """Say in Redis what is loaded here."""
+        """Write this worker's status to Redis."""
         if not self._has_ended.is_set():
             manager_status.write_worker(self.status())
 
     def _tend(self) -> None:
-        """Unload what is idle, try again what did not load, and listen for new models."""
+        """Unload idle models, serve new ones, load unavailable ones again, and look for rows without a ticket."""
         self.models.unload_idle()
         self._serve_new_models()
         self.try_unavailable(self._keys)

@@ -1,4 +1,4 @@
-"""Operators: is it up, how is the machine, what waits, who works."""
+"""The operators' part of the API: health, machine, models, workers, queues and the answer cache."""
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -65,7 +65,7 @@ explain(machine.BrokerAway, BY_STATUS[503])
 
 
 class OperatorView(ApiView):
-    """Whoever may see the model catalogue in the admin: operators."""
+    """A view for operators: staff who may view the model catalogue."""
 
     permission_classes = (requires_permission("inference.view_cataloguemodel"),)
 

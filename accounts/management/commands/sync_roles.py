@@ -1,4 +1,4 @@
-"""`manage.py sync_roles`: the groups support, finance and operator have just their permissions again."""
+"""`manage.py sync_roles`: resets the permissions of the groups support, finance and operator."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Make the groups of staff and give them exactly the permissions of accounts/staff/roles.py."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        """Sync, and say what there is."""
+        """Reset the roles, and print their numbers of permissions."""
         sync_roles()
         for role, permissions in ROLES.items():
             self.stdout.write(f"{role}: {len(permissions)} permissions")

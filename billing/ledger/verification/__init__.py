@@ -1,1 +1,1 @@
-"""The proof of the ledger: what must add up, where each entry comes from, and the proofs that were made."""
+"""The proof of the ledger: the sums that must agree, the origin of each entry, and the stored results."""

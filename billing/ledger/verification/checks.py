@@ -1,7 +1,7 @@
-"""The proof: does every microcredit add up? Other apps add their own checks with `register_check`.
+"""The checks of the proof: does every microcredit add up? Other apps add their own checks with `register_check`.
 
-A proof asks about everything, or about what is new since an earlier one (`Window`): by induction that is as good as
-long as nobody reached past the walls. `proofs` keeps what was found and says where the next one begins.
+A proof checks everything, or only what is new since an earlier proof (`Window`). Checking only what is new is as good,
+by induction, as long as nobody bypassed the walls. `proofs` stores the results and decides where the next proof begins.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from django.db import connection
 
 from billing.models import CONTRA_ACCOUNTS, LedgerEntry
 
-# What {new …} stands for in a query, where the new alone is asked about.
+# The SQL conditions that replace {new …} in a query when a proof checks only what is new.
 NEW = {
     "new entries": "e.id > {entry}",
     "new holds": "h.created_at >= {opened}",
@@ -27,17 +27,17 @@ NEW = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a proof asks about: the entries after this one, and what happened since this moment.
+    """What a proof checks: the entries after `after_entry`, and what happened since `proven_at`.
 
-    A hold is of the window if it may have been open then, which is for HOLD_LIFETIME_SECONDS. What happens to it later
-    is an entry, or for the night.
+    A hold belongs to the window if it may have been open at `proven_at`: a hold is normally open for
+    HOLD_LIFETIME_SECONDS at most. Later changes of an older hold appear as entries, or the nightly proof finds them.
     """
 
     after_entry: int
     proven_at: datetime
 
     def narrow(self, query: str) -> str:
-        """The query about what is new."""
+        """Return the query restricted to what is new."""
         opened = self.proven_at - timedelta(seconds=settings.HOLD_LIFETIME_SECONDS)
         values = {"entry": str(self.after_entry), "opened": f"'{opened.isoformat()}'"}
         values["proven at"] = f"'{self.proven_at.isoformat()}'"
@@ -48,7 +48,7 @@ class Window:
 
 
 def about_everything(query: str) -> str:
-    """The query with nothing left out."""
+    """Return the query without a restriction to what is new."""
     for name in NEW:
         query = query.replace(f"{{{name}}}", "TRUE")
     return query
@@ -57,8 +57,8 @@ def about_everything(query: str) -> str:
 Check = Callable[[Window | None], Iterator[str]]
 CHECKS: list[Check] = []
 
-# Each query returns the rows that break one rule; the first column says what, the rest are its numbers. Those that name
-# something {new …} ask about that alone in a proof of a window. The tables of the others stay small.
+# Each query returns the rows that break one rule; their columns fill the sentence that is its key. In a proof of a
+# window, queries with {new …} check only what is new. The other queries read tables that stay small.
 RULES: dict[str, str] = {
     "wallet {0}: {1} held, active holds sum to {2}": """
         SELECT w.id, w.held_microcredits, COALESCE(SUM(h.amount_microcredits), 0)
@@ -112,7 +112,8 @@ RULES: dict[str, str] = {
         WHERE {new holds} AND h.is_from_cache AND (prices.prompt IS NULL
             OR h.prompt_microcredits_per_token > prices.prompt
             OR h.completion_microcredits_per_token > prices.completion)""",
-    # A hold may wait for its wallet while a new price begins. A price begins when its row is there, if that is later.
+    # The minute: a hold may wait for its wallet's lock while a new price begins. A price begins when its row is
+    # created, if that is later than effective_at.
     "hold {0}: for {1} and {2} a token of {3}, which was no price of it then": """
         SELECT h.id, h.prompt_microcredits_per_token, h.completion_microcredits_per_token, h.model_key
         FROM billing_hold h WHERE {new holds} AND NOT h.is_from_cache AND NOT EXISTS (
@@ -155,7 +156,8 @@ RULES: dict[str, str] = {
         SELECT id, now() - expires_at FROM billing_hold
         WHERE state = 'active' AND expires_at < now() - interval '10 minutes'""",
 }
-# What needs all that ever was: at night. Beside it, how the new follows from what was proven.
+# Rules that need all rows ever written, for the nightly proof of everything. In a proof of a window, SINCE_LAST takes
+# their place: it checks that what is new follows from what was proven.
 AT_NIGHT: dict[str, str] = {
     "entry {0}: its hash does not follow from the one before it": """
         SELECT id FROM (
@@ -245,9 +247,9 @@ SINCE_LAST: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run found: one line a fault, how many entries it asked about, and the books by account.
+    """What a proof found: one line for each fault, how many entries were checked, and the balance of each account.
 
-    The books sum to zero; those of a window are not drawn up.
+    The balances are in microcredits and sum to zero. They are empty for a proof of a window.
     """
 
     faults: list[str]
@@ -256,14 +258,17 @@ class Report:
 
 
 def register_check(check: Check) -> Check:
-    """Add a check that yields one line for each fault, in a window or (None) in everything. For an app's `ready`."""
+    """Add a check to every proof. Call this in an app's `ready`.
+
+    A check yields one line for each fault in a window, or in everything if the window is None.
+    """
     if check not in CHECKS:
         CHECKS.append(check)
     return check
 
 
 def verify(window: Window | None = None) -> Report:
-    """Run every check and return what they found. Each is one statement, so traffic meanwhile is no fault."""
+    """Run every check and return what was found. Each is one statement, so concurrent writes cause no false fault."""
     rules = RULES | (AT_NIGHT if window is None else SINCE_LAST)
     faults = [fault for sentence, query in rules.items() for fault in broken(sentence, query, window)]
     faults += [fault for check in CHECKS for fault in check(window)]
@@ -276,7 +281,7 @@ def verify(window: Window | None = None) -> Report:
 
 
 def broken(sentence: str, query: str, window: Window | None) -> Iterator[str]:
-    """Yield the sentence with the numbers of each row that the query finds."""
+    """Run the query and yield the sentence, filled with the values of each row that was found."""
     with connection.cursor() as cursor:
         cursor.execute(about_everything(query) if window is None else window.narrow(query))
         for row in cursor:
@@ -284,7 +289,7 @@ def broken(sentence: str, query: str, window: Window | None) -> Iterator[str]:
 
 
 def _books() -> dict[str, int]:
-    """Customers' wallets against the system accounts that each kind of entry names, in microcredits."""
+    """Return the microcredits in all wallets, and in each system account on the other side of the entries."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,15 +1,15 @@
-"""Where each entry comes from: what `verify_ledger` asks beyond that the sums are right.
+"""The origin of each entry: what `verify_ledger` checks in addition to the sums.
 
-A top-up has its paid order, a promotion its redemption, an adjustment the person who answers for it, a refund by staff
-its request. What people did to money has its row in the audit log. Refunds that Tally makes by itself are for
-`inference` to explain.
+A top-up needs its paid order, a promotion its redemption, an adjustment the person who is responsible for it, and a
+refund by staff its request. Everything that people did to money needs its event in the audit log. `inference` checks
+the refunds that Tally makes by itself.
 """
 
 from collections.abc import Iterator
 
 from billing.ledger.verification.checks import Window, broken
 
-# In the queries as {number in key}: the number behind the first colon of a key, such as that of an order, or null.
+# Replaces {number in key} in the queries: the UUID after the first colon of a key, such as that of an order, or null.
 NUMBER_IN_KEY = r"""CASE WHEN e.idempotency_key ~ '^[a-z-]+:[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}(:\d+)?$'
     THEN split_part(e.idempotency_key, ':', 2)::uuid END"""
 
@@ -64,7 +64,7 @@ RULES: dict[str, str] = {
 }
 
 
-# Each of these rows has its event in the audit log; `detail` is the one that names the row, by `value`.
+# Finds the rows that have no event in the audit log. The detail `detail` of an event holds the `value` of its row.
 WITHOUT_EVENT = """
 SELECT {value}, {action}, {actor} FROM {rows} WHERE {where} AND NOT EXISTS (
     SELECT FROM accounts_auditevent v
@@ -72,7 +72,7 @@ SELECT {value}, {action}, {actor} FROM {rows} WHERE {where} AND NOT EXISTS (
 
 
 def _of_people(what: str, rows: str, value: str, *, action: str, actor: str, where: str = "TRUE") -> tuple[str, str]:
-    """A rule of the rows of one table."""
+    """Return the sentence and the query of a rule about the rows of one table."""
     query = WITHOUT_EVENT.format(rows=rows, value=value, action=action, actor=actor, where=where, detail=what)
     return f"{what} {{0}}: no “{{1}}” by user {{2}} is in the audit log", query
 
@@ -133,12 +133,12 @@ AUDIT_RULES: list[tuple[str, str]] = [
 
 
 def find_entries_without_origin(window: Window | None) -> Iterator[str]:
-    """A check of `verification`: a line for each entry that nothing explains."""
+    """A check of `verification`: yield a line for each entry whose origin is missing."""
     for sentence, query in RULES.items():
         yield from broken(sentence, query.replace("{number in key}", NUMBER_IN_KEY), window)
 
 
 def find_deeds_without_event(window: Window | None) -> Iterator[str]:
-    """A check of `verification`: a line for each thing that somebody did to money and that no audit event tells."""
+    """A check of `verification`: yield a line for each action of a person on money without its audit event."""
     for sentence, query in AUDIT_RULES:
         yield from broken(sentence, query, window)

@@ -1,11 +1,12 @@
-"""The proofs that are kept: each night one of everything, each hour one of what is new since the last without a fault.
+"""The stored proofs: each night one of everything, each hour one of what is new since the last without a fault.
 
-A proof of what is new begins where the last one without a fault ended. So what is wrong is told every hour until it is
-mended, and the work of an hour does not grow with the years.
+A proof of what is new begins where the last proof without a fault ended. So a fault is reported every hour until it is
+repaired, and the hourly work does not grow with the years.
 
-The entries of a wallet form a chain (walls/entry_hash.sql). Whoever owns the tables can cut off its end and put all the
-rest in order. So a proof of everything logs one hash of the heads of all chains up to an entry: kept elsewhere, it can
-be compared with `verify_ledger --heads ENTRY` at any time. The proof itself compares those of earlier nights.
+The entries of a wallet form a hash chain (walls/entry_hash.sql). The owner of the tables could cut off the end of a
+chain and make all other rows consistent with that. So a proof of everything logs one hash of the heads (the last
+hashes) of all chains up to an entry. A copy that is kept elsewhere can be compared with `verify_ledger --heads ENTRY`
+at any time. The proof itself compares the hashes of earlier nights.
 """
 
 import logging
@@ -20,12 +21,12 @@ from billing.models import LedgerEntry, Proof
 
 logger = logging.getLogger(__name__)
 
-SETTLING = timedelta(minutes=10)  # a transaction that was under way is over by then, and clocks differ by less
+SETTLING = timedelta(minutes=10)  # longer than a transaction runs, and than clocks differ
 MOST_KEPT_FAULTS = 100
 NIGHTS_COMPARED = 30
-LOCK = 0x7A11  # one proof at a time, whoever asks for it
+LOCK = 0x7A11  # an advisory lock: only one proof runs at a time
 
-# The last hash of each wallet up to an entry, in one hash.
+# One hash over the last hash of each wallet up to an entry.
 HEADS = """
 SELECT COALESCE(encode(sha256(convert_to(string_agg(
     wallet_id || ' ' || id || ' ' || encode(chain_hash, 'hex'), ',' ORDER BY wallet_id), 'UTF8')), 'hex'), '')
@@ -35,10 +36,10 @@ FROM (SELECT DISTINCT ON (wallet_id) wallet_id, id, chain_hash FROM billing_ledg
 
 @transaction.atomic
 def prove(*, is_since_last: bool = False) -> Report:
-    """Verify everything, or what is new since the last proof without a fault, and keep what was found.
+    """Verify everything, or what is new since the last proof without a fault; store and return what was found.
 
-    Without such a proof, everything. Waits for a proof that is running. Each of its statements sees what is committed
-    by then, as outside a transaction.
+    If there is no such proof, everything is verified. Waits for a proof that is running. Each statement sees what is
+    committed when it begins, as it would outside a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
@@ -64,14 +65,17 @@ def prove(*, is_since_last: bool = False) -> Report:
 
 
 def hash_heads(last_entry: int) -> str:
-    """One SHA-256 of the last hash of each wallet, up to an entry and with it: no later entry changes it."""
+    """Return one SHA-256 over the last hash of each wallet up to and including an entry. No later entry changes it."""
     with connection.cursor() as cursor:
         cursor.execute(HEADS, [last_entry])
         return str(cursor.fetchone()[0])
 
 
 def _find_other_heads() -> Iterator[str]:
-    """A line for a night whose heads are not what they were then: of the last one, and in turn of the thirty before."""
+    """Yield a line for each earlier night whose heads are different now.
+
+    It compares the last night, and one of the NIGHTS_COMPARED nights before it, another one each day.
+    """
     found = Proof.objects.filter(after_entry=None).exclude(heads_hash="").order_by("-started_at")
     nights = list(found[: NIGHTS_COMPARED + 1])
     earlier = nights[1:]
@@ -82,7 +86,7 @@ def _find_other_heads() -> Iterator[str]:
 
 
 def prove_and_shout(*, is_since_last: bool) -> None:
-    """Prove, and log each fault for whoever watches."""
+    """Run a proof and log each fault as critical, for alerting."""
     report = prove(is_since_last=is_since_last)
     for fault in report.faults:
         logger.critical("ledger fault: %s", fault)
@@ -95,6 +99,10 @@ def _window_since_last() -> Window | None:
 
 
 def last_settled_entry(now: datetime) -> int:
-    """The last entry before which every number is written or will never be. Numbers are given before the commit."""
+    """Return the id of the last entry up to which no new entry can appear.
+
+    Ids are assigned before the commit, so a transaction that is still running may add an entry with a lower id than
+    others that are committed.
+    """
     settled = LedgerEntry.objects.filter(created_at__lt=now - SETTLING).order_by("-pk")
     return settled.values_list("pk", flat=True).first() or 0

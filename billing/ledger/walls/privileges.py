@@ -1,7 +1,7 @@
-"""What the application's role may do with the tables; `migrate` grants it each time, as their owner (docs/adr/0028).
+"""The rights of the application's role on the tables. `migrate` grants them each time, as the owner (docs/adr/0028).
 
-It may read, insert, update and delete rows, and nothing else. Of money (`billing.models.kept`) it deletes nothing and
-updates no column but those that the model names.
+The role may read, insert, update and delete rows, and nothing else. In tables of money (`billing.models.kept`) it may
+not delete rows, and it may update only the columns that the model names.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ READ_ONLY = {"django_migrations"}
 
 
 def grant_to_application(*, using: str, **_signal: Any) -> None:
-    """Grant it all, and take away what is not granted any more. Connected to `post_migrate`."""
+    """Grant all of these rights and revoke any others. Connected to `post_migrate`."""
     connection = connections[using]
-    if settings.DATABASE_APP_ROLE in ("", connection.settings_dict["USER"]):  # one role does both
+    if settings.DATABASE_APP_ROLE in ("", connection.settings_dict["USER"]):  # the owner is also the application's role
         return
     role = connection.ops.quote_name(settings.DATABASE_APP_ROLE)
     with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -29,7 +29,11 @@ def grant_to_application(*, using: str, **_signal: Any) -> None:
 
 
 def _of_database(connection: Any, role: str) -> Iterator[str]:
-    """Everybody may make temporary tables, unless told otherwise; until PostgreSQL 15 other tables too."""
+    """Yield the statements for the database and its schema.
+
+    By default every role may create temporary tables, and before PostgreSQL 15 other tables too. Both rights are
+    revoked.
+    """
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"
     yield f"GRANT CONNECT ON DATABASE {database} TO {role}"
@@ -38,7 +42,11 @@ def _of_database(connection: Any, role: str) -> Iterator[str]:
 
 
 def _of_tables(connection: Any, role: str) -> Iterator[str]:
-    """Those that the next migration makes are granted as they are made, and put right when it is done."""
+    """Yield the statements for the tables.
+
+    The default privileges at the end apply to tables that the next migration makes; this function corrects them when
+    that migration is done.
+    """
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"
     for table in connection.introspection.table_names():
         yield f"GRANT {_rights(table)} ON {connection.ops.quote_name(table)} TO {role}"

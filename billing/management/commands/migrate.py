@@ -1,4 +1,4 @@
-"""`manage.py migrate`, as the owner of the tables where the settings name one."""
+"""`manage.py migrate`, run as the owner of the tables if the settings name one."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from core.postgresql.roles import as_owner
 
 
 class Command(migrate.Command):
-    """Django's own command under another log-in. What it made, the application's role is granted afterwards."""
+    """Django's own command with another log-in. Afterwards the application's role gets its rights on the new tables."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Raises CommandError where a restricted role is demanded and nobody says who the owner is."""
+        """Migrate. Raises CommandError if a restricted role is required and no owner is set."""
         if settings.DEMAND_RESTRICTED_ROLE and not settings.DATABASE_OWNER_URL:
             raise CommandError("Set DATABASE_OWNER_URL: the owner of the tables migrates (docs/database-roles.md).")
         with as_owner(connections[options["database"]]):

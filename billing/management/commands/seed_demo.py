@@ -48,7 +48,7 @@ class Command(BaseCommand):
         email = f"{role}@example.com"
         user = User.objects.filter(email=email).first() or User.objects.create_user(email, PASSWORD, **flags)
         EmailAddress.objects.get_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
-        for group in Group.objects.filter(name=role):  # the demo's operator has the role of that name
+        for group in Group.objects.filter(name=role):  # the operator of the demo gets the role of that name
             user.groups.add(group)
         give_signup_bonus(user=user, email=email)
         return {"email": email, "password": PASSWORD}

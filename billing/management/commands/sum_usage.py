@@ -1,4 +1,4 @@
-"""`manage.py sum_usage`: sum what was used by day, which the workers do every ten minutes."""
+"""`manage.py sum_usage`: add new usage to the sums by day, which the workers do every ten minutes."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -14,11 +14,11 @@ class Command(BaseCommand):
     help = "Sum what was used by day, from the entries of the ledger that came since the last time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--again mends the sums, for instance when `verify_ledger` names a day."""
+        """--again repairs the sums, for instance when `verify_ledger` names a day."""
         parser.add_argument("--again", action="store_true", help="forget the sums and begin with the first entry")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Sum until nothing is left; meanwhile customers read what is not summed yet from the entries."""
+        """Sum until nothing is left. Until then, customers' usage includes entries that are not summed yet."""
         if options["again"]:
             forget_sums()
         while sum_new_usage():

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Check that every wallet, hold and entry adds up. Exit status 1 and a line per fault otherwise."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--json for machines, --since-last for every hour, --heads to compare with a log."""
+        """--json for machines, --since-last for the hourly run, --heads to compare with a log."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument(
             "--since-last", action="store_true", help="only what is new since the last proof that found no fault"

@@ -1,1 +1,1 @@
-"""What makes a model fast on a CPU: 8-bit matrices, and compiled code between them."""
+"""Makes models fast on a CPU: 8-bit matrices, and compiled kernels for the operations between them."""

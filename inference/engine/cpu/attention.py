@@ -1,9 +1,9 @@
 """Attention over the paged cache on a CPU, one request at a time.
 
-transformers' own CPU path packs the whole batch into one sequence under a block-diagonal mask: 32 requests of 100
-tokens each cost 32 times the arithmetic they need, and their keys are gathered anew in every layer. Here each request
-attends to its own keys alone; requests that add one token read them where they lie in the cache, all in one call.
-A request's numbers do not depend on who shares its batch.
+transformers' own CPU path packs the whole batch into one sequence with a block-diagonal mask: 32 requests of 100 tokens
+each cost 32 times the arithmetic that they need, and their keys are copied together again in every layer. Here each
+request attends only to its own keys. All requests that add one token are computed in one call, which reads their keys
+directly in the cache. A request's results do not depend on the other requests in its batch.
 """
 
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ CPU_ATTENTION = "tally_cpu_paged"
 
 @dataclass(slots=True)
 class Reach:
-    """One request's share of a step: which rows of the packed queries are its, where its cached keys lie, and which
-    keys each of its tokens sees."""
+    """One request's share of a step: its rows `start` to `end` of the packed queries, the `slots` of its cached keys,
+    and the `mask` that says which keys each of its tokens sees."""
 
     start: int
     end: int
@@ -35,9 +35,9 @@ class Reach:
 
 @dataclass(slots=True)
 class Plan:
-    """The shares of all requests of a step, the same for every layer of a kind. `made_for` tells the step.
+    """The shares of all requests of a step, the same for all layers with one kind of attention. `made_for`: the step.
 
-    Requests that add one token are taken together, as `kernels.decode` takes them.
+    Requests that add one token are together in `rows`, `bounds` and `slots`, the arguments of `kernels.decode`.
     """
 
     made_for: Any = None
@@ -47,7 +47,7 @@ class Plan:
     slots: Array = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-_plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()  # by the part of the cache they are about
+_plans: WeakKeyDictionary[Any, Plan] = WeakKeyDictionary()  # the latest plan for each allocator of the cache
 
 
 def attend(
@@ -60,7 +60,7 @@ def attend(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What the library's layers call; [1, heads, tokens, size] in, [1, tokens, heads, size] out."""
+    """The attention function for the library's layers: [1, heads, tokens, size] in, [1, tokens, heads, size] out."""
     queries, keys, values = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
     return attend_rows(module, queries, keys, values, scaling, **kwargs).unsqueeze(0), None
 
@@ -82,20 +82,23 @@ def attend_rows(
     cu_seq_lens_k: dict[str, torch.Tensor],
     **_kwargs: Any,
 ) -> torch.Tensor:
-    """All requests' tokens of a step, contiguous [tokens, heads, size] in and out; stores the new keys and values."""
+    """Attention of all tokens of a step. Arrays in and out are contiguous [tokens, heads, size].
+
+    Also stores the new keys and values in the cache.
+    """
     allocator = cache.layer_to_allocator[module.layer_idx]
     write = write_index[allocator.index]
     plan = _plans.get(allocator)
-    if plan is None or plan.made_for is not read_index:  # the list of indices is new in every step
+    if plan is None or plan.made_for is not read_index:  # each step has a new list
         known = cu_seq_lens_k[allocator.layer_type]
-        window = getattr(allocator, "sliding_window", None)  # a layer of Mistral does not have it itself
+        window = getattr(allocator, "sliding_window", None)  # Mistral's layers do not have it
         plan = _make_plan(read_index[allocator.index], write, cu_seq_lens_q, known, window, queries.dtype)
         plan.made_for = read_index
         _plans[allocator] = plan
     keys, values = allocator._kv_token_views[module.layer_idx]  # noqa: SLF001  the library has no public view
     result = torch.empty_like(queries)
     if plan.prompts:
-        for reach in plan.prompts:  # before anything is stored: a window that moves on overwrites what they still read
+        for reach in plan.prompts:  # read before storing: a moving window overwrites keys that are still needed here
             rows = slice(reach.start, reach.end)
             own_keys, own_values = new_keys[rows], new_values[rows]
             if len(reach.slots):
@@ -128,13 +131,13 @@ def _make_plan(
     window: int | None,
     dtype: torch.dtype,
 ) -> Plan:
-    """`read` are the slots of cached keys, request after request; it is empty where nobody has any."""
+    """Make the plan of a step. `read` has the slots of cached keys, request after request; empty if there are none."""
     plan, slots, rows, bounds = Plan(), [], [], [0]
     queries = cu_seq_lens_q.tolist()
     known = cu_seq_lens_k.tolist() if read.numel() else queries
     for (start, end), (first, last) in zip(pairwise(queries), pairwise(known), strict=True):
         past = read[first : max(first, last - (end - start))]
-        if end - start == 1 and len(past) and dtype == torch.float32:  # what the kernel is made for
+        if end - start == 1 and len(past) and dtype == torch.float32:  # the case of the kernel
             rows.append(start)
             bounds.append(bounds[-1] + len(past) + 1)
             slots += [past, write[start:end]]
@@ -146,7 +149,7 @@ def _make_plan(
 
 
 def _mask(new: int, past: int, window: int | None) -> torch.Tensor:
-    """Whether each of the `new` last tokens sees each token so far: the last `window` of them if there is one."""
+    """The mask [new, past + new]: each new token sees itself and all earlier tokens, or the last `window` of these."""
     position = torch.arange(past, past + new).unsqueeze(1)
     other = torch.arange(past + new).unsqueeze(0)
     mask = other <= position
@@ -156,7 +159,7 @@ def _mask(new: int, past: int, window: int | None) -> torch.Tensor:
 def _read_prompt(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Tokens of a prompt against those that each of them sees."""
+    """Attention of a prompt's tokens to the keys that the mask lets them see."""
     groups = query.size(1) // keys.size(1)
     found = scaled_dot_product_attention(
         query.transpose(0, 1).unsqueeze(0),

@@ -1,7 +1,7 @@
-"""Decoder layers with 8-bit matrices, in the place of transformers' own: what makes a model fast on a CPU.
+"""Decoder layers with 8-bit matrices, which replace those of transformers to make a model fast on a CPU.
 
-Gemma 3, Llama, Mistral, Qwen 2 and Qwen 3 share one layer here, of four products and the kernels between them. Any
-other architecture keeps the library's layers, and only their linear layers multiply in 8 bits.
+Gemma 3, Llama, Mistral, Qwen 2 and Qwen 3 share one layer here, with four matrix products and kernels between them. All
+other architectures keep the library's decoder layers, in which only the linear layers multiply in 8 bits.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from inference.engine.cpu.kernels import Array
 class Kind:
     """How the layers of an architecture differ from those of the others.
 
-    `norm_offset` is added to the stored weight of a norm. `activation` is the name of the gate's function in the
-    configuration. What a layer has or has not beside that, biases and further norms, is seen by looking at it.
+    `norm_offset` is added to the stored weight of a norm. `activation` is the configuration's name of the gate's
+    function. Whether a layer has biases and additional norms is read from the layer itself.
     """
 
     norm_offset: float = 0.0
@@ -41,9 +41,9 @@ KINDS = {
 
 
 def to_int8(model: Any) -> None:
-    """Turn a causal language model on a CPU into one with 8-bit matrices, in place; the rest becomes float32.
+    """Convert a causal language model on a CPU to 8-bit matrices, in place. The other weights become float32.
 
-    The head may share its weights with the embedding; it is packed apart, the embedding stays as it is.
+    The embedding stays as it is. If the head shares its weights, it gets a packed copy.
     """
     inner, embedding, kind = model.model, model.model.embed_tokens, kind_of(model.config)
     model.lm_head = Int8Head(model.lm_head.weight.detach())
@@ -54,26 +54,26 @@ def to_int8(model: Any) -> None:
             inner.layers[number] = Int8Layer(layer, kind)
     if kind is not None:
         inner.norm = _one_call_norm(inner.norm, kind)
-    inner.embed_tokens = nn.Identity()  # not cast with the rest
+    inner.embed_tokens = nn.Identity()  # so that it is not cast with the rest
     model.float()
     inner.embed_tokens = StoredEmbedding(embedding.weight.detach(), getattr(embedding, "scalar_embed_scale", 1.0))
 
 
 def kind_of(config: Any) -> Kind | None:
-    """Which kind the layers of a model are; None where `Int8Layer` cannot take their place."""
+    """The kind of a model's layers; None if `Int8Layer` cannot replace them."""
     kind = KINDS.get(config.model_type)
     activation = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None)
     return kind if kind and kind.activation == activation else None
 
 
 class Int8Layer(nn.Module):  # type: ignore[misc]
-    """A decoder layer, in its place and with its arguments, for a batch of one sequence as the batcher packs it.
+    """Replaces a decoder layer and has its arguments. Its batch is one sequence, as the batcher packs it.
 
-    Four matrices in 8 bits, and between them one kernel where the library's layer calls ten operations.
+    It has four 8-bit matrices. Between them it calls one kernel where the library's layer calls ten operations.
     """
 
     def __init__(self, layer: Any, kind: Kind) -> None:
-        """Takes the matrices out of `layer`, which is of no use afterwards."""
+        """Take the matrices out of `layer`, which cannot be used afterwards."""
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         size = attention.head_dim
@@ -89,10 +89,10 @@ class Int8Layer(nn.Module):  # type: ignore[misc]
         self.before_attention, self.after_attention, self.before_mlp, self.after_mlp = (
             _weight_of(norm, kind) for norm in _norms_of(layer)
         )
-        self.epsilon = _epsilon_of(layer.input_layernorm)  # all norms of a model have the same
+        self.epsilon = _epsilon_of(layer.input_layernorm)  # the same for all norms of a model
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             delattr(attention, name)
-        self.attention = attention  # its settings, for the attention function that is set
+        self.attention = attention  # now only has settings, which the attention functions read
 
     def forward(
         self,
@@ -106,7 +106,7 @@ class Int8Layer(nn.Module):  # type: ignore[misc]
         """See the library's layers; [1, tokens, hidden size] in and out."""
         hidden, attention = hidden_states[0].numpy(), self.attention
         queries, keys, values = map(torch.from_numpy, self._read_heads(hidden, *position_embeddings))
-        if "cache" in kwargs:  # the batcher's
+        if "cache" in kwargs:  # called by the batcher
             attended = attend_rows(attention, queries, keys, values, attention.scaling, **kwargs)
         else:
             attended = self._attend_alone(queries, keys, values, attention_mask, past_key_values, **kwargs)
@@ -116,7 +116,7 @@ class Int8Layer(nn.Module):  # type: ignore[misc]
     def _attend_alone(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Any, past: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Where nobody batches: the library's own attention, and its cache for `generate`."""
+        """The library's own attention and cache, for `generate` without the batcher."""
         queries, keys, values = (part.transpose(0, 1).unsqueeze(0) for part in (queries, keys, values))
         if past is not None:
             keys, values = past.update(keys, values, self.attention.layer_idx)
@@ -150,7 +150,7 @@ class Int8Layer(nn.Module):  # type: ignore[misc]
         return queries, keys, values
 
     def _add_mlp(self, hidden: Array, attended: Array, steps: Array) -> Array:
-        """`hidden` plus what attention found, whose products lack their `steps`, and the feed-forward part after it."""
+        """Add the attention's output to `hidden`, then the feed-forward part. `steps` are the factors of `attended`."""
         gate_up, down = self.gate_up, self.down
         result, scaled, next_steps = np.empty_like(hidden), np.empty_like(hidden), np.empty_like(steps)
         kernels.add_normalise_and_scale(
@@ -166,7 +166,7 @@ class Int8Layer(nn.Module):  # type: ignore[misc]
 
 
 class StoredEmbedding(nn.Module):  # type: ignore[misc]
-    """An embedding that is kept as the checkpoint has it (bfloat16) and read out as float32, times `scale`."""
+    """An embedding that keeps the checkpoint's weights (bfloat16) and returns them as float32, times `scale`."""
 
     def __init__(self, weight: torch.Tensor, scale: float) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class StoredEmbedding(nn.Module):  # type: ignore[misc]
 
 
 def _replace_linear_layers(layer: Any) -> None:
-    """Let the linear layers inside a decoder layer of the library's multiply in 8 bits."""
+    """Replace the linear layers inside one of the library's decoder layers by 8-bit ones."""
     for module in list(layer.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
@@ -191,9 +191,9 @@ def _matrix_of(*linears: Any) -> Int8Matrix:
 
 
 def _norms_of(layer: Any) -> tuple[Any, Any, Any, Any]:
-    """The norms before and after attention, and before and after the feed-forward part; None where there is none.
+    """The norms before and after attention, and before and after the feed-forward part; None for a missing one.
 
-    Llama's `post_attention_layernorm` comes after attention in time, and is the norm before the feed-forward part.
+    In spite of its name, Llama's `post_attention_layernorm` is the norm before the feed-forward part.
     """
     if hasattr(layer, "pre_feedforward_layernorm"):
         return (
@@ -206,7 +206,7 @@ def _norms_of(layer: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _one_call_norm(norm: Any, kind: Kind) -> nn.RMSNorm:
-    """torch's own layer in the place of the library's: the same numbers in one call instead of seven."""
+    """torch's RMSNorm to replace the library's norm: it gives the same results in one call instead of seven."""
     weight = torch.from_numpy(_weight_of(norm, kind))
     made = nn.RMSNorm(len(weight), eps=_epsilon_of(norm))
     made.weight = nn.Parameter(weight, requires_grad=False)
@@ -214,7 +214,7 @@ def _one_call_norm(norm: Any, kind: Kind) -> nn.RMSNorm:
 
 
 def _weight_of(norm: Any, kind: Kind) -> Array:
-    """The weight of a norm as the kernels take it, which multiply by it alone; empty where there is no norm."""
+    """The weight of a norm with its offset added, since the kernels only multiply; NO_NUMBERS if there is no norm."""
     if norm is None:
         return NO_NUMBERS
     weight: Array = (kind.norm_offset + norm.weight.detach().float()).numpy()
@@ -222,5 +222,5 @@ def _weight_of(norm: Any, kind: Kind) -> Array:
 
 
 def _epsilon_of(norm: Any) -> float:
-    """Gemma's norms name it otherwise than all others."""
+    """The epsilon of a norm, which has another attribute in Gemma than in all others."""
     return float(norm.eps if hasattr(norm, "eps") else norm.variance_epsilon)

@@ -1,11 +1,13 @@
-"""What lies between the matrices of a decoder layer on a CPU, compiled by numba: one call where torch needs ten.
+"""The operations between the matrices of a decoder layer on a CPU, compiled by numba: one call where torch needs ten.
 
-A decode step of a small model reads its weights once, which leaves the processor's caches empty; after that every
-small operation of torch costs more to start than to compute. Each function here goes through a layer's rows once.
-All arrays are C-contiguous float32, [tokens, columns] or [tokens, heads, size], unless it says otherwise; functions
-write into the arrays named last. A weight or a bias that an architecture does not have is an empty array. A row is
-computed by the same instructions whoever else is there, so a token's numbers do not depend on its batch. Numbers that
-are not finite stay what they are, in their row.
+A decode step of a small model reads all its weights once, which evicts everything else from the processor's caches.
+After that, every small operation of torch costs more to start than to compute. Each function here goes through a
+layer's rows once.
+
+All arrays are C-contiguous float32, [tokens, columns] or [tokens, heads, size], unless a docstring says otherwise.
+Functions write into their last arrays. If an architecture does not have a weight or a bias, the array is empty. Every
+row is computed by the same instructions, so a token's results do not depend on its batch. Infinity and NaN stay in
+their row.
 """
 
 from functools import partial
@@ -16,26 +18,27 @@ from numba import njit
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-FARTHEST: Final = np.float32(24)  # e to this is 3e10, more than a float32 adds to one
+FARTHEST: Final = np.float32(24)  # e to this is 3e10, so large that adding 1 does not change it in float32
 SMALLEST: Final = np.float32(1e-12)  # keeps a row of zeros from dividing by zero
 MINUS_TWO_Z: Final = np.float32(-2 * (2 / np.pi) ** 0.5)  # of GELU's tanh form (Hendrycks and Gimpel, 2016)
 CUBIC: Final = np.float32(0.044715)
 
-# Sums may be taken in any order, as vectors need it; but NaN is not assumed away (LLVM's flags). Division by zero gives
-# infinity, as in C: Python's check for it keeps a loop from becoming vectors.
+# LLVM's flags let the compiler reorder sums, which vector instructions need, but not assume that there is no NaN.
+# Division by zero gives infinity, as in C: Python's check for it would prevent vector instructions in a loop.
 compiled = partial(njit, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy", nogil=True, cache=True)
-of_a_row = compiled()  # loops go by index: numba makes vectors of no others
+of_a_row = compiled()  # loops must use an index: numba makes vector instructions only of these
 
 ROW, ROWS, HEADS, PLACES = "float32[::1]", "float32[:, ::1]", "float32[:, :, ::1]", "int64[::1]"
 
 
 @of_a_row
 def mix(row: Array, group: int) -> None:
-    """Multiply each `group` of columns by a Hadamard matrix, which spreads one large number over all of them.
+    """Multiply each `group` of columns by a Hadamard matrix, which spreads a large number over the whole group.
 
-    The matrix is not normalised: lengths grow by the root of `group`, a power of two that divides the row.
+    `group` is a power of two that divides the row's length. The matrix is not normalised: it multiplies the norm of the
+    row by the root of `group`.
     """
-    if group == 128:  # nearly every model; known numbers make it three times faster
+    if group == 128:  # nearly every model; constants make it three times faster
         mix_four(row, 1)
         mix_four(row, 4)
         mix_four(row, 16)
@@ -49,7 +52,7 @@ def mix(row: Array, group: int) -> None:
 
 @of_a_row
 def mix_two(row: Array, half: int) -> None:
-    """A column and the one `half` further become their sum and their difference."""
+    """Replace each column and the one `half` further by their sum and their difference."""
     for first in range(0, len(row), 2 * half):
         for one in range(first, first + half):
             a, b = row[one], row[one + half]
@@ -58,7 +61,7 @@ def mix_two(row: Array, half: int) -> None:
 
 @of_a_row
 def mix_four(row: Array, half: int) -> None:
-    """`mix_two` of `half` and then of twice that, while the numbers are at hand."""
+    """`mix_two` with `half` and then with twice that, in one pass over the row."""
     for first in range(0, len(row), 4 * half):
         for one in range(first, first + half):
             a, b, c, d = row[one], row[one + half], row[one + 2 * half], row[one + 3 * half]
@@ -68,7 +71,7 @@ def mix_four(row: Array, half: int) -> None:
 
 @of_a_row
 def largest_of(row: Array) -> np.float32:
-    """The largest absolute value of finite numbers."""
+    """The largest absolute value in a row of finite numbers."""
     largest = np.float32(0)
     for column in range(len(row)):
         largest = max(largest, abs(row[column]))
@@ -77,9 +80,10 @@ def largest_of(row: Array) -> np.float32:
 
 @of_a_row
 def exponential(power: np.float32) -> np.float32:
-    """e to the power, at most 30 millionths of it off, 10 between -12 and 12; powers beyond -24 and 24 count as those.
+    """e to the power, which is first limited to -24 to 24. The relative error is at most 30e-6; 10e-6 from -12 to 12.
 
-    The series of a 64th of the power, squared six times: loops with it become vectors, with the library's they do not.
+    It computes the series of a 64th of the power and squares it six times. Unlike the library's function, this can be
+    compiled to vector instructions.
     """
     part = min(max(power, -FARTHEST), FARTHEST) / np.float32(64)
     result = np.float32(1) + part / np.float32(6)
@@ -99,7 +103,7 @@ def exponential(power: np.float32) -> np.float32:
 
 @of_a_row
 def mean_square(row: Array) -> np.float32:
-    """Not finite if a number of the row is not."""
+    """The mean of the squares; not finite if a number of the row is not finite."""
     total = np.float32(0)
     for column in range(len(row)):
         total += row[column] * row[column]
@@ -108,7 +112,7 @@ def mean_square(row: Array) -> np.float32:
 
 @of_a_row
 def normalise(row: Array, weight: Array, epsilon: np.float32, result: Array) -> None:
-    """RMSNorm; `weight` is what to multiply with, whatever the checkpoint stores."""
+    """RMSNorm. `weight` is the factor itself, which may differ from the weight in the checkpoint."""
     factor = np.float32(1) / np.sqrt(mean_square(row) + epsilon)
     for column in range(len(row)):
         result[column] = row[column] * factor * weight[column]
@@ -116,7 +120,10 @@ def normalise(row: Array, weight: Array, epsilon: np.float32, result: Array) -> 
 
 @of_a_row
 def scale(row: Array, group: int, limit: np.float32) -> np.float32:
-    """Mix a row and stretch it so that its largest number is `limit`; return the factor that undoes both lengths."""
+    """Mix a row and scale it so that its largest absolute value is `limit`. Returns the factor that undoes this.
+
+    The factor also undoes the growth by `mix`. It is NaN if the row has a number that is not finite.
+    """
     mix(row, group)
     step = largest_of(row) / limit + SMALLEST
     if not np.isfinite(mean_square(row)):
@@ -129,7 +136,7 @@ def scale(row: Array, group: int, limit: np.float32) -> np.float32:
 
 @compiled(f"({ROWS}, int64, float32, {ROWS}, {ROW})")
 def scale_rows(rows: Array, group: int, limit: np.float32, scaled: Array, steps: Array) -> None:
-    """Mixed and stretched rows for a product in 8 bits, and what to multiply its result with."""
+    """Mix and scale rows for a product in 8 bits. `steps` gets the factor of each row of the product."""
     for token in range(len(rows)):
         scaled[token] = rows[token]
         steps[token] = scale(scaled[token], group, limit)
@@ -145,7 +152,7 @@ def normalise_and_scale(
     scaled: Array,
     steps: Array,
 ) -> None:
-    """`scale_rows` of the norm of the rows."""
+    """RMSNorm of the rows, then `scale_rows`."""
     for token in range(len(rows)):
         normalise(rows[token], weight, epsilon, scaled[token])
         steps[token] = scale(scaled[token], group, limit)
@@ -153,9 +160,9 @@ def normalise_and_scale(
 
 @of_a_row
 def gelu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
-    """GELU of the gates times the values, all of them times `step` first.
+    """GELU of the gates, times the values. Gates and values are first multiplied by `step`.
 
-    GELU in its tanh form, x * (1 + tanh(z)) / 2, which is x / (1 + exp(-2z)).
+    GELU is in its tanh form, x * (1 + tanh(z)) / 2, which is x / (1 + exp(-2z)).
     """
     for column in range(len(result)):
         x = gates[column] * step
@@ -165,7 +172,7 @@ def gelu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> N
 
 @of_a_row
 def silu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> None:
-    """SiLU of the gates, x / (1 + exp(-x)), times the values, all of them times `step` first."""
+    """SiLU of the gates, x / (1 + exp(-x)), times the values. Gates and values are first multiplied by `step`."""
     for column in range(len(result)):
         x = gates[column] * step
         result[column] = x / (np.float32(1) + exponential(-x)) * (values[column] * step)
@@ -173,7 +180,7 @@ def silu_gate(gates: Array, values: Array, step: np.float32, result: Array) -> N
 
 @of_a_row
 def finish(products: Array, step: np.float32, bias: Array) -> None:
-    """What a product in 8 bits still lacks: its factor, and the bias if there is one."""
+    """Finish a row of a product in 8 bits, in place: multiply it by its factor, and add the bias if there is one."""
     for column in range(len(products)):
         products[column] *= step
     for column in range(len(bias)):
@@ -182,7 +189,7 @@ def finish(products: Array, step: np.float32, bias: Array) -> None:
 
 @compiled(f"({ROWS}, {ROW}, {ROW})")
 def finish_rows(products: Array, steps: Array, bias: Array) -> None:
-    """Products times their steps, plus the bias if there is one, in place."""
+    """`finish` all rows of a product, in place."""
     for token in range(len(products)):
         finish(products[token], steps[token], bias)
 
@@ -198,7 +205,10 @@ def gate_and_scale(
     scaled: Array,
     steps: Array,
 ) -> None:
-    """`scale_rows` of the gate: of products times their steps, GELU or SiLU of the first half times the second."""
+    """Compute the gate, then `scale_rows` it. The gate is GELU or SiLU of the products' first half times the second.
+
+    The products are first multiplied by `product_steps`, and the bias is added.
+    """
     half = scaled.shape[1]
     for token in range(len(scaled)):
         step = product_steps[token]
@@ -222,7 +232,7 @@ def add_product(
     epsilon: np.float32,
     result: Array,
 ) -> None:
-    """`hidden` plus the product, or plus its norm where `weight` is one."""
+    """`hidden` plus the product; if there is a `weight`, plus the RMSNorm of the product."""
     finish(products, step, bias)
     if len(weight):
         factor = np.float32(1) / np.sqrt(mean_square(products) + epsilon)
@@ -243,8 +253,7 @@ def add_products(
     epsilon: np.float32,
     result: Array,
 ) -> None:
-    """`hidden` plus `products` times their steps, or plus the norm of that where `weight` is one; `result` may be
-    `hidden`."""
+    """`add_product` for all rows; `result` may be `hidden`."""
     for token in range(len(hidden)):
         add_product(hidden[token], products[token], product_steps[token], bias, weight, epsilon, result[token])
 
@@ -266,7 +275,7 @@ def add_normalise_and_scale(
     scaled: Array,
     steps: Array,
 ) -> None:
-    """`add_products`, and of its result `normalise_and_scale` with the next norm, while a row is at hand."""
+    """`add_products`, then `normalise_and_scale` of its result with the next norm, in one pass over the rows."""
     for token in range(len(hidden)):
         add_product(hidden[token], products[token], product_steps[token], bias, weight, epsilon, result[token])
         normalise(result[token], next_weight, epsilon, scaled[token])
@@ -275,7 +284,7 @@ def add_normalise_and_scale(
 
 @of_a_row
 def turn(row: Array, cosines: Array, sines: Array) -> None:
-    """Rotary position embedding, in place: columns of the first half turn with those of the second."""
+    """Rotary position embedding, in place: rotates each column of the first half with one of the second half."""
     half = len(row) // 2
     for column in range(half):
         one, other = row[column], row[column + half]
@@ -299,9 +308,10 @@ def split_heads(
     keys: Array,
     values: Array,
 ) -> None:
-    """Queries and keys, normalised where there are weights and turned, and values: a row holds the heads of all three.
+    """Split each row of products into the heads of queries, keys and values.
 
-    One loop for queries and one for keys: a function for both is called 160 times in a step of 32, a third of the time.
+    Queries and keys are normalised if there are weights, and get their rotary position embedding. They have a loop
+    each, without a shared function: its 160 calls in a step of 32 requests would take a third of the time.
     """
     size = queries.shape[2]
     for token in range(len(products)):
@@ -330,7 +340,7 @@ def split_heads(
 
 @of_a_row
 def softmax(row: Array) -> None:
-    """In place."""
+    """Softmax of a row, in place."""
     largest = row.max()
     total = np.float32(0)
     for column in range(len(row)):
@@ -357,8 +367,9 @@ def decode(
 ) -> None:
     """Attention of requests that add one token each to a cache [slots, heads, size] of keys and values.
 
-    Request n is row `rows[n]` of the first three and of the result. `slots[bounds[n]:bounds[n + 1]]` is where its keys
-    lie; the last of them is free and gets the new one. Query heads that share a key head read it together.
+    Request n has row `rows[n]` of the first three arrays and of the result. Its keys are in the slots
+    `slots[bounds[n]:bounds[n + 1]]`; the last of these is free and gets the new key. Query heads that share a key head
+    are computed together.
     """
     size, group = queries.shape[2], queries.shape[1] // keys.shape[1]
     shares = np.empty((group, len(slots)), np.float32)

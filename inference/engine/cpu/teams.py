@@ -1,9 +1,9 @@
-"""Teams of OpenMP threads: an engine that idles has none.
+"""Ends the team of OpenMP threads of an engine that is idle.
 
-libgomp keeps a team of threads for each thread that ever computed. While it has more of them than there are cores, a
-team sleeps between any two operations, instead of waiting actively for the next. So a second model halved the speed of
-the first while it only lay in memory: 57 tokens a second instead of 80 (docs/performance.md). OpenMP 5.0 has a call
-that ends the team of the thread that calls it; the next operation makes another, in a fraction of a millisecond.
+libgomp keeps a team of threads for each thread that ever computed. If it has more threads than there are cores, a team
+sleeps between any two operations instead of actively waiting for the next one. So a second model, which was only loaded
+and idle, slowed the first one down: 57 tokens a second instead of 80 (docs/performance.md). OpenMP 5.0 has a function
+that ends the team of the calling thread. The next operation makes a new team in a fraction of a millisecond.
 """
 
 import ctypes
@@ -14,26 +14,26 @@ from pathlib import Path
 
 import torch
 
-SOFT = 1  # omp_pause_soft: what the team knows, such as its size, stays
+SOFT = 1  # omp_pause_soft: keeps OpenMP's state, such as the number of threads
 
 
 class IdleWait(threading.Event):
-    """An event whose waiting costs no team: for a thread that computes, and has nothing to compute now."""
+    """An event for a thread that computes: while it waits for the event, it has no team of OpenMP threads."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As ever, after the team of this thread was ended."""
+        """As `threading.Event.wait`, after ending the team of this thread."""
         end_team()
         return super().wait(timeout)
 
 
 def end_team() -> None:
-    """End the OpenMP threads that compute for the calling thread, if it has some."""
+    """End the OpenMP team of the calling thread, if it has one."""
     _pause_resources()(SOFT)
 
 
 @cache
 def _pause_resources() -> Callable[[int], object]:
-    """The function of the OpenMP library that torch brought along; one that does nothing where it brought none."""
+    """`omp_pause_resource_all` of torch's OpenMP library; a function that does nothing if there is no such library."""
     for library in sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*")):
         try:
             pause = ctypes.CDLL(str(library)).omp_pause_resource_all

@@ -1,4 +1,4 @@
-"""`manage.py add_model KEY SOURCE --prompt-price … --completion-price …`: offer another model."""
+"""`manage.py add_model KEY SOURCE --prompt-price … --completion-price …`: adds a model to the catalogue."""
 
 import os
 from argparse import ArgumentParser
@@ -16,7 +16,7 @@ from inference.weights.new_models import ModelRefused, Plan, Prices, Wishes, add
 
 
 class Command(BaseCommand):
-    """What the model is comes from its own files. One that cannot be served is refused and changes nothing."""
+    """Reads a model's properties from its files and adds it. A model that cannot be served changes nothing."""
 
     help = (
         "Add a model to the catalogue, from a folder or a hub id. Prices are in credits for 1,000 tokens; without "
@@ -24,7 +24,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What the operator may say; the rest comes from the model's files."""
+        """The operator's entries; all other values come from the model's files."""
         parser.add_argument("key", help="what customers call it, such as qwen3-8b")
         parser.add_argument("source", help="a folder, or a hub id such as Qwen/Qwen3-8B")
         parser.add_argument("--prompt-price", metavar="CREDITS", help="for 1,000 prompt tokens")
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Add it, download it where it is on the hub, and say what it is. Ends with status 1 when it is refused."""
+        """Add the model, print its properties, and download it if it is on the hub. Exit status 1 if it is refused."""
         wishes = Wishes(
             key=options["key"],
             source=options["source"],
@@ -83,7 +83,7 @@ class Command(BaseCommand):
             self.stdout.write("  inactive: it has no price yet. Add a price version in the admin, then activate it.")
 
     def _download(self, model: CatalogueModel) -> None:
-        """A download that fails leaves the row, which says so; `prepare_models` goes on with it."""
+        """Download the weights. If that fails, the row stays, with the reason; `prepare_models` can continue later."""
         try:
             download_weights(
                 key=model.key, source=model.source, token=os.environ.get("HF_TOKEN"), say=self.stdout.write

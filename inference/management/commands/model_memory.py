@@ -1,4 +1,4 @@
-"""`manage.py model_memory [--json]`: what each model of the catalogue needs, and what this machine has."""
+"""`manage.py model_memory [--json]`: prints the memory that each model of the catalogue needs, and this machine's."""
 
 import json
 from argparse import ArgumentParser
@@ -16,12 +16,12 @@ from inference.worker.device import read_device_memory
 
 
 class Command(BaseCommand):
-    """Reads configurations only: works for models whose weights are not here."""
+    """Reads only configurations, so it also works for models whose weights are not on this machine."""
 
     help = "Print what weights and cache of each model need in each precision, and the memory of this machine."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--json for machines; sizes are bytes then."""
+        """--json prints JSON, with sizes in bytes."""
         parser.add_argument("--json", action="store_true", help="as JSON, in bytes")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         return report
 
     def _models(self) -> list[tuple[str, str]]:
-        """The rows of the catalogue; before the first prepare_models, what Tally ships."""
+        """Key and source of each row of the catalogue; before the first prepare_models, of the models in OFFERS."""
         rows = list(CatalogueModel.objects.order_by("position", "key").values_list("key", "source"))
         return rows or [(offer.key, offer.source) for offer in OFFERS]
 
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         }
 
     def _find_architecture(self, key: str, source: str) -> tuple[Architecture | None, str]:
-        """From the model's folder where it is here, else from the published numbers."""
+        """The sizes from the model's folder if it is on this machine, else the published ones; and their origin."""
         try:
             return read_architecture(find_weights(key=key, source=source)), "its folder"
         except (ModelUnavailable, OSError, ValueError, KeyError, TypeError):

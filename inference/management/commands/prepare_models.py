@@ -1,4 +1,7 @@
-"""`manage.py prepare_models [KEY...]`: make the catalogue true. Run at every deploy, and by startup.py."""
+"""`manage.py prepare_models [KEY...]`: fills the catalogue and gets the models' weights.
+
+Run it at every deploy; startup.py runs it too.
+"""
 
 import os
 from argparse import ArgumentParser
@@ -15,7 +18,7 @@ from inference.weights.downloads import download_weights, is_hub_id
 
 
 class Command(BaseCommand):
-    """Seed the catalogue, fetch or convert what is missing, and note what stays unavailable and why."""
+    """Seeds the catalogue, downloads or converts missing weights, and notes why a model stays unavailable."""
 
     help = (
         "Seed the catalogue, convert the demo models, download hub models when HF_TOKEN is set. "
@@ -23,11 +26,11 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Keys of models; none for all."""
+        """The keys of the models to prepare; none for all active ones."""
         parser.add_argument("keys", nargs="*", metavar="KEY", help="prepare these models alone, active or not")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Prepare each model; a model that cannot be had never stops the others."""
+        """Prepare each model. If one fails, the others are still prepared."""
         seed_catalogue()
         keys: list[str] = options["keys"]
         models = {model.key: model for model in CatalogueModel.objects.order_by("-position")}
@@ -40,7 +43,7 @@ class Command(BaseCommand):
             raise CommandError("Not every model is ready.")
 
     def _prepare(self, model: CatalogueModel) -> str:
-        """Make one model ready and note in its row whether it is; return why not, or nothing."""
+        """Make one model ready and update its row. Returns the reason if it is unavailable, else an empty text."""
         try:
             self._fetch(model)
             check_prompting(model)

@@ -170,7 +170,8 @@ def test_a_temporary_table_in_front_of_ours_is_not_looked_at(alice, temporary_ta
         "UPDATE billing_ledgerentry SET reason = 'nothing happened'",
         "UPDATE billing_hold SET amount_microcredits = 1",
         "UPDATE billing_hold SET is_from_cache = TRUE",
-        "UPDATE billing_hold SET is_from_cache = TRUE, state = 'released', closed_at = now() WHERE state = 'active'",
+        "UPDATE billing_hold SET is_from_cache = TRUE, state = 'settled', completion_tokens = max_completion_tokens,"
+        " charged_microcredits = amount_microcredits, closed_at = now() WHERE state = 'active'",
         "UPDATE billing_grantuse SET amount_microcredits = -1",
         "UPDATE billing_price SET prompt_microcredits_per_token = 1",
         "DELETE FROM billing_wallet",
