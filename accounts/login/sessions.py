@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+from rest_framework_simplejwt.tokens import Token
 
 from accounts.login.devices import is_known_program
+from accounts.login.tokens import AccessToken, RefreshToken
 from accounts.mail.security_notices import tell_of_log_in
 from accounts.models import ApiSession, User
 from core.client_addresses import client_address
@@ -81,6 +82,7 @@ def refresh_session(*, text: str) -> TokenPair:
         previous_refresh_id=used,
         refreshed_at=session.refreshed_at,
         expires_at=session.expires_at,
+        password_hash=_password_hash(session.user),  # of the SECRET_KEY of now, so that an earlier one may go
     ):
         session.refresh_id = refresh["jti"]
         return _successor(refresh, session)
@@ -144,9 +146,17 @@ def _live_session(token: Token) -> ApiSession:
     session = ApiSession.objects.live().select_related("user").filter(pk=session_id).first()
     if session is None or not session.user.is_active:
         raise InvalidToken
-    if not constant_time_compare(session.password_hash, _password_hash(session.user)):
+    if not _is_of_this_password(session):
         raise InvalidToken
     return session
+
+
+def _is_of_this_password(session: ApiSession) -> bool:
+    """Whether the password is still that of the log-in; SECRET_KEY may have been replaced since then."""
+    user, kept = session.user, session.password_hash
+    if constant_time_compare(kept, _password_hash(user)):
+        return True
+    return any(constant_time_compare(kept, older[:64]) for older in user.get_session_auth_fallback_hash())
 
 
 def _password_hash(user: User) -> str:

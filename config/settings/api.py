@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
 
+from config.settings.demands import wrong
 from core.origins import is_origin
 
-env = environ.Env()
+env = environ.FileAwareEnv()
 
 # Requests and tokens per minute, counted in Redis for all processes together. Beyond a limit the API answers 429.
 API_USER_REQUESTS_PER_MINUTE = env.int("API_USER_REQUESTS_PER_MINUTE", default=1200)
@@ -32,7 +32,7 @@ MAX_OPEN_STREAMS_OF_USER = env.int("MAX_OPEN_STREAMS_OF_USER", default=12)
 CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", default=[])
 for _origin in CORS_ORIGINS:
     if not is_origin(_origin):
-        raise ImproperlyConfigured(f'CORS_ORIGINS: {_origin} is neither "*" nor like https://app.example.com.')
+        wrong(f'CORS_ORIGINS: {_origin} is neither "*" nor like https://app.example.com.')
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
 CORS_URLS_REGEX = r"^/(api/)?v1/"
@@ -65,7 +65,7 @@ REST_FRAMEWORK = {
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
-    "SIGNING_KEY": env.str("SECRET_KEY"),
+    "SIGNING_KEY": "",  # accounts.login.tokens has the keys
     "ISSUER": "tally",
 }
 SPECTACULAR_SETTINGS = {

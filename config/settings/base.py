@@ -8,20 +8,23 @@ import django_stubs_ext
 import environ
 from celery.schedules import crontab
 from csp.constants import NONCE, NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from billing.currencies import UnknownCurrency, known_currency
 from config.settings.api import *
+from config.settings.demands import wrong
 from core.addresses import read_networks
 from core.origins import is_origin
 
 django_stubs_ext.monkeypatch()  # admin.ModelAdmin[Model] and the like work at run time
 
-env = environ.Env()
+env = environ.FileAwareEnv()  # SECRET_KEY_FILE names a file with the value of SECRET_KEY, and so on
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
-SECRET_KEY = env.str("SECRET_KEY")
+SECRET_KEY = env.str("SECRET_KEY")  # signs sessions, cookies and mailed links
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])  # earlier ones that are still believed
+JWT_SIGNING_KEY = env.str("JWT_SIGNING_KEY", default="") or SECRET_KEY  # signs the tokens of the API
+JWT_SIGNING_KEY_FALLBACKS: list[str] = env.list("JWT_SIGNING_KEY_FALLBACKS", default=[])
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
@@ -30,8 +33,9 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 # Addresses and networks of the proxies in front of this site. X-Forwarded-For counts only if it comes from them.
 try:
     TRUSTED_PROXIES = read_networks(env.list("TRUSTED_PROXIES", default=[]))
-except ValueError as wrong:
-    raise ImproperlyConfigured(f"TRUSTED_PROXIES: addresses or networks with commas between; {wrong}.") from wrong
+except ValueError as _unreadable:
+    wrong(f"TRUSTED_PROXIES: addresses or networks with commas between; {_unreadable}.")
+    TRUSTED_PROXIES = ()
 
 INSTALLED_APPS = [
     "accounts",
@@ -57,6 +61,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "monitoring.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -121,7 +126,7 @@ BROKER_REDIS_URL = env.str("BROKER_REDIS_URL", default="") or REDIS_URL
 RELAY_REDIS_URL = env.str("RELAY_REDIS_URL", default="") or REDIS_URL
 CACHE_REDIS_URL = env.str("CACHE_REDIS_URL", default="") or REDIS_URL
 if not (BROKER_REDIS_URL and RELAY_REDIS_URL and CACHE_REDIS_URL):
-    raise ImproperlyConfigured("Set BROKER_REDIS_URL, RELAY_REDIS_URL and CACHE_REDIS_URL (docs/redis-users.md).")
+    wrong("BROKER_REDIS_URL, RELAY_REDIS_URL and CACHE_REDIS_URL must be set (docs/redis-users.md).")
 DEMAND_RESTRICTED_REDIS_USERS = False  # whether to refuse users with more rights
 CACHES = {
     "default": {
@@ -284,8 +289,9 @@ MAILBOX_SECRET = env.str("MAILBOX_SECRET", default="")  # key of the mailbox has
 CREDITS_PER_MINOR_UNIT = env.int("CREDITS_PER_MINOR_UNIT", default=1)  # one credit costs one cent, or one yen
 try:
     TOPUP_CURRENCY = known_currency(env.str("TOPUP_CURRENCY", default="usd"))
-except UnknownCurrency as unknown:
-    raise ImproperlyConfigured(f"TOPUP_CURRENCY: {unknown}.") from unknown
+except UnknownCurrency as _unknown:
+    wrong(f"TOPUP_CURRENCY: {_unknown}.")
+    TOPUP_CURRENCY = "usd"
 TOPUP_MINOR_BOUNDS = (env.int("TOPUP_LEAST_MINOR", default=100), env.int("TOPUP_MOST_MINOR", default=100_000))
 # The class of each provider, by name; the first is the default. An order stays with the provider it was made with.
 PAYMENT_PROVIDERS: dict[str, str] = {}
@@ -297,10 +303,10 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # empty: Stripe's own
 STRIPE_CHECKOUT_ORIGINS: list[str] = env.list("STRIPE_CHECKOUT_ORIGINS", default=["https://checkout.stripe.com"])
 for _origin in STRIPE_CHECKOUT_ORIGINS:
     if not (is_origin(_origin) and _origin.startswith("https://")):
-        raise ImproperlyConfigured(f"STRIPE_CHECKOUT_ORIGINS: write {_origin!r} as https://host, without a path.")
+        wrong(f"STRIPE_CHECKOUT_ORIGINS: write {_origin!r} as https://host, without a path.")
 if STRIPE_SECRET_KEY:
     if not STRIPE_WEBHOOK_SECRET:
-        raise ImproperlyConfigured("STRIPE_SECRET_KEY is set, so STRIPE_WEBHOOK_SECRET (whsec_...) must be set too.")
+        wrong("STRIPE_WEBHOOK_SECRET (whsec_...) must be set too, since STRIPE_SECRET_KEY is.")
     PAYMENT_PROVIDERS["stripe"] = "billing.stripe.provider.StripeProvider"
     # The order form is redirected to Stripe's page. Chromium applies `form-action` to the target of the redirect, too.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] += STRIPE_CHECKOUT_ORIGINS
@@ -311,7 +317,7 @@ HOLD_LIFETIME_SECONDS = env.int("HOLD_LIFETIME_SECONDS", default=3600)
 MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
-    raise ImproperlyConfigured("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
+    wrong("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
 # How long old data is kept before it is deleted (accounts.purge, billing.purge).
 KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
 KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
@@ -337,9 +343,9 @@ _LEAST = {
 }
 for _name, _least in _LEAST.items():
     if vars()[_name] < _least:
-        raise ImproperlyConfigured(f"{_name} is at least {_least}.")
+        wrong(f"{_name} is at least {_least}.")
 if not 1 <= TOPUP_MINOR_BOUNDS[0] <= TOPUP_MINOR_BOUNDS[1]:
-    raise ImproperlyConfigured("TOPUP_LEAST_MINOR is at least 1, and TOPUP_MOST_MINOR is not less than it.")
+    wrong("TOPUP_LEAST_MINOR is at least 1, and TOPUP_MOST_MINOR is not less than it.")
 
 # Inference
 MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expanduser()

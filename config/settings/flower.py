@@ -12,6 +12,9 @@ UNUSED = (
     "DATABASE_OWNER_URL",
     "REDIS_URL",
     "MAILBOX_SECRET",
+    "SECRET_KEY_FALLBACKS",
+    "JWT_SIGNING_KEY",
+    "JWT_SIGNING_KEY_FALLBACKS",
     "EMAIL_URL",
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
@@ -24,8 +27,11 @@ os.environ.update(
     RELAY_REDIS_URL=f"redis://nobody@{NOTHING}/0",
     CACHE_REDIS_URL=f"redis://nobody@{NOTHING}/0",
 )
+for _name in ("SECRET_KEY", "DATABASE_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL", *UNUSED):
+    os.environ.pop(f"{_name}_FILE", None)  # a file's value would come first
 
-from config.settings.base import *  # noqa: E402  after the environment is complete
+from config.settings import demands  # noqa: E402  after the environment is complete
+from config.settings.base import *  # noqa: E402
 
 # Counts the wrong tries at Flower's log-in, in the memory of its only process: a restart forgets them.
 CACHES = {
@@ -34,3 +40,4 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 100_000},  # two entries for each address that guesses
     }
 }
+demands.refuse()

@@ -34,7 +34,8 @@ def _take_what_startup_wrote() -> None:
 
 _take_what_startup_wrote()
 
-from config.settings.base import *  # noqa: E402  after the environment is complete
+from config.settings import demands  # noqa: E402  after the environment is complete
+from config.settings.base import *  # noqa: E402
 
 DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks set 0, to measure what production runs
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
@@ -46,3 +47,4 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+demands.refuse()

@@ -1,16 +1,41 @@
-"""Settings for production: everything that must be set comes from the environment, without demo defaults."""
+"""Settings for production: everything that must be set comes from the environment, without demo defaults.
 
-from config.settings.base import *
+What is missing or weak is gathered and said in one list (`demands`), and Tally does not start.
+"""
+
+import secrets
+
+from config.settings import demands
+
+_NOWHERE = "127.0.0.1:1"
+demands.required(
+    "SECRET_KEY", f"it signs sessions and mailed links; {demands.HOW_TO_MAKE_ONE}", secrets.token_urlsafe(64)
+)
+demands.required(
+    "JWT_SIGNING_KEY", f"it signs the tokens of the API; {demands.HOW_TO_MAKE_ONE}", secrets.token_urlsafe(64)
+)
+demands.required(
+    "DATABASE_URL",
+    "postgres://tally_app:password@host:5432/tally (docs/database-roles.md)",
+    f"postgres://x@{_NOWHERE}/x",
+)
+_REDIS, _NO_REDIS = "redis://user:password@host:6379/0 (docs/redis-users.md)", f"redis://x:x@{_NOWHERE}/0"
+demands.required("BROKER_REDIS_URL", _REDIS, _NO_REDIS)
+demands.required("RELAY_REDIS_URL", _REDIS, _NO_REDIS)
+demands.required("CACHE_REDIS_URL", _REDIS, _NO_REDIS)
+demands.required("ALLOWED_HOSTS", "the host names of this site, with commas between", "missing.invalid")
+demands.required(
+    "PUBLIC_URL", "where people find this site, https://…, without a slash at the end", "https://missing.invalid"
+)
+demands.required("EMAIL_URL", "how mail is sent: smtp+tls://user:password@host:587", "smtp://missing.invalid")
+
+demands.demand_said("TRUSTED_PROXIES", "the proxies in front of this site, or empty where there are none")
+
+from config.settings.base import *  # noqa: E402  after the environment is complete
 
 DEMO = False
 DEMAND_RESTRICTED_ROLE = True
 DEMAND_RESTRICTED_REDIS_USERS = True
-BROKER_REDIS_URL = env.str("BROKER_REDIS_URL")
-RELAY_REDIS_URL = env.str("RELAY_REDIS_URL")
-CACHE_REDIS_URL = env.str("CACHE_REDIS_URL")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
-PUBLIC_URL = env.str("PUBLIC_URL")
-env.str("TRUSTED_PROXIES")  # must be set, even if there are none: see .env.example
 EMAIL_CONFIG = env.email_url("EMAIL_URL")
 DELIVERY_EMAIL_BACKEND = EMAIL_CONFIG.pop("EMAIL_BACKEND")  # EMAIL_BACKEND stays the outbox
 vars().update(EMAIL_CONFIG)
@@ -33,3 +58,13 @@ SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken"
 DEVICE_COOKIE_NAME = "__Host-tally_device"
 MESSAGE_STORAGE = "core.cookies.MessageStorage"
+
+demands.demand_strong_secrets(
+    {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}
+    | ({"MAILBOX_SECRET": MAILBOX_SECRET} if MAILBOX_SECRET else {})
+)
+demands.demand_closed_redis(
+    {"BROKER_REDIS_URL": BROKER_REDIS_URL, "RELAY_REDIS_URL": RELAY_REDIS_URL, "CACHE_REDIS_URL": CACHE_REDIS_URL}
+)
+demands.demand_safe_site(vars())
+demands.refuse()

@@ -26,6 +26,9 @@ GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the w
 _CELERY = ("celery", "-A", "config")
 _SECRETS = (  # what Flower does not get; of Redis it has the broker's URL
     "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "JWT_SIGNING_KEY",
+    "JWT_SIGNING_KEY_FALLBACKS",
     "MAILBOX_SECRET",
     "DATABASE_URL",
     "DATABASE_OWNER_URL",
@@ -290,6 +293,6 @@ class Stack:
 
 def _flower_environment(variables: dict[str, str], operator: dict[str, str]) -> dict[str, str]:
     """That of every process without its secrets, and the log-in: everybody can read the arguments of a process."""
-    kept = {name: value for name, value in variables.items() if name not in _SECRETS}
+    kept = {name: value for name, value in variables.items() if name.removesuffix("_FILE") not in _SECRETS}
     login = f"{operator['email']}:{operator['password']}"
     return kept | {"DJANGO_SETTINGS_MODULE": "config.settings.flower", "FLOWER_BASIC_AUTH": login}

@@ -5,6 +5,8 @@ import re
 
 from django.conf import settings
 
+from deploy import configuration
+
 SETTINGS = settings.BASE_DIR / "config" / "settings"
 LINE = re.compile(r"(?P<comment>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
@@ -18,6 +20,10 @@ def read_by_env(*names):
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="env")), args=[ast.Constant(value=str(variable))]):
                     default = next((word.value for word in node.keywords if word.arg == "default"), None)
                     found.setdefault(variable, None if default is None else ast.literal_eval(default))
+                case ast.Call(
+                    func=ast.Attribute(attr="required" | "demand_said"), args=[ast.Constant(value=str(variable)), *_]
+                ):
+                    found[variable] = None
     return found
 
 
@@ -48,3 +54,7 @@ def test_the_example_shows_the_defaults_and_leaves_open_what_must_be_set():
         else:
             shown = ",".join(read[name]) if isinstance(read[name], list) else str(read[name])
             assert (comment, value) == ("#", shown), name
+
+
+def test_the_document_is_the_one_that_the_example_makes():
+    assert configuration.DOCUMENT.read_text() == configuration.describe(), "run `python3 -m deploy.configuration`"

@@ -6,6 +6,8 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from config.settings import demands
+
 BASE = settings.BASE_DIR / "config" / "settings" / "base.py"
 
 
@@ -13,7 +15,10 @@ def load(monkeypatch, **variables):
     """The settings as a process reads them that starts with these variables."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return runpy.run_path(str(BASE))
+    monkeypatch.setattr(demands, "_findings", [])
+    found = runpy.run_path(str(BASE))
+    demands.refuse()
+    return found
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,16 @@
 """The cookies of production: each may only come from this host, over https."""
 
-import runpy
-
-from django.conf import settings
 from django.contrib.messages import constants
 from django.contrib.messages.storage.base import Message
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
-PRODUCTION = settings.BASE_DIR / "config" / "settings" / "production.py"
+from tests.core.postgresql.production import read_production
 
 
 def test_every_cookie_has_the_prefix_that_binds_it_to_the_host(monkeypatch):
-    for name, value in {
-        "ALLOWED_HOSTS": "x.example",
-        "PUBLIC_URL": "https://x.example",
-        "TRUSTED_PROXIES": "",
-        "EMAIL_URL": "smtp://x",
-    }.items():
-        monkeypatch.setenv(name, value)
-    production = runpy.run_path(str(PRODUCTION))
+    production = read_production(monkeypatch)
     assert production["DEVICE_COOKIE_NAME"].startswith("__Host-")
     for name in ("SESSION", "CSRF"):
         assert production[f"{name}_COOKIE_NAME"].startswith("__Host-")

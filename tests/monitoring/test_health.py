@@ -70,3 +70,12 @@ def test_a_redis_that_is_full_is_named(client, db):
         assert ready(client)[1]["missing"] == ["redis"]
     finally:
         admin().config_set("maxmemory", before)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_a_load_balancer_asks_by_address_over_http_and_is_answered(db, client, settings, path, method):
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["tally.example.com"], True
+    response = getattr(client, method)(path, headers={"Host": "10.1.2.3:8000"})
+    assert response.status_code in (200, 503)
+    assert client.get("/accounts/login/", headers={"Host": "tally.example.com"}).status_code == 301

@@ -8,9 +8,9 @@ from django.core.cache import cache
 from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
-from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from accounts.login.sessions import REFRESH_AGAIN_SECONDS
+from accounts.login.tokens import AccessToken, RefreshToken
 from accounts.models import ApiSession, User
 from tests.support.cast import PASSWORD, at_once
 from tests.support.databases.redis_admin import admin

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import runpy
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from billing.models import PaymentEvent, TopUp, TopUpState
 from billing.stripe import events as stripe_events
 from tests.billing.stripe.signing import WEBHOOK, deliver, post, sign
 from tests.billing.stripe.stripe_orders import PAID, TOTAL, alerts, balance, buy, order, state_of
+from tests.core.postgresql.production import read_production
 
 pytestmark = pytest.mark.usefixtures("without_answers")
 
@@ -236,11 +236,7 @@ def test_what_else_is_sold_on_the_account_is_closed_without_an_alarm(stripe, bob
 
 def as_in_production(settings, monkeypatch):
     """What production says about https."""
-    monkeypatch.setenv("ALLOWED_HOSTS", "testserver")
-    monkeypatch.setenv("PUBLIC_URL", "https://testserver")
-    monkeypatch.setenv("TRUSTED_PROXIES", "")
-    monkeypatch.setenv("EMAIL_URL", "consolemail://")
-    found = runpy.run_path(str(django_settings.BASE_DIR / "config" / "settings" / "production.py"))
+    found = read_production(monkeypatch, ALLOWED_HOSTS="testserver", PUBLIC_URL="https://testserver")
     for name, value in found.items():
         if name.startswith("SECURE_"):
             setattr(settings, name, value)
