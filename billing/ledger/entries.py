@@ -58,10 +58,9 @@ def move(
     repeat = find_repeat(wallet, kind, amount_microcredits, idempotency_key, hold)
     if repeat is not None:
         return repeat
-    if hold is None and -amount_microcredits > wallet.available_microcredits:
-        raise InsufficientCredits(
-            available_microcredits=wallet.available_microcredits, needed_microcredits=-amount_microcredits
-        )
+    available = wallet.available_microcredits
+    if hold is None and -amount_microcredits > available:
+        raise InsufficientCredits(available_microcredits=available, needed_microcredits=-amount_microcredits)
     wallet.balance_microcredits += amount_microcredits  # the database updates the row; this updates our copy
     entry = LedgerEntry.objects.create(
         wallet=wallet,

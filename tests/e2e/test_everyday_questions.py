@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.e2e.asking import ask, receipt_of, shown
 from tests.e2e.everyday_questions import QUESTIONS, is_right
-from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
 
 pytestmark = pytest.mark.e2e
 

@@ -5,35 +5,10 @@ import time
 
 import pytest
 
+from tests.e2e.asking import COMPLETION_PRICE, LONG, PROMPT_PRICE, ask, receipt_of, shown
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
-STORY_TELLER = "smollm2-135m"  # writes on and on; Gemma 3 270M answers in a few words
-PROMPT_PRICE, COMPLETION_PRICE = 10, 20  # of the story-teller
-LONG = "Write a very long story about a cat that learned to count all the stars in the sky."
-
-
-def ask(page, text, model=STORY_TELLER):
-    """Send a prompt and wait for the answer's article; return its locator."""
-    before = page.locator(".turn.it").count()
-    page.select_option("select[name=model]", model)
-    page.fill("#prompt", text)
-    page.press("#prompt", "Enter")
-    page.wait_for_function("n => document.querySelectorAll('.turn.it').length > n", arg=before)
-    return page.locator(".turn.it").last
-
-
-def shown(answer):
-    """The answer's text as it stands on the page."""
-    return answer.locator(".said").inner_text()
-
-
-def receipt_of(answer):
-    """(prompt tokens, completion tokens, charged microcredits) from the receipt under the answer."""
-    receipt = answer.locator(".receipt")
-    receipt.wait_for()
-    names = ("prompt-tokens", "completion-tokens", "charged-microcredits")
-    return tuple(int(receipt.get_attribute(f"data-{name}")) for name in names)
 
 
 def in_credits(text):

@@ -1,12 +1,9 @@
 """Pages are light, accessible and whole on a phone; the pictures go to TALLY_PICTURES when that is set."""
 
-import os
-from pathlib import Path
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
-from tests.e2e.test_first_paid_answer import ask, receipt_of
+from tests.e2e.asking import ask, receipt_of
+from tests.e2e.looking import look_at
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -16,16 +13,6 @@ LOOKS = {
     "phone-light": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
     "phone-dark": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
 }
-
-
-def look_at(page, name):
-    """Check what holds on every page: no sideways scrolling, no violation that axe finds."""
-    page.wait_for_load_state()  # with its styles: a click waits only for the first byte
-    if folder := os.environ.get("TALLY_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
-    violations = Axe().run(page).response["violations"]
-    assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations] == [], name
 
 
 @pytest.mark.parametrize("look", LOOKS)

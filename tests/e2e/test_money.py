@@ -7,19 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
+from tests.e2e.asking import NEW_CUSTOMER, ask, receipt_of, shown
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
-
-NEW_CUSTOMER = """
-import json
-from accounts.models import User
-from allauth.account.models import EmailAddress
-user = User.objects.create_user({email!r}, "buys-a-package-2026")
-EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-print(json.dumps({{"email": user.email, "password": "buys-a-package-2026"}}))
-"""
 
 
 def history(page):

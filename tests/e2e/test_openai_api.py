@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER
+from tests.e2e.asking import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.test_first_paid_answer import ask, receipt_of, shown
-from tests.e2e.test_money import NEW_CUSTOMER
+from tests.e2e.asking import NEW_CUSTOMER, ask, receipt_of, shown
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import redis
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, PROMPT_PRICE, STORY_TELLER
+from tests.e2e.asking import COMPLETION_PRICE, PROMPT_PRICE, STORY_TELLER
 from tests.support.stack import wait_until
 
 CREDITS = 10_000_000

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER, ask, receipt_of, shown
+from tests.e2e.asking import COMPLETION_PRICE, LONG, PROMPT_PRICE, STORY_TELLER, ask, receipt_of, shown
 from tests.faults.customers import CREDITS, Customer
 from tests.support.stack import wait_until
 

@@ -31,7 +31,7 @@ SPENDING = [
     Guard(
         "overdraft",
         "billing/ledger/entries.py",
-        "if hold is None and -amount_microcredits > wallet.available_microcredits:",
+        "if hold is None and -amount_microcredits > available:",
         "if False:",
         GRANTS,
         "an_adjustment_down_leaves_what_is_held",

@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from tests.e2e.test_first_paid_answer import STORY_TELLER
+from tests.e2e.asking import STORY_TELLER
 from tests.faults.customers import Customer
 
 BODY = {"model": STORY_TELLER, "prompt": "Once upon a time", "temperature": 0.8}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_first_paid_answer import COMPLETION_PRICE, PROMPT_PRICE
+from tests.e2e.asking import COMPLETION_PRICE, PROMPT_PRICE
 from tests.faults.customers import Customer, warm_up
 from tests.storm.chaos import Chaos
 from tests.storm.clients import Client

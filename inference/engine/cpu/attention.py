@@ -82,10 +82,7 @@ def attend_rows(
     cu_seq_lens_k: dict[str, torch.Tensor],
     **_kwargs: Any,
 ) -> torch.Tensor:
-    """Attention of all tokens of a step. Arrays in and out are contiguous [tokens, heads, size].
-
-    Also stores the new keys and values in the cache.
-    """
+    """Attention of all tokens of a step; stores the new keys and values. Contiguous arrays [tokens, heads, size]."""
     allocator = cache.layer_to_allocator[module.layer_idx]
     write = write_index[allocator.index]
     plan = _plans.get(allocator)

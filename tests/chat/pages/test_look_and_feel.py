@@ -7,7 +7,7 @@ from chat.models import Message
 from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel
 from tests.chat.pages.browser import ask, hide, path_of
-from tests.e2e.test_look import look_at
+from tests.e2e.looking import look_at
 from tests.support.cast import answered_talk
 from tests.support.stack import wait_until
 

@@ -1,0 +1,16 @@
+"""A page as a browser shows it: whole, and accessible."""
+
+import os
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+
+
+def look_at(page, name):
+    """Check what holds on every page: no sideways scrolling, no violation that axe finds."""
+    page.wait_for_load_state()  # with its styles: a click waits only for the first byte
+    if folder := os.environ.get("TALLY_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
+    violations = Axe().run(page).response["violations"]
+    assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations] == [], name
