@@ -20,7 +20,7 @@ account_closing = Signal()
 
 
 def erase_person(*, user: User) -> None:
-    """Replace name and address, end every key and log-in, and let the other apps erase. Call it in a transaction.
+    """Replace name and address, end all keys and log-ins, and send `account_closing`. Call it in a transaction.
 
     The caller must hold the wallet's lock, because every other writer takes that lock before it changes the user.
     """
@@ -28,7 +28,7 @@ def erase_person(*, user: User) -> None:
     account_closing.send(sender=User, user=user)
     addresses = EmailAddress.objects.filter(user=user)
     _forget_in_admin_log(user, addresses)
-    verified = addresses.filter(verified=True)  # only verified: an account may have added another person's address
+    verified = addresses.filter(verified=True)  # an unverified address may be another person's
     OutgoingMail.objects.to_any_of([email, *verified.values_list("email", flat=True)]).delete()
     addresses.delete()
     ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
@@ -52,7 +52,7 @@ def _forget_in_admin_log(user: User, addresses: QuerySet[EmailAddress]) -> None:
 
 
 def _say_goodbye(email: str) -> None:
-    """Send the last mail. Its row is the last one with the address, and is purged with the other old mails."""
+    """Send a last mail. Its row is the only one left with the address, until it is purged with the other old mails."""
     send_mail(
         _("Your account was closed"),
         _("Your account at Tally was closed, as you asked. If it was not you, answer this mail."),

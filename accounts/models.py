@@ -70,7 +70,7 @@ class User(AbstractUser):
     def _get_session_auth_hash(self, secret: Any = None) -> str:
         """Django's keyed hash of the password, which every session contains.
 
-        It also covers `login_epoch`: changing either ends all of the user's sessions.
+        It also covers `login_epoch`. A change of the password or of `login_epoch` ends all of the user's sessions.
         """
         if not self.login_epoch:
             return str(super()._get_session_auth_hash(secret=secret))  # type: ignore[misc]
@@ -108,14 +108,14 @@ class Scope(models.TextChoices):
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """Reads of keys."""
+    """Queries for API keys."""
 
     def for_user(self, user: Any) -> "ApiKeyQuerySet":
         """The keys of this user, the latest first."""
         return self.filter(user=user).order_by("-pk")
 
     def live(self) -> "ApiKeyQuerySet":
-        """Neither revoked nor expired."""
+        """The keys that are neither revoked nor expired."""
         return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()), revoked_at__isnull=True)
 
 
@@ -178,14 +178,14 @@ class ApiKey(models.Model):
 
 
 class ApiSessionQuerySet(models.QuerySet["ApiSession"]):
-    """Reads of log-ins."""
+    """Queries for log-ins through the API."""
 
     def for_user(self, user: Any) -> "ApiSessionQuerySet":
         """The log-ins of this user, the latest first."""
         return self.filter(user=user).order_by("-created_at", "-pk")
 
     def live(self) -> "ApiSessionQuerySet":
-        """Neither revoked nor expired."""
+        """The log-ins that are neither revoked nor expired."""
         return self.filter(revoked_at__isnull=True, expires_at__gt=timezone.now())
 
 
@@ -193,7 +193,7 @@ class ApiSession(models.Model):
     """One log-in through the API. Its tokens contain its id, so revoking it ends them at once.
 
     `refresh_id` is the id of the only valid refresh token; `previous_refresh_id` is that of the token before it. For
-    some seconds, the previous token is answered with the valid one again. A later use of it, or of an older token,
+    some seconds, the previous token can be exchanged for the valid one. A later use of it, or of an older token,
     means that a token was stolen or replayed, and ends the session. `password_hash` is Django's keyed hash of the
     password: a new password ends the session too.
     """
@@ -227,10 +227,10 @@ class ApiSession(models.Model):
 
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
-    """Reads of mails."""
+    """Queries for outgoing mails."""
 
     def unfinished(self) -> "OutgoingMailQuerySet":
-        """Neither sent nor given up."""
+        """The mails that are neither sent nor given up."""
         return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
 
     def due(self) -> "OutgoingMailQuerySet":

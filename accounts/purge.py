@@ -28,7 +28,7 @@ def purge_logins() -> int:
 
 
 def purge_mails() -> int:
-    """Delete mails that are KEEP_MAILS_DAYS old, of which only the envelope is left; return how many."""
+    """Delete mails that are KEEP_MAILS_DAYS old, whose text is already deleted; return how many."""
     return in_batches(OutgoingMail.objects.filter(created_at__lt=days_ago(settings.KEEP_MAILS_DAYS)), delete)
 
 

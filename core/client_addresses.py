@@ -1,4 +1,4 @@
-"""The client's address of a Django request, by the proxies that the settings trust."""
+"""Finds the address of the client that sent a Django request, also behind the proxies that the settings trust."""
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -13,5 +13,8 @@ def client_address(request: HttpRequest) -> str:
 
 
 def client_network(request: HttpRequest) -> str:
-    """What a request without a log-in is counted by: its IPv4 address, or the /64 of its IPv6 address."""
+    """Return the client's IPv4 address, or the /64 network of its IPv6 address.
+
+    Limits count the requests without a log-in by it.
+    """
     return network_of(client_address(request))

@@ -1,7 +1,7 @@
-"""The Redis users: broker, relay and cache each log in as a user that may do nothing else (docs/redis-users.md).
+"""Checks the rights of the Redis users: the broker, the relay and the cache each have their own (docs/redis-users.md).
 
-Production refuses to run with users that may do more. The check tries the commands that a user must not run; Redis
-records the refusals in its ACL LOG. A command that is allowed changes nothing, because the keys do not exist.
+Production refuses to run if a user has more rights than it needs. The check tries commands that a user must not run;
+Redis records the refusals in its ACL LOG. A command that is allowed changes nothing, because the keys do not exist.
 """
 
 import logging
@@ -14,7 +14,7 @@ from core.redis_clients import connect
 
 logger = logging.getLogger(__name__)
 
-KEYS = {  # for each user, a key of its own kind that does not exist
+KEYS = {  # for each user, a key that it may use, and that does not exist
     "BROKER_REDIS_URL": "generate.a-model-that-is-not-there",
     "RELAY_REDIS_URL": "generation:one-that-is-not-there",
     "CACHE_REDIS_URL": "answer:one-that-is-not-there",
@@ -22,12 +22,12 @@ KEYS = {  # for each user, a key of its own kind that does not exist
 
 
 def might_of(setting: str) -> list[str]:
-    """The rights that the user of this URL must not have; empty for a restricted user. Raises RedisError."""
+    """Return the rights that the user of this URL has but must not have. Raises RedisError."""
     tries = [
         ("may change the server's settings", ("CONFIG", "GET", "maxmemory")),
         ("may manage users", ("ACL", "USERS")),
         ("may search the server", ("SCAN", "0", "COUNT", "1")),
-        ("may publish to every channel", ("PUBLISH", "a-channel-that-nobody-hears", "")),  # which can shut workers down
+        ("may publish to every channel", ("PUBLISH", "a-channel-that-nobody-hears", "")),  # could shut workers down
     ]
     for other, key in KEYS.items():
         if other != setting:
@@ -43,14 +43,14 @@ def might_of(setting: str) -> list[str]:
 def refuse_mighty_users() -> None:
     """Raise ImproperlyConfigured if a Redis user has too many rights or cannot log in.
 
-    Only with DEMAND_RESTRICTED_REDIS_USERS. While Redis is away this passes.
+    Checks nothing without DEMAND_RESTRICTED_REDIS_USERS. While Redis cannot be reached, only logs a warning.
     """
     if not settings.DEMAND_RESTRICTED_REDIS_USERS:
         return
     for setting in KEYS:
         try:
             might = might_of(setting)
-        except redis.AuthenticationError as error:  # a ConnectionError, too, in redis-py
+        except redis.AuthenticationError as error:  # caught first: in redis-py it is a ConnectionError
             raise ImproperlyConfigured(f"Redis does not let the user of {setting} in: {error}") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             logger.warning("the user of %s is not looked at: %s", setting, error)

@@ -16,7 +16,7 @@ DEMO_KEY = "gemma-3-270m"
 SMALL_DEMO_KEY = "smollm2-135m"
 
 
-# What customers read instead of the reason, which is for operators.
+# Customers see this text when a model is unavailable. Only operators see the reason.
 NOT_OFFERED = _("This model is not offered here at the moment. Choose another one.")
 
 
@@ -26,7 +26,10 @@ class ModelUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model as Tally ships it; prices in microcredits per token (money.md). Staff change its row later, not this."""
+    """The initial settings of a model that Tally ships, with prices in microcredits per token (money.md).
+
+    `seed_catalogue` copies them into a database row once. Staff later change that row, not these settings.
+    """
 
     key: str
     name: str
@@ -40,8 +43,8 @@ class Offer:
     is_active: bool = True
 
 
-# In the order of the model picker; a new chat begins with the first available one. Operators activate the inactive
-# models themselves: setting a token of the hub alone must not download 55 GB.
+# The order is that of the model picker; a new chat begins with the first available model. Operators activate the
+# inactive models themselves. Otherwise, setting a token for the Hugging Face hub would already download 55 GB.
 OFFERS = (
     Offer("gemma-3-12b", "Gemma 3 12B", "Best answers", "google/gemma-3-12b-it", 131_072, 8_192, 1000, 2000),
     Offer(
@@ -117,7 +120,8 @@ def seed_catalogue() -> None:
 def find_weights(*, key: str, source: str) -> Path:
     """The folder with this model's weights: MODEL_DIR/<key>, else the source itself, else the hub's own cache.
 
-    Nothing is downloaded. Raises ModelUnavailable when there is none, or one that cannot be served, with the reason.
+    Nothing is downloaded. Raises ModelUnavailable, with the reason, when there is no such folder or its weights cannot
+    be served.
     """
     for folder in (settings.MODEL_DIR / key, Path(source).expanduser()):
         if folder.is_dir():

@@ -12,13 +12,16 @@ from inference.worker.process import current_worker
 
 @shared_task(name=TASK, ignore_result=True)
 def generate(*, model_key: str) -> None:
-    """Answer the queued rows of this model. If the task is delivered twice, the second run finds none and ends."""
+    """Answer the queued generations of this model. If the task is delivered twice, the second run finds none."""
     current_worker().serve(model_key)
 
 
 @shared_task(name="inference.sweep_generations", queue="default", ignore_result=True)
 def sweep_generations() -> None:
-    """End generations without a worker, give up lost deliveries, then pass on answers that followers still wait for."""
+    """Fail generations whose worker is silent or that were queued too long.
+
+    Then give up lost deliveries, and pass on answers that followers still wait for.
+    """
     sweep()
     deliveries.sweep_deliveries()
     single_flight.sweep_followers()
@@ -26,5 +29,5 @@ def sweep_generations() -> None:
 
 @shared_task(name="inference.pass_on", queue="default", ignore_result=True)
 def pass_on(*, leader_id: str) -> None:
-    """Give the followers of an answer that has ended its text, or have them generated."""
+    """Give the text of an ended answer to its followers. The oldest one that cannot get it is generated next."""
     single_flight.pass_on(leader_id=UUID(leader_id))

@@ -21,7 +21,7 @@ from accounts.models import ApiSession, User
 from core.client_addresses import client_address
 
 SESSION_CLAIM = "session"
-REFRESH_AGAIN_SECONDS = 10  # in this time, tabs that exchange the same token get the same new one
+REFRESH_AGAIN_SECONDS = 10  # tabs that exchange the same token within this time get the same new one
 T = TypeVar("T", bound=Token)
 
 
@@ -45,7 +45,7 @@ class TokenPair:
 
 @transaction.atomic
 def open_session(*, user: User, request: HttpRequest) -> TokenPair:
-    """Log in a user whose password was right. The owner is mailed if the program is new in this network."""
+    """Log in a user whose password was right. If this program is new in this network, the user gets a mail."""
     address, agent = _valid_address(request), request.headers.get("User-Agent", "")[:200].replace("\x00", "")
     if user.last_login is not None and not is_known_program(user=user, address=address, user_agent=agent):
         tell_of_log_in(user=user, address=address or "", user_agent=agent)
@@ -67,9 +67,9 @@ def refresh_session(*, text: str) -> TokenPair:
     """Exchange a refresh token for a new pair. A refresh token is good for one exchange. Raises InvalidToken.
 
     Two tabs of a browser often exchange the same token at the same time. The conditional update lets one of them win.
-    For REFRESH_AGAIN_SECONDS the others get the same new refresh token, and an access token of their own. A later
-    exchange, or that of an even older token, ends the log-in: the token was stolen or replayed, and nothing shows which
-    of its two holders is the thief.
+    For REFRESH_AGAIN_SECONDS the others get the same new refresh token, and an access token of their own. If a used
+    token is exchanged later, or an even older token at any time, the log-in ends: the token was stolen or replayed, and
+    nothing shows which of its two holders is the thief.
     """
     refresh = _decode(text, RefreshToken)
     session = _live_session(refresh)
@@ -82,7 +82,7 @@ def refresh_session(*, text: str) -> TokenPair:
         previous_refresh_id=used,
         refreshed_at=session.refreshed_at,
         expires_at=session.expires_at,
-        password_hash=_password_hash(session.user),  # of the SECRET_KEY of now, so that an earlier one may go
+        password_hash=_password_hash(session.user),  # by the current SECRET_KEY, so that an earlier one can be removed
     ):
         session.refresh_id = refresh["jti"]
         return _successor(refresh, session)
@@ -119,7 +119,7 @@ def revoke_session(*, session: ApiSession) -> None:
 
 
 def revoke_sessions(*, user: User, but: ApiSession | None = None) -> int:
-    """End all of a user's log-ins except one, and return how many."""
+    """End all of a user's log-ins except `but`, and return how many were ended."""
     ended = ApiSession.objects.filter(user=user, revoked_at__isnull=True)
     if but is not None:
         ended = ended.exclude(pk=but.pk)

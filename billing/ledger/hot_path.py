@@ -19,7 +19,7 @@ def place_hold(user_id: int, draft: Hold, room_microcredits: int | None = None) 
     """Hold the draft's worst-case cost at the current prices and return the hold.
 
     Outside the ordinary case, changes nothing and returns None. A wallet with a monthly cap is an ordinary case only if
-    the caller has locked it and passes the room that all caps leave.
+    the caller has locked it and passes `room_microcredits`: how much may still be spent under all caps.
     """
     statement = PLACE_HOLD.format(hold=sql.columns(Hold, "h"))
     row = sql.fetch_one(

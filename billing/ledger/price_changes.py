@@ -10,14 +10,14 @@ from accounts import audit
 from accounts.models import User
 from billing.models import Price
 
-PRICE_IS_LATE = timedelta(minutes=1)  # how long a form that says "now" may take to arrive
+PRICE_IS_LATE = timedelta(minutes=1)  # a price that was to begin at most this long ago begins now
 
 
 MOST_PRICE = 10**9  # microcredits per token
 
 
 class PriceExists(Exception):
-    """The model has another price from this very moment, or already has these prices."""
+    """Another price of the model begins at the same moment, or the model already has these prices."""
 
 
 class PriceRefused(Exception):
@@ -31,10 +31,10 @@ def plan_price(
     completion_microcredits_per_token: int,
     effective_at: datetime | None = None,
 ) -> Price:
-    """Return a version of a model's prices that may be added, unsaved. Raises what `add_price` raises.
+    """Check a new version of a model's prices and return it unsaved. Raises what `add_price` raises.
 
-    A start within the last minute, the time that a form may take to arrive, becomes now. So what was sold before keeps
-    its price.
+    A start within the last minute becomes now, because a form may take that long to arrive. So no price begins in the
+    past, and tokens that were sold earlier keep their price.
     """
     now = timezone.now()
     if effective_at is not None and effective_at < now - PRICE_IS_LATE:

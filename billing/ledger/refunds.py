@@ -12,7 +12,7 @@ from billing.models import EntryKind, Hold, HoldState, LedgerEntry
 
 
 class RefundTooLarge(LedgerError):
-    """All refunds of a charge together may not exceed it; `refundable_microcredits` is what is left."""
+    """All refunds of a charge together would exceed it. `refundable_microcredits` is how much can still be refunded."""
 
     def __init__(self, *, refundable_microcredits: int) -> None:
         super().__init__(f"at most {refundable_microcredits} microcredits of this charge can be refunded")
@@ -54,7 +54,7 @@ def refund(
 
 @transaction.atomic
 def refund_rest(*, hold_id: UUID, idempotency_key: str, reason: str) -> LedgerEntry | None:
-    """Give back what is left of a charge, because we failed to deliver what was paid for. Once for each hold.
+    """Refund the rest of a charge, because we failed to deliver what was paid for. Once for each hold.
 
     Returns None when nothing was charged or nothing is left.
     """

@@ -52,7 +52,7 @@ class ChargeOutcome(Enum):
     DECLINED = "declined"
 
 
-AUTHENTICATION_REQUIRED = "authentication_required"  # the code when the bank wants its customer to confirm
+AUTHENTICATION_REQUIRED = "authentication_required"  # the code when the bank wants the customer to confirm the charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class ProviderRefund:
 
 
 class Provider(Protocol):
-    """A way to take money. The provider's later reports reach `orders.complete_topup` and the functions beside it."""
+    """A payment provider. Its later reports are passed to `complete_topup` and similar functions of `orders`."""
 
     name: str
 
@@ -92,7 +92,7 @@ class Provider(Protocol):
         ...
 
     def refunds_of(self, topup: TopUp) -> list[ProviderRefund]:
-        """Every refund of an order's payment as of now, whoever made it. Raises PaymentError."""
+        """Return all current refunds of an order's payment, those from the dashboard too. Raises PaymentError."""
         ...
 
     def start_card_setup(self, card: SavedCard) -> CardSetup:
@@ -100,7 +100,7 @@ class Provider(Protocol):
         ...
 
     def read_card(self, card: SavedCard) -> KeptCard | None:
-        """Return the card that was entered on the last page, or None while there is none. Raises PaymentError."""
+        """Return the card that was entered on the setup page, or None if none was yet. Raises PaymentError."""
         ...
 
     def forget_card(self, card: SavedCard) -> None:

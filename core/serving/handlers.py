@@ -25,16 +25,16 @@ from core.serving.keep_alive import KeepAlive
 from core.serving.paths import OPENAI, path_meant
 
 COROUTINE_PATHS = OPENAI
-_security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used, which never wait
+_security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used; they never block
 
 
 class _Handler(ASGIHandler):
     """What both handlers have in common."""
 
     async def run_get_response(self, request: Any) -> Any:
-        """Return the response. To a HEAD request, a stream is answered without its content.
+        """Return the response. For a HEAD request, a streaming response is returned without its content.
 
-        A stream may last minutes, and the client would get nothing of it.
+        Otherwise the view would produce the stream, perhaps for minutes, although a HEAD response has no body.
         """
         response: Any = await super().run_get_response(request)
         if request.method == "HEAD" and response.streaming:
@@ -51,7 +51,7 @@ class CoroutineHandler(_Handler):
     """Serves paths whose views are coroutines. No signals are sent, no thread is used."""
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002  Django passes it
-        """The API's own middleware, CORS, and the headers of Django's security middleware."""
+        """Load the API's own middleware, CORS, and the headers of Django's security middleware."""
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []

@@ -1,7 +1,7 @@
-"""Processes seen from outside: is it alive, is it the one we started, stop it with all of its children.
+"""Checks whether a process is alive and is the one that we started, stops processes, and finds free ports.
 
-A process is known by its pid *and* by a mark, a text that stands in its command line: pids get recycled,
-and a zombie (its parent has not read its exit status, or never will) counts as gone.
+A process is identified by its pid *and* by a mark, a text in its command line, because the kernel reuses pids. A zombie
+(its parent has not read its exit status, or never will) counts as gone.
 """
 
 import contextlib
@@ -24,8 +24,9 @@ _ANY_PORTS = range(20_000, 30_000)
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "stat").exists()
 
-# How each role is asked to end, gentlest first; SIGKILL to what is left comes last. PostgreSQL: SIGINT is the
-# fast shutdown (SIGTERM waits for clients to leave), SIGQUIT the immediate one.
+# For each role, the signals that ask it to end, gentlest first, and the seconds to wait after each. Processes that are
+# left after the last wait get SIGKILL. For PostgreSQL, SIGINT is the fast shutdown (SIGTERM waits until the clients
+# leave), and SIGQUIT is the immediate shutdown.
 _REQUESTS: dict[str, tuple[tuple[int, float], ...]] = {
     "database": ((signal.SIGINT, 20.0), (signal.SIGQUIT, 6.0)),
     "redis": ((signal.SIGTERM, 10.0),),
@@ -33,13 +34,13 @@ _REQUESTS: dict[str, tuple[tuple[int, float], ...]] = {
     "step": ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0)),
     "test": ((signal.SIGINT, 20.0), (signal.SIGTERM, 5.0)),
 }
-_STOP_ORDER = (("step", "test", "app"), ("redis",), ("database",))  # whoever uses a server ends before it
+_STOP_ORDER = (("step", "test", "app"), ("redis",), ("database",))  # a server stops after the processes that use it
 _HURRIED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A process as it is written down in runtime.json. It leads a process group of the same number."""
+    """A process in runtime.json. It leads a process group, whose id is therefore its pid."""
 
     name: str
     pid: int
@@ -48,7 +49,7 @@ class Record:
 
     @classmethod
     def read(cls, entry: dict[str, Any]) -> "Record":
-        """The inverse of `write`; raises KeyError, TypeError or ValueError for anything else."""
+        """Return the record of an entry made by `write`. Raises KeyError, TypeError or ValueError for another entry."""
         role = str(entry["role"])
         if role not in _REQUESTS:
             raise ValueError(role)
@@ -102,7 +103,7 @@ def _groups() -> dict[int, list[int]]:
 
 
 def survivors(records: Iterable[Record]) -> list[int]:
-    """The pids that are left of these processes and of their groups, checked by mark."""
+    """Return the pids of these processes and of their groups that are alive and still have the record's mark."""
     groups = _groups()
     left: list[int] = []
     for record in records:
@@ -124,7 +125,7 @@ def kill_group(pid: int) -> None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll until the condition holds. It cannot be interrupted: shutdowns use it."""
+    """Poll until the condition holds, and return whether it did in time. A stop request does not end the wait."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -134,10 +135,10 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def stop(records: Iterable[Record], reap: Callable[[], object] = lambda: None) -> list[int]:
-    """Stop processes with their groups: apps, Redis, then PostgreSQL. Returns the pids that would not go.
+    """Stop processes with their groups: apps, Redis, then PostgreSQL. Returns the pids that are still alive.
 
-    `reap` is called while waiting, so that a parent can read the exit status of its own children. A second
-    stop request (Ctrl-C twice) cuts the patience for apps to a second; PostgreSQL keeps its time.
+    `reap` is called while waiting, so that a parent can read the exit status of its own children. After a second stop
+    request (Ctrl-C twice), each wait before SIGKILL is cut to a second, except for PostgreSQL.
     """
     stubborn: list[int] = []
     listed = list(records)
@@ -157,7 +158,8 @@ def _stop_together(records: list[Record], reap: Callable[[], object]) -> list[in
             requests = _REQUESTS[record.role]
             number, seconds = requests[min(index, len(requests) - 1)]
             patience_seconds = max(patience_seconds, seconds)
-            # PostgreSQL's leader alone knows how to end its children; elsewhere each gets it, as from a terminal.
+            # Only PostgreSQL's main process gets the signal, because it alone can end its children properly. In other
+            # groups every process gets it, as from a terminal.
             for pid in survivors([record]):
                 if pid == record.pid or record.role != "database":
                     send(pid, number)
@@ -181,21 +183,22 @@ def _wait_until_gone(gone: Callable[[], bool], patience_seconds: float, *, hurry
 
 
 def port_is_free(port: int) -> bool:
-    """Whether 127.0.0.1:port can be bound now and nobody answers there."""
+    """Whether 127.0.0.1:port can be bound now and no server answers there."""
     with contextlib.suppress(OSError), socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
-        with socket.socket() as client:  # BSD lets a second, narrower bind succeed
+        with socket.socket() as client:  # on BSD, bind succeeds even if a server listens there on all addresses
             client.settimeout(0.5)
             return client.connect_ex(("127.0.0.1", port)) != 0
     return False
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port, else the next free one after it, else (and for 0) any. Loopback only.
+    """Return a port that is free on 127.0.0.1. Raises OSError if none is found.
 
-    "Any" lies below the range that the kernel takes for outgoing connections: there, a client that retries
-    while the server is down can be given the server's own port and keep it from coming back.
+    It is the preferred port, else the next free one after it. If there is none, or `preferred` is 0, it is a random one
+    of `_ANY_PORTS`, which are below the kernel's range for outgoing connections. Within that range, a
+    client that retries while the server is down could be given the server's port, and the server could not start again.
     """
     wanted = list(range(preferred, min(preferred + PORTS_TRIED, 65536))) if preferred else []
     for port in wanted + random.sample(_ANY_PORTS, PORTS_TRIED):

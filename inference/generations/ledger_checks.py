@@ -21,7 +21,7 @@ def generations_match_their_holds(window: Window | None) -> Iterator[str]:
 
 
 def cached_answers_repeat_what_was_generated(window: Window | None) -> Iterator[str]:
-    """Yield a line for each answer at the cache price that repeats no other, and each repeat at another price."""
+    """Yield a line for each answer at the cache price that repeats none, and for each repeat at another price."""
     yield from broken(
         "generation {0}: the {2} price, which does not fit the answer {1} that it repeats",
         """
@@ -41,7 +41,7 @@ def cached_answers_repeat_what_was_generated(window: Window | None) -> Iterator[
 def charges_are_for_answers(window: Window | None) -> Iterator[str]:
     """Yield a line for each settled hold that paid for no answer, or for another answer than the hold says.
 
-    Every settled hold is checked, whatever its reference is: a forger of a hold would forge the reference too.
+    Every settled hold is checked, whatever its reference is: somebody who forges a hold can forge the reference too.
     """
     yield from broken(
         "hold {0}: {1}, {2} prompt tokens of {3}, user {4}, paid for {5}",
@@ -59,7 +59,7 @@ def charges_are_for_answers(window: Window | None) -> Iterator[str]:
 
 
 def refunds_by_nobody_are_of_answers(window: Window | None) -> Iterator[str]:
-    """Yield a line for each automatic refund that does not belong to an answer that was never handed over."""
+    """Yield a line for each automatic refund that is not for an undelivered answer of the API."""
     yield from broken(
         "entry {0}: refund of {1} for hold {2} by nobody, of no answer that was lost",
         """

