@@ -277,7 +277,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".local" / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
-# Money (money.md). Integers only: microcredits, a millionth of a credit.
+# Money. Integers only: microcredits, a millionth of a credit.
 # What one person may move, and one customer may get, in 24 hours without a second person's approval (docs/adr/0029).
 REFUND_APPROVAL_MICROCREDITS = env.int("REFUND_APPROVAL_MICROCREDITS", default=1_000_000_000)
 # Below this balance a customer gets one e-mail; customers may set another limit.

@@ -31,7 +31,8 @@ LARGE_MB = 20  # downloads below it are not worth a line
 _MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH")
 SUPPORTED = ((3, 11), (3, 12), (3, 13))  # as in startup.py and pyproject.toml
 LOCAL_SET = "local.txt"
-CUDA_SET = "cuda.txt"  # what PyTorch's builds for GPUs load
+TORCH_SET = "torch.txt"  # PyTorch as the package index has it, with the libraries of CUDA that it loads on Linux
+TORCH_CPU_SET = "torch-cpu.txt"  # its build for CPUs alone, without them; not every index has it
 _CONTAINED = {"dev.txt": "worker.txt"}  # installing the first brings all of the second
 
 _ADVICE = (
@@ -77,8 +78,9 @@ def ensure(name: str) -> None:
 
 
 def fingerprint(name: str) -> str:
-    """A hash of a set's lock, and of the lock of what GPUs need."""
-    return hashlib.sha256(_lock_of(name).read_bytes() + _lock_of(CUDA_SET).read_bytes()).hexdigest()
+    """A hash of a set's lock, and of those of PyTorch."""
+    locks = b"".join(_lock_of(each).read_bytes() for each in (name, TORCH_SET, TORCH_CPU_SET))
+    return hashlib.sha256(locks).hexdigest()
 
 
 def _lock_of(name: str) -> Path:
@@ -118,17 +120,25 @@ def _install(name: str, lock: Lock) -> None:
     for each in (name, LOCAL_SET):
         if stamp.get(each) != fingerprint(each):
             _pip(each, lock)
-            if each == name and not _has_torch_for_cpus():
-                _pip(CUDA_SET, lock)
+            if each == name:
+                _pip(TORCH_CPU_SET if _can_take_torch_for_cpus() else TORCH_SET, lock)
             stamp[each] = fingerprint(each)
             if inner := _CONTAINED.get(each):
                 stamp[inner] = fingerprint(inner)
     STAMP.write_text(json.dumps(stamp))
 
 
-def _has_torch_for_cpus() -> bool:
-    """Whether the PyTorch that is installed was built without CUDA: only such a build says so in its version."""
-    return any("+cpu" in found.name for found in VENV.glob("lib/python3.*/site-packages/torch-*.dist-info"))
+def _can_take_torch_for_cpus() -> bool:
+    """Whether this machine has no NVIDIA GPU, and pip finds PyTorch's build for CPUs (in PIP_FIND_LINKS, say)."""
+    if _has_gpu():
+        return False
+    command = [str(PYTHON), "-m", "pip", "install", "--dry-run", "--quiet", "--require-hashes", "--no-deps"]
+    command += ["-r", str(_lock_of(TORCH_CPU_SET))]
+    return subprocess.run(command, env=base_environment(), capture_output=True, check=False).returncode == 0
+
+
+def _has_gpu() -> bool:
+    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
 
 
 def _create(lock: Lock) -> None:

