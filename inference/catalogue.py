@@ -26,7 +26,7 @@ class ModelUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The initial settings of a model that Tally ships, with prices in microcredits per token (money.md).
+    """The initial settings of a model that Tally ships, with prices in microcredits per token.
 
     `seed_catalogue` copies them into a database row once. Staff later change that row, not these settings.
     """

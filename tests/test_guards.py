@@ -1,4 +1,4 @@
-"""Every defect that money.md names is a test that fails without its guard, and so are those of the API."""
+"""Every defect in the list of guards is noticed by a test that fails without its guard."""
 
 import os
 import shutil

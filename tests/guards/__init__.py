@@ -1,4 +1,4 @@
-"""The guards against the defects that money.md names and of the API, and for each the test that must fail without it.
+"""The guards against defects that billing systems are known for, and for each the test that must fail without it.
 
 `tests/test_guards.py` takes them away one at a time, in a copy of the project (`-m thorough`).
 """

@@ -1,4 +1,4 @@
-"""The answer cache: identical deterministic requests are repeated at the cache price (money.md)."""
+"""The answer cache: identical deterministic requests are repeated at the cache price."""
 
 import time
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The ledger does what money.md says, one operation at a time."""
+"""What each operation of the ledger does, one at a time."""
 
 import pytest
 from django.utils import timezone

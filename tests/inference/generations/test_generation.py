@@ -1,4 +1,4 @@
-"""The life of a generation and who pays for what (money.md), with the real ledger, Redis and PostgreSQL."""
+"""The life of a generation and who pays for what, with the real ledger, Redis and PostgreSQL."""
 
 import threading
 
