@@ -144,7 +144,7 @@ def test_a_worker_is_called_and_seen_without_a_refusal(alice):
 
 
 def test_some_urls_without_the_others_are_refused():
-    variables = {"DJANGO_SETTINGS_MODULE": "config.settings.base", "REDIS_URL": "", "CACHE_REDIS_URL": ""}
+    variables = {"DJANGO_SETTINGS_MODULE": "config.settings.test", "REDIS_URL": "", "CACHE_REDIS_URL": ""}
     variables["SECRET_KEY"] = PRODUCTION["SECRET_KEY"]
     begun = manage(os.environ["DATABASE_URL"], "", "-c", "import django; django.setup()", **variables)
     assert begun.returncode != 0
