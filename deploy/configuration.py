@@ -29,8 +29,9 @@ in three steps, after each of which all processes are started again, one machine
    the new key.
 3. After 14 days, which is as long as a refresh token and a session last, take the old key out of the fallbacks.
 
-Before `SECRET_KEY` is replaced for the first time, set `MAILBOX_SECRET` to its value of until then: the hashes that say
-which mailboxes had the sign-up bonus are keyed with it. Tally refuses to start with fallbacks and without it.
+In the first step of the first replacement of `SECRET_KEY`, set `MAILBOX_SECRET` to its value of until then, and leave
+it so: the hashes that say which mailboxes had the sign-up bonus are keyed with it. Tally refuses to start with
+fallbacks and without it.
 
 A stolen key is not put into the fallbacks, since the thief could go on signing. Then everybody logs in once more.
 """

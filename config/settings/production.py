@@ -59,10 +59,12 @@ CSRF_COOKIE_NAME = "__Host-csrftoken"
 DEVICE_COOKIE_NAME = "__Host-tally_device"
 MESSAGE_STORAGE = "core.cookies.MessageStorage"
 
-demands.demand_strong_secrets(
-    {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}
-    | ({"MAILBOX_SECRET": MAILBOX_SECRET} if MAILBOX_SECRET else {})
-)
+_SECRETS = {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}
+# Without it SECRET_KEY is the key of the mailboxes, and must stay it while SECRET_KEY is being replaced.
+_IS_BEING_REPLACED = bool(SECRET_KEY_FALLBACKS) and MAILBOX_SECRET in (SECRET_KEY, *SECRET_KEY_FALLBACKS)
+if MAILBOX_SECRET and not _IS_BEING_REPLACED:
+    _SECRETS["MAILBOX_SECRET"] = MAILBOX_SECRET
+demands.demand_strong_secrets(_SECRETS)
 demands.demand_closed_redis(
     {"BROKER_REDIS_URL": BROKER_REDIS_URL, "RELAY_REDIS_URL": RELAY_REDIS_URL, "CACHE_REDIS_URL": CACHE_REDIS_URL}
 )

@@ -69,6 +69,14 @@ def test_a_secret_may_lie_in_a_file(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_secret_key_is_replaced_step_by_step_and_mailboxes_keep_the_old_one():
+    """As docs/configuration.md says: each step starts."""
+    old, new = GOOD["SECRET_KEY"], secret_of("another")
+    for key, fallbacks in ((old, new), (new, old), (new, "")):
+        done = start(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks, MAILBOX_SECRET=old)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_new_secret_key_wants_the_old_one_for_mailboxes():
     """Or whoever had the sign-up bonus gets it again: the hashes of mailboxes are keyed."""
     done = start(SECRET_KEY_FALLBACKS=GOOD["SECRET_KEY"], SECRET_KEY=secret_of("another"), MAILBOX_SECRET="")
