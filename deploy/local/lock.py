@@ -38,7 +38,7 @@ def write_locks() -> int:
 
 
 def _compile(name: str) -> None:
-    command = [str(environment.VENV / "bin" / "uv"), "pip", "compile", "--universal", "--generate-hashes"]
+    command = [str(environment.VENV / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     command += ["--python-version", OLDEST_PYTHON, "--no-header", "--no-annotate", "--no-config", "--upgrade"]
     if name != SETS[0]:
         command += ["--constraints", str(LOCKED / SETS[0])]
