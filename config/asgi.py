@@ -14,7 +14,9 @@ warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronou
 
 django.setup(set_prefix=False)
 
-from core.garbage import look_for_garbage_less_often  # noqa: E402  these imports need the settings
+from django.urls import get_resolver  # noqa: E402  these imports need the settings
+
+from core.garbage import look_for_garbage_less_often  # noqa: E402
 from core.postgresql.roles import refuse_to_start_with_might  # noqa: E402
 from core.redis_users import refuse_mighty_users  # noqa: E402
 from core.serving.handlers import Dispatcher  # noqa: E402
@@ -22,6 +24,7 @@ from core.serving.handlers import Dispatcher  # noqa: E402
 refuse_mighty_users()
 refuse_to_start_with_might()
 application = Dispatcher()
+_ = get_resolver().url_patterns  # imports all views: the first customer would wait half a second for that
 
 
 def _warm_up() -> None:

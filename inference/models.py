@@ -34,6 +34,20 @@ class PromptFormat(models.TextChoices):
 OF_MODELS = (PromptFormat.CHAT_TEMPLATE, PromptFormat.TRANSCRIPT)
 
 
+class TokenIds(ArrayField[Any, Any]):
+    """A list of token ids. It is sent to PostgreSQL as the list that it is.
+
+    Django would prepare every id by itself, which takes longer for a prompt than anything else about its row.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"base_field": models.IntegerField(), **options})
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: ARG002  as Django calls it
+        """The list, or None."""
+        return value
+
+
 class CatalogueModelQuerySet(models.QuerySet["CatalogueModel"]):
     """Reads of the catalogue."""
 
@@ -186,7 +200,7 @@ class Generation(models.Model):
 
     # The tokens of the prompt that were counted are also those that run. They are emptied when the generation ends.
     prompt_format = models.CharField(max_length=20, choices=PromptFormat.choices, blank=True, default="", db_default="")
-    prompt_token_ids = ArrayField(models.IntegerField(), default=list)
+    prompt_token_ids = TokenIds(default=list)
     prompt_tokens = models.PositiveIntegerField()
     max_completion_tokens = models.PositiveIntegerField()
     requested_completion_tokens = models.PositiveIntegerField()

@@ -53,29 +53,31 @@ class Parameters:
     top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        rules = {
-            _("Temperature is between 0 and 2."): self.temperature is None or 0 <= self.temperature <= 2,
-            _("Top-p is above 0 and at most 1."): self.top_p is None or 0 < self.top_p <= 1,
-            _("Top-k is between 1 and {most}.").format(most=MAX_TOP_K): (
-                self.top_k is None or 1 <= self.top_k <= MAX_TOP_K
-            ),
-            _("Min-p is at least 0 and below 1."): 0 <= self.min_p < 1,
-            _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY): (
-                self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY
-            ),
-            _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY): (
-                abs(self.frequency_penalty) <= MAX_TOKEN_PENALTY and abs(self.presence_penalty) <= MAX_TOKEN_PENALTY
-            ),
-            _("At most {most} log probabilities beside each token.").format(most=MAX_TOP_LOGPROBS): (
-                self.top_logprobs is None or 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS
-            ),
-            _("The length is at least 1 token."): self.max_tokens is None or self.max_tokens >= 1,
-            _("At most 4 stop strings of 1 to 200 characters."): len(self.stop) <= 4
-            and all(1 <= len(text) <= 200 for text in self.stop),
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise InvalidPrompt(rule)
+        if not (self.temperature is None or 0 <= self.temperature <= 2):
+            raise InvalidPrompt(_("Temperature is between 0 and 2."))
+        if not (self.top_p is None or 0 < self.top_p <= 1):
+            raise InvalidPrompt(_("Top-p is above 0 and at most 1."))
+        if not (self.top_k is None or 1 <= self.top_k <= MAX_TOP_K):
+            raise InvalidPrompt(_("Top-k is between 1 and {most}.").format(most=MAX_TOP_K))
+        if not 0 <= self.min_p < 1:
+            raise InvalidPrompt(_("Min-p is at least 0 and below 1."))
+        self._refuse_penalties()
+        if not (self.top_logprobs is None or 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS):
+            raise InvalidPrompt(_("At most {most} log probabilities beside each token.").format(most=MAX_TOP_LOGPROBS))
+        if not (self.max_tokens is None or self.max_tokens >= 1):
+            raise InvalidPrompt(_("The length is at least 1 token."))
+        if len(self.stop) > 4 or not all(1 <= len(text) <= 200 for text in self.stop):
+            raise InvalidPrompt(_("At most 4 stop strings of 1 to 200 characters."))
+
+    def _refuse_penalties(self) -> None:
+        if not (self.repetition_penalty is None or 1 <= self.repetition_penalty <= MAX_REPETITION_PENALTY):
+            raise InvalidPrompt(
+                _("The repetition penalty is between 1 and {most:g}.").format(most=MAX_REPETITION_PENALTY)
+            )
+        if not all(abs(value) <= MAX_TOKEN_PENALTY for value in (self.frequency_penalty, self.presence_penalty)):
+            raise InvalidPrompt(
+                _("Frequency and presence penalties are between -{most:g} and {most:g}.").format(most=MAX_TOKEN_PENALTY)
+            )
 
     def sampling_of(self, model: CatalogueModel) -> Sampling:
         """How the engine draws tokens: as the request says, else by the defaults of the model's authors.

@@ -168,8 +168,8 @@ def format_of(model: CatalogueModel, prompt: Prompt) -> PromptFormat:
 def sampling_defaults(model: CatalogueModel) -> SamplingDefaults:
     """The sampling parameters of this model for requests that set none. Raises ModelUnavailable."""
     try:
-        return read_checkpoint(find_weights(key=model.key, source=model.source)).sampling
-    except CheckpointError as error:
+        return _prompting_of(model).checkpoint.sampling
+    except (TemplateBroken, CheckpointError) as error:
         raise ModelUnavailable(str(error)) from error
 
 
