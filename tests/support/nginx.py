@@ -39,25 +39,25 @@ http {{
 @contextmanager
 def nginx_before(url: str, directory: Path) -> Iterator[dict[str, str]]:
     """Yield the addresses of both, `default` and `impatient`."""
-    ports = {"default": _free_port(), "impatient": _free_port()}
+    ports = {"default": free_port(), "impatient": free_port()}
     file = directory / "nginx.conf"
     file.write_text(CONFIGURATION.format(directory=directory, url=url, **ports))
     process = subprocess.Popen([PROGRAM, "-c", file, "-e", directory / "error.log"])
     try:
         for port in ports.values():
-            wait_until(lambda port=port: _is_open(port), 10, "nginx to listen")
+            wait_until(lambda port=port: is_open(port), 10, "nginx to listen")
         yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as door:
         return int(door.getsockname()[1])
 
 
-def _is_open(port: int) -> bool:
+def is_open(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
