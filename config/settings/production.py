@@ -39,10 +39,6 @@ DEMAND_RESTRICTED_REDIS_USERS = True
 EMAIL_CONFIG = env.email_url("EMAIL_URL")
 DELIVERY_EMAIL_BACKEND = EMAIL_CONFIG.pop("EMAIL_BACKEND")  # EMAIL_BACKEND stays the outbox
 vars().update(EMAIL_CONFIG)
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
-}
 SECURE_SSL_REDIRECT = True
 # Stripe follows no redirect, and a proxy may forward its events over http. Only the signature makes an event valid.
 SECURE_REDIRECT_EXEMPT = [r"^credits/webhooks/stripe/?$"]

@@ -30,7 +30,7 @@ STAMP = VENV / "tally-stamp.json"
 LARGE_MB = 20  # downloads below it are not worth a line
 _MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH")
 SUPPORTED = ((3, 11), (3, 12), (3, 13))  # as in startup.py and pyproject.toml
-LOCAL_SET = "local.txt"
+LOCAL_SETS = ("demo_models.txt", "local.txt")  # they have their hashes beside the pins
 TORCH_SET = "torch.txt"  # PyTorch as the package index has it, with the libraries of CUDA that it loads on Linux
 TORCH_CPU_SET = "torch-cpu.txt"  # its build for CPUs alone, without them; not every index has it
 _CONTAINED = {"dev.txt": "worker.txt"}  # installing the first brings all of the second
@@ -64,7 +64,7 @@ def base_environment() -> dict[str, str]:
 
 
 def ensure(name: str) -> None:
-    """Have the lock of requirements/<name> and local.txt installed in .venv. Raises StartupError with advice."""
+    """Have the lock of requirements/<name> and the local sets installed in .venv. Raises StartupError with advice."""
     if _is_complete(name):
         return
     lock = Lock(ROOT / ".venv.lock")
@@ -84,12 +84,12 @@ def fingerprint(name: str) -> str:
 
 
 def _lock_of(name: str) -> Path:
-    return REQUIREMENTS / LOCAL_SET if name == LOCAL_SET else LOCKED / name
+    return REQUIREMENTS / name if name in LOCAL_SETS else LOCKED / name
 
 
 def _is_complete(name: str) -> bool:
     stamp = read_object(STAMP)
-    return all(stamp.get(each) == fingerprint(each) for each in (name, LOCAL_SET)) and _works()
+    return all(stamp.get(each) == fingerprint(each) for each in (name, *LOCAL_SETS)) and _works()
 
 
 def _works() -> bool:
@@ -117,7 +117,7 @@ def _install(name: str, lock: Lock) -> None:
     STAMP.unlink(missing_ok=True)
     if not stamp and (broken := _remove_broken()):
         say(f"  Repairing after an interrupted installation: {', '.join(broken)}")
-    for each in (name, LOCAL_SET):
+    for each in (name, *LOCAL_SETS):
         if stamp.get(each) != fingerprint(each):
             _pip(each, lock)
             if each == name:

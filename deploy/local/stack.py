@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deploy import roles
 from deploy.local import environment, interrupts, processes, readiness, runtime
 from deploy.local.console import Step, say
 from deploy.local.control import EXIT_INTERRUPTED, lock_of, summary, tell_who_runs
@@ -23,7 +24,6 @@ WEB_PORT = 8000
 FLOWER_PORT = 5555
 HEALTHY_SECONDS = 180.0  # a slow disk loads torch for a minute
 GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the worker learns from the catalogue
-_CELERY = ("celery", "-A", "config")
 _SECRETS = (  # what Flower does not get; of Redis it has the broker's URL
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
@@ -215,12 +215,9 @@ class Stack:
 
     def _apps(self, variables: dict[str, str], web_port: int, flower_port: int, operator: dict[str, str]) -> list[App]:
         web_address, flower_address = f"127.0.0.1:{web_port}", f"127.0.0.1:{flower_port}"
-        web = ["gunicorn", "config.asgi:application", "-k", "core.serving.web_server.WebWorker"]
-        web += ["--workers", os.environ.get("WEB_WORKERS", "1")]
-        web += ["--bind", web_address, "--graceful-timeout", "20", "--timeout", "60", "--no-control-socket"]
-        beat = [*_CELERY, "beat", "--schedule", str(self._directory / "celerybeat-schedule"), "--pidfile="]
-        flower = [*_CELERY, "flower", "--address=127.0.0.1", f"--port={flower_port}", "--persistent=False"]
-        flower.append(f"--conf={ROOT / 'flowerconfig.py'}")
+        web = roles.web(web_address, processes=os.environ.get("WEB_WORKERS", "1"))
+        beat = roles.beat(self._directory / "celerybeat-schedule")
+        flower = roles.flower("127.0.0.1", flower_port, configuration=ROOT / "flowerconfig.py")
         threads = os.environ.get("GPU_WORKER_THREADS", "64")
         return [
             self._app(
@@ -232,15 +229,14 @@ class Stack:
             ),
             self._worker(
                 "gpu-worker",
-                ["-n", "gpu@%h", f"--concurrency={threads}", "-Q", GPU_QUEUES],
+                roles.GPU_NODE,
+                roles.gpu_worker(GPU_QUEUES, threads=threads),
                 {"WORKER_SERVES_NEW_MODELS": "1"} | variables,
             ),
-            self._worker("default-worker", ["-n", "default@%h", "--concurrency=4", "-Q", "default"], variables),
-            self._worker("mail-worker", ["-n", "mail@%h", "--concurrency=2", "-Q", "mail"], variables),
-            self._worker("proof-worker", ["-n", "proof@%h", "--concurrency=1", "-Q", "proof"], variables),
+            *(self._worker(f"{name}-worker", name, roles.side_worker(name), variables) for name in roles.SIDE_WORKERS),
             self._app(
                 "beat",
-                [*beat, "--loglevel=INFO"],
+                beat,
                 variables,
                 readiness.touched(self._ready / "beat.alive"),
                 self._ready / "beat.alive",
@@ -255,13 +251,12 @@ class Stack:
             ),
         ]
 
-    def _worker(self, name: str, arguments: list[str], variables: dict[str, str]) -> App:
-        """A Celery worker; it touches a file called as its node, up to the @, when it takes tasks."""
-        ready = self._ready / arguments[1].partition("@")[0]
-        options = ["--pool=threads", "--without-gossip", "--without-mingle", "--loglevel=INFO"]
+    def _worker(self, name: str, node: str, command: list[str], variables: dict[str, str]) -> App:
+        """A Celery worker; it touches a file called as its node when it takes tasks."""
+        ready = self._ready / node
         return self._app(
             name,
-            [*_CELERY, "worker", *arguments, *options],
+            command,
             variables,
             readiness.touched(ready),
             ready,

