@@ -1,5 +1,7 @@
 """Two roles: the owner migrates, the application owns nothing, and production runs as nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 from django.conf import settings
@@ -134,6 +136,15 @@ def test_an_owner_who_is_no_superuser_migrates_and_the_application_sells(plain_o
     assert again.returncode == 0, again.stderr
     refused_to_migrate = manage(app, "", "manage.py", "migrate", "billing", "zero")
     assert "permission denied" in refused_to_migrate.stderr or "must be owner" in refused_to_migrate.stderr
+
+
+def test_of_two_that_migrate_at_once_one_waits(plain_owner):
+    app, owner_url = plain_owner
+    with ThreadPoolExecutor() as both:
+        begun = [both.submit(manage, app, owner_url, "manage.py", "migrate", "--noinput") for _ in range(2)]
+    results = [one.result() for one in begun]
+    assert [result.returncode for result in results] == [0, 0], [result.stderr[-500:] for result in results]
+    assert ["No migrations to apply" in result.stdout for result in results].count(True) == 1
 
 
 @pytest.mark.parametrize(
