@@ -8,10 +8,11 @@ from tests.guards.api import API
 from tests.guards.guard import Guard
 from tests.guards.payments import PAYMENTS
 from tests.guards.people import PEOPLE
+from tests.guards.proxy import PROXY
 from tests.guards.serving import SERVING
 from tests.guards.spending import SPENDING
 from tests.guards.walls import OF_WALLS
 
 __all__ = ["GUARDS", "Guard"]
 
-GUARDS = [*SPENDING, *OF_WALLS, *ANSWER_CACHE, *PAYMENTS, *PEOPLE, *API, *SERVING]
+GUARDS = [*SPENDING, *OF_WALLS, *ANSWER_CACHE, *PAYMENTS, *PEOPLE, *API, *SERVING, *PROXY]

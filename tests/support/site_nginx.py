@@ -5,17 +5,18 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
 from tests.support.nginx import PROGRAM, free_port, is_open
 from tests.support.stack import ROOT, wait_until
 
 FILES = ROOT / "deploy" / "nginx"
-DOMAIN = "tally.test"
+DOMAIN = "localhost"
 # Where a test's nginx keeps what it cannot hold in memory; without these lines, it would be in the system's folders.
 OWN_FOLDERS = """
     client_body_temp_path {directory}/bodies;
@@ -69,10 +70,25 @@ class SiteNginx:
 
 
 @contextmanager
-def site_nginx(directory: Path, web: str, *, flower: str = "127.0.0.1:1", operators: str = "") -> Iterator[SiteNginx]:
-    """Run nginx before the application at `web` (host:port). `operators` are lines instead of those of the file."""
+def site_nginx(
+    directory: Path,
+    web: str,
+    *,
+    flower: str = "127.0.0.1:1",
+    operators: str = "",
+    more: str = "",
+    resolver: str = "127.0.0.1",
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[SiteNginx]:
+    """Run nginx before the application at `web` (host:port).
+
+    `operators` are lines in place of those of the file, `more` is in a file beside tally.conf, and `changes` are words
+    of tally.conf and what stands there instead. `resolver` is the name server, if `web` is a name.
+    """
     ports = free_port(), free_port()
-    write_files(directory, web, flower, ports, operators)
+    write_files(directory, ports, changes, {"TALLY_WEB": web, "TALLY_FLOWER": flower, "TALLY_RESOLVER": resolver})
+    (directory / "operators.conf").write_text(operators or (FILES / "operators.conf").read_text())
+    (directory / "conf.d" / "more.conf").write_text(more)
     command = [PROGRAM, "-c", directory / "nginx.conf", "-e", directory / "error.log"]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
@@ -87,18 +103,17 @@ def site_nginx(directory: Path, web: str, *, flower: str = "127.0.0.1:1", operat
         process.wait(timeout=10)
 
 
-def write_files(directory: Path, web: str, flower: str, ports: tuple[int, int], operators: str) -> None:
-    """Write all that nginx reads into `directory`."""
+def write_files(
+    directory: Path, ports: tuple[int, int], changes: Mapping[str, str], servers: Mapping[str, object]
+) -> None:
+    """Write all that nginx reads into `directory`. `servers` are values of the variables that name them."""
     for name in ("conf.d", "static", "acme/.well-known/acme-challenge"):
         (directory / name).mkdir(parents=True)
     shutil.copytree(FILES / "pages", directory / "pages")
     subprocess.run([FILES / "self_signed.sh", DOMAIN, directory / "certificates"], check=True, capture_output=True)
-    (directory / "operators.conf").write_text(operators or (FILES / "operators.conf").read_text())
     values = {
         "TALLY_DOMAIN": DOMAIN,
-        "TALLY_WEB": web,
-        "TALLY_FLOWER": flower,
-        "TALLY_RESOLVER": "127.0.0.1",
+        **servers,
         "TALLY_HTTP_PORT": ports[0],
         "TALLY_HTTPS_PORT": ports[1],
         "TALLY_CERTIFICATES": directory / "certificates",
@@ -110,6 +125,9 @@ def write_files(directory: Path, web: str, flower: str, ports: tuple[int, int], 
     text = _with_values((FILES / "templates" / "tally.conf.template").read_text(), values)
     text = text.replace("/var/log/nginx/access.log", f"{directory}/access.log")
     text = re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text)
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
     (directory / "conf.d" / "tally.conf").write_text(text)
     main = (FILES / "nginx.conf").read_text()
     main = main.replace("    include /etc/nginx/conf.d/*.conf;", OWN_FOLDERS.format(directory=directory))

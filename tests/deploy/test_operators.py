@@ -1,0 +1,122 @@
+"""What is for operators alone: refused by network where operators.conf says so, and by the log-in everywhere."""
+
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+from django.conf import settings
+
+from tests.deploy.formats import PROBLEM
+from tests.support.nginx import free_port
+from tests.support.stack import wait_until
+
+OF_OPERATORS = (
+    "/admin/",
+    "/admin",
+    "/admin/login/",
+    "/%61dmin/",
+    "//admin/",
+    "/ops/",
+    "/metrics",
+    "/flower/",
+    "/flower/api/workers",
+    "/api/v1/admin/users",
+    "/API/v1//admin/users",
+)
+PEOPLES = ("/", "/accounts/login/", "/api/v1/me", "/v1/models", "/administrator", "/flowers")
+LOG_IN = ("operator@example.com", "a long password")
+HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
+
+
+@pytest.fixture(scope="module")
+def closed(opened):
+    """nginx that lets operators in from one address, before an application that is away."""
+    return opened("127.0.0.1:1", operators=f"allow {HERE};")
+
+
+@pytest.mark.parametrize("path", OF_OPERATORS)
+def test_strangers_are_refused_by_their_network(closed, visit, path):
+    answer = visit(closed, ELSEWHERE).get(closed.url + path)
+    assert answer.status_code == 403
+    assert visit(closed, HERE).get(closed.url + path).status_code in (301, 503)  # it would reach the application
+    if "admin/users" in path:
+        assert answer.headers["Content-Type"].startswith(PROBLEM)
+        assert answer.json()["code"] == "permission_denied"
+    else:
+        assert "for operators" in answer.text
+
+
+@pytest.mark.parametrize("path", PEOPLES)
+def test_customers_are_not_meant(closed, visit, path):
+    assert visit(closed, ELSEWHERE).get(path).status_code == 503
+
+
+def test_a_forged_address_does_not_help(closed, visit):
+    forged = {"X-Forwarded-For": HERE, "X-Real-IP": HERE, "Forwarded": f"for={HERE}"}
+    assert visit(closed, ELSEWHERE).get("/admin/", headers=forged).status_code == 403
+
+
+def test_without_any_line_everybody_is_refused(opened, visit):
+    assert visit(opened("127.0.0.1:1", operators="# nobody")).get("/admin/").status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_as_it_comes_the_log_in_protects_them(site, visit):
+    stranger = visit(site)
+    assert stranger.get("/admin/").headers["Location"] == "/admin/login/?next=/admin/"
+    assert stranger.get("/api/v1/admin/users").status_code == 401
+
+
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory):
+    """A real Flower, under the prefix that nginx passes on. Yields its host:port."""
+    address = f"127.0.0.1:{free_port()}"
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "config.settings.flower",
+        "BROKER_REDIS_URL": settings.BROKER_REDIS_URL,
+        "TRUSTED_PROXIES": HERE,
+        "FLOWER_BASIC_AUTH": ":".join(LOG_IN),
+    }
+    command = [sys.executable, "-m", "celery", "-A", "config", "flower", "--conf=flowerconfig.py"]
+    command += ["--address=127.0.0.1", f"--port={address.rpartition(':')[2]}", "--url_prefix=flower"]
+    log = (tmp_path_factory.mktemp("flower") / "log").open("w")
+    with log, subprocess.Popen(command, cwd=settings.BASE_DIR, env=os.environ | variables, stderr=log) as process:
+        try:
+            wait_until(lambda: _is_well(address), 30, "Flower to answer")
+            yield address
+        finally:
+            process.terminate()
+
+
+def test_flower_is_behind_its_log_in_and_its_metrics_are_for_nobody(flower, opened, visit):
+    assert httpx.get(f"http://{flower}/flower/metrics").status_code == 200  # to whoever reaches Flower itself
+    client = visit(opened("127.0.0.1:1", flower=flower))
+    for path in ("/flower/metrics", "/flower/healthcheck", "/flower//metrics", "/flower/%6detrics", "/flower/Metrics"):
+        assert client.get(path).status_code == 404, path
+        assert client.get(path, auth=LOG_IN).status_code == 404, path
+    assert client.get("/flower/workers").status_code == 401
+    page = client.get("/flower/workers", auth=LOG_IN)
+    assert page.status_code == 200
+    assert "/flower/static/" in page.text
+    assert client.get("/flower/static/css/flower.css", auth=LOG_IN).status_code == 200
+    for name in ("X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy"):
+        assert len(page.headers.get_list(name)) == 1
+
+
+def test_wrong_passwords_of_flower_are_counted_by_the_real_address(flower, opened, visit):
+    site = opened("127.0.0.1:1", flower=flower)
+    guesser, wrong = visit(site, "127.0.0.41"), ("operator@example.com", "wrong")
+    headers = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(8)]
+    statuses = [guesser.get("/flower/workers", auth=wrong, headers=forged).status_code for forged in headers]
+    assert statuses[:5] == [401] * 5
+    assert 429 in statuses
+    assert visit(site, "127.0.0.42").get("/flower/workers", auth=LOG_IN).status_code == 200
+
+
+def _is_well(address):
+    try:
+        return httpx.get(f"http://{address}/flower/healthcheck").status_code == 200
+    except httpx.TransportError:
+        return False
