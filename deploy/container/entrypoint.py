@@ -78,6 +78,8 @@ def _migrate(_arguments: list[str]) -> None:
 
 
 def _manage(arguments: list[str]) -> None:
+    if file := os.environ.get("HF_TOKEN_FILE"):  # it is no setting of Django, so nobody else reads the file
+        os.environ["HF_TOKEN"] = Path(file).read_text().strip()
     _become([*_MANAGE, *arguments])
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from deploy import roles
 
 WEB_PORT, FLOWER_PORT = 8000, 5555
-_ASKED = {"web": (WEB_PORT, "/healthz"), "flower": (FLOWER_PORT, "/healthcheck")}
 _NODES = {"worker": roles.GPU_NODE, **{f"worker-{name}": name for name in roles.SIDE_WORKERS}}
 _ANSWER_SECONDS = 3.0
 _SILENT_SECONDS = 10.0
@@ -32,8 +31,11 @@ def role_file() -> Path:
 def find_fault() -> str:
     """What is wrong with the process of this container; an empty text if nothing is."""
     role = role_file().read_text()
-    if role in _ASKED:
-        return _ask(*_ASKED[role])
+    if role == "web":
+        return _ask(WEB_PORT, "/healthz")
+    if role == "flower":
+        prefix = os.environ.get("FLOWER_URL_PREFIX")
+        return _ask(FLOWER_PORT, f"/{prefix}/healthcheck" if prefix else "/healthcheck")
     if role in _NODES and not (directory() / _NODES[role]).exists():
         return "it does not take tasks yet"
     if role in _NODES or role == "beat":
@@ -61,4 +63,4 @@ def _listen(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(find_fault())
+    sys.exit(find_fault() or 0)

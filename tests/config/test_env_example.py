@@ -27,6 +27,14 @@ def read_by_env(*names):
     return found
 
 
+def read_by_containers():
+    """The variables that compose.yaml and the entrypoint of the images read, each with its default as written there."""
+    compose = (settings.BASE_DIR / "compose.yaml").read_text()
+    entrypoint = (settings.BASE_DIR / "deploy" / "container" / "entrypoint.py").read_text()
+    found = re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", compose)
+    return dict(found + re.findall(r'environ\.get\("([A-Z_]+)"\) or "([^"]*)"', entrypoint))
+
+
 def example():
     """The variables of the example: whether they are commented out, their value, and the line before each."""
     lines = (settings.BASE_DIR / ".env.example").read_text().splitlines()
@@ -39,7 +47,7 @@ def test_every_setting_that_is_read_is_in_the_example_and_nothing_else():
     assert "base" in modules
     read = read_by_env(*modules)
     assert len(read) > 30
-    assert set(read) == set(example())
+    assert set(read) | set(read_by_containers()) == set(example())
 
 
 def test_every_line_is_explained_before_it():
@@ -48,8 +56,12 @@ def test_every_line_is_explained_before_it():
 
 def test_the_example_shows_the_defaults_and_leaves_open_what_must_be_set():
     read, must = read_by_env("base", "api"), set(read_by_env("production"))
+    containers = read_by_containers()
+    assert containers["TALLY_TRIAL_PORT"] == "8000"
     for name, (comment, value, _) in example().items():
-        if name in must or read[name] is None:
+        if name in containers:
+            assert value == containers[name] or comment == "", name
+        elif name in must or read[name] is None:
             assert comment == "", f"{name} must be set"
         else:
             shown = ",".join(read[name]) if isinstance(read[name], list) else str(read[name])

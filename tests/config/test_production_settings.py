@@ -2,18 +2,9 @@
 
 import pytest
 
-from tests.core.postgresql.production import PRODUCTION, manage, secret_of
+from tests.config.starting import GOOD, start
+from tests.core.postgresql.production import secret_of
 
-GOOD = PRODUCTION | {
-    "DATABASE_URL": "postgres://tally_app:secret@127.0.0.1:1/tally",
-    "BROKER_REDIS_URL": "redis://tally_broker:secret@127.0.0.1:1/0",
-    "RELAY_REDIS_URL": "redis://tally_relay:secret@127.0.0.1:1/0",
-    "CACHE_REDIS_URL": "redis://tally_cache:secret@127.0.0.1:1/0",
-    "STRIPE_SECRET_KEY": "sk_live_1",
-    "STRIPE_WEBHOOK_SECRET": "whsec_1",
-    "MAILBOX_SECRET": secret_of("MAILBOX_SECRET"),
-    "TOPUP_CURRENCY": "usd",
-}
 WEAK = {
     "SECRET_KEY": ["", "too short", "a" * 60],
     "JWT_SIGNING_KEY": ["", "too short", "ab" * 30, GOOD["SECRET_KEY"]],
@@ -30,16 +21,6 @@ WEAK = {
     "TOPUP_CURRENCY": ["qqq"],
 }
 CASES = [(name, value) for name, values in WEAK.items() for value in values]
-
-
-def start(**changes):
-    """Read production's settings in a process of its own, as each of Tally's processes does."""
-    variables = {name: value for name, value in (GOOD | changes).items() if value is not None}
-    url = variables.pop("DATABASE_URL", "")
-    unset = [f"import os; os.environ.pop({name!r}, None)" for name, value in changes.items() if value is None]
-    code = "; ".join([*unset, "import runpy", "runpy.run_path('manage.py', run_name='__main__')"])
-    program = f"import sys; sys.argv = ['manage.py', 'check', '--deploy', '--fail-level', 'WARNING']; {code}"
-    return manage(url, "", "-c", program, REDIS_URL="", **variables)
 
 
 def test_good_settings_start_and_djangos_own_checks_are_content():
@@ -67,6 +48,13 @@ def test_a_secret_may_lie_in_a_file(tmp_path):
     files = {f"{path.name}_FILE": str(path) for path in tmp_path.iterdir()}
     done = start(**files, **dict.fromkeys(path.name for path in tmp_path.iterdir()))
     assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_file_is_a_missing_secret(tmp_path):
+    (tmp_path / "email_url").touch()
+    done = start(EMAIL_URL=None, EMAIL_URL_FILE=str(tmp_path / "email_url"))
+    assert done.returncode == 1
+    assert "- EMAIL_URL is missing, the file " in done.stderr
 
 
 def test_a_secret_key_is_replaced_step_by_step_and_mailboxes_keep_the_old_one():
