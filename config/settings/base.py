@@ -1,6 +1,5 @@
 """Settings of all environments. The modules local, production, test and flower change what differs."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.currencies import UnknownCurrency, known_currency
 from config.settings.api import *
 from config.settings.demands import wrong
+from config.settings.inference import *
 from core.addresses import read_networks
 from core.origins import is_origin
 
@@ -100,16 +100,27 @@ TEMPLATES = [
     }
 ]
 
+# How many processes there are. With the size of their pools, they say how many connections PostgreSQL needs
+# (core.postgresql.capacity).
+WEB_MACHINES = env.int("WEB_MACHINES", default=1)
+WEB_WORKERS = env.int("WEB_WORKERS", default=1)  # web processes of one machine
+GPU_WORKERS = env.int("GPU_WORKERS", default=1)  # on all machines together
+DEMAND_ENOUGH_CONNECTIONS = False  # whether to refuse a server that has too few
+PGBOUNCER = env.bool("PGBOUNCER", default=False)  # in transaction mode, where DATABASE_URL leads to it
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=20)
+
 # PostgreSQL in every environment. The ASGI threads share a pool: a thread holds a connection only while it works.
 DATABASES = {
     "default": {
         **env.db_url("DATABASE_URL"),
         "ENGINE": "core.postgresql",  # its pool hands out no dead connection after a restart of PostgreSQL
         "CONN_MAX_AGE": 0,
+        # Behind PgBouncer the next statement may reach another connection, without our cursors and plans.
+        "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=20), "timeout": 10},
+            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10},
             "server_side_binding": True,  # values are sent apart, so a statement keeps its plan (docs/adr/0022)
-            "prepare_threshold": 3,
+            "prepare_threshold": None if PGBOUNCER else 3,
         },
     }
 }
@@ -343,6 +354,10 @@ _LEAST = {
     "KEEP_READ_NOTICES_DAYS": 0,
     "KEEP_NOTICES_DAYS": 7,  # so that customers can read them
     "EMAIL_TIMEOUT": 1,
+    "DATABASE_POOL_SIZE": 4,  # a web process with fewer lets its threads wait for each other
+    "WEB_MACHINES": 1,
+    "WEB_WORKERS": 1,
+    "GPU_WORKERS": 0,
     "KEEP_MAILS_DAYS": 2,  # a mail is tried for a day at most
 }
 for _name, _least in _LEAST.items():
@@ -350,44 +365,6 @@ for _name, _least in _LEAST.items():
         wrong(f"{_name} is at least {_least}.")
 if not 1 <= TOPUP_MINOR_BOUNDS[0] <= TOPUP_MINOR_BOUNDS[1]:
     wrong("TOPUP_LEAST_MINOR is at least 1, and TOPUP_MOST_MINOR is not less than it.")
-
-# Inference
-MODEL_DIR = Path(env.str("MODEL_DIR", default="~/.cache/tally/models")).expanduser()
-INFERENCE_ENGINE = env.str("INFERENCE_ENGINE", default="inference.engine.batching.BatchingEngine")
-INFERENCE_PRECISION = env.str("INFERENCE_PRECISION", default="auto")  # bfloat16 on a GPU, int8 on a CPU that can
-INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)  # 0: as many as torch picks
-# Size of a model's key-value cache, in tokens of all layers, for all its requests together. A long conversation takes
-# less than its length, because most layers keep only a window: the whole context of 12B fits into the default.
-INFERENCE_CACHE_TOKENS = env.int("INFERENCE_CACHE_TOKENS", default=32_768)
-# Memory for all models of one worker process: in bytes, or with 0 as a share of the GPUs' or the machine's memory.
-MODEL_MEMORY_BYTES = env.int("MODEL_MEMORY_BYTES", default=0)
-MODEL_MEMORY_SHARE = env.float("MODEL_MEMORY_SHARE", default=0.8)
-MODEL_IDLE_SECONDS = env.float("MODEL_IDLE_SECONDS", default=1800.0)  # an unused model is unloaded then; 0: never
-MODEL_WAIT_SECONDS = env.float("MODEL_WAIT_SECONDS", default=60.0)  # wait for memory while other models are in use
-MODEL_TURN_SECONDS = env.float("MODEL_TURN_SECONDS", default=10.0)  # a model in use keeps its place while others wait
-MODEL_RETRY_SECONDS = env.float("MODEL_RETRY_SECONDS", default=30.0)  # after a failed loading, then twice as long, ...
-WORKER_SERVES_NEW_MODELS = env.bool("WORKER_SERVES_NEW_MODELS", default=False)  # besides those of its -Q
-PRELOAD_MODELS: list[str] = env.list("PRELOAD_MODELS", default=[])  # loaded before a worker is ready; never idle
-DEFAULT_MAX_TOKENS = env.int("DEFAULT_MAX_TOKENS", default=512)
-PROMPT_MAX_CHARACTERS = env.int("PROMPT_MAX_CHARACTERS", default=200_000)
-MAX_LIVE_GENERATIONS = env.int("MAX_LIVE_GENERATIONS", default=64)  # of one customer, queued and running together
-MAX_RUNNING_OF_USER = env.int("MAX_RUNNING_OF_USER", default=24)  # in one worker, so that others find a place
-ANSWER_CACHE_SECONDS = env.int("ANSWER_CACHE_SECONDS", default=86_400)  # 0: no cache
-ANSWER_CACHE_ENTRIES = env.int("ANSWER_CACHE_ENTRIES", default=100_000)  # about 300 bytes each in Redis
-HEARTBEAT_SECONDS = 2.0
-QUEUE_WAIT_SECONDS = env.int("QUEUE_WAIT_SECONDS", default=300)
-QUEUE_LOOK_SECONDS = env.float("QUEUE_LOOK_SECONDS", default=3.0)  # workers then look for rows whose task was lost
-GENERATION_SECONDS = env.int("GENERATION_SECONDS", default=600)
-SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=5.0)
-RELAY_COALESCE_SECONDS = 0.04  # shortest time between two entries of one stream
-# For all streams of a worker together. With many streams each entry waits longer, up to a limit (docs/adr/0017).
-RELAY_ENTRIES_PER_SECOND = 60 * (os.cpu_count() or 1)
-RELAY_LONGEST_PAUSE_SECONDS = 0.5
-RELAY_PAUSE_SECONDS = 0.005  # between two round trips of one process
-RELAY_READ_PAUSE_SECONDS = 0.01  # shortest pause between two rounds of reads
-RELAY_READS_PER_SECOND = 2000  # how many streams a web process reads
-RELAY_LIFETIME_SECONDS = 3600  # of the stream of an answer that is being written; no answer takes longer
-RELAY_AFTER_END_SECONDS = 300  # of the stream of an ended answer; later readers use the database
 
 READY_DIR = env.str("READY_DIR", default="")  # workers touch a file named after them here once they are ready
 

@@ -35,6 +35,7 @@ from config.settings.base import *  # noqa: E402  after the environment is compl
 
 DEMO = False
 DEMAND_RESTRICTED_ROLE = True
+DEMAND_ENOUGH_CONNECTIONS = True
 DEMAND_RESTRICTED_REDIS_USERS = True
 EMAIL_CONFIG = env.email_url("EMAIL_URL")
 DELIVERY_EMAIL_BACKEND = EMAIL_CONFIG.pop("EMAIL_BACKEND")  # EMAIL_BACKEND stays the outbox

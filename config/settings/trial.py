@@ -15,6 +15,7 @@ from config.settings.base import *
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 DEMO = False
 DEMAND_RESTRICTED_ROLE = True
+DEMAND_ENOUGH_CONNECTIONS = True
 DEMAND_RESTRICTED_REDIS_USERS = True
 if STRIPE_SECRET_KEY:
     demands.wrong("STRIPE_SECRET_KEY is set: a trial takes no money. Choose config.settings.production for that.")

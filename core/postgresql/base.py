@@ -11,6 +11,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool
 
+from core.postgresql.capacity import refuse_small_server
 from core.postgresql.creation import DatabaseCreation
 from core.postgresql.roles import refuse_might
 
@@ -25,7 +26,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Return a live connection.
 
         Raises PoolTimeout, an OperationalError, while the server is away, and ImproperlyConfigured if the
-        application's role has too many rights.
+        application's role has too many rights, or the server too few connections.
         """
         connection = super().get_new_connection(conn_params)
         while not is_alive(connection):
@@ -35,6 +36,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection = super().get_new_connection(conn_params)
         if not self.is_owner:
             refuse_might(connection)
+            refuse_small_server(connection)
         return connection
 
 

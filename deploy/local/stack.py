@@ -24,7 +24,7 @@ WEB_PORT = 8000
 FLOWER_PORT = 5555
 HEALTHY_SECONDS = 180.0  # a slow disk loads torch for a minute
 GPU_QUEUES = "generate.gemma-3-270m,generate.smollm2-135m"  # of the rest, the worker learns from the catalogue
-_SECRETS = (  # what Flower does not get; of Redis it has the broker's URL
+NOT_FOR_FLOWER = (  # secrets; of Redis it has the broker's URL
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
     "JWT_SIGNING_KEY",
@@ -288,6 +288,6 @@ class Stack:
 
 def _flower_environment(variables: dict[str, str], operator: dict[str, str]) -> dict[str, str]:
     """That of every process without its secrets, and the log-in: everybody can read the arguments of a process."""
-    kept = {name: value for name, value in variables.items() if name.removesuffix("_FILE") not in _SECRETS}
+    kept = {name: value for name, value in variables.items() if name.removesuffix("_FILE") not in NOT_FOR_FLOWER}
     login = f"{operator['email']}:{operator['password']}"
     return kept | {"DJANGO_SETTINGS_MODULE": "config.settings.flower", "FLOWER_BASIC_AUTH": login}

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from deploy.local.stack import _SECRETS
+from deploy.local.stack import NOT_FOR_FLOWER
 
 SHOW = """
 import os
@@ -21,7 +21,7 @@ def test_no_secret_is_left_but_the_brokers_url(tmp_path):
     urls = dict.fromkeys(("REDIS_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL"), "redis://hidden@127.0.0.1/0")
     urls |= dict.fromkeys(("DATABASE_URL", "DATABASE_OWNER_URL"), "postgres://hidden@127.0.0.1/x")
     urls["EMAIL_URL"] = "smtp://hidden@127.0.0.1"
-    given = dict.fromkeys(_SECRETS, "hidden" * 10) | urls
+    given = dict.fromkeys(NOT_FOR_FLOWER, "hidden" * 10) | urls
     secret = tmp_path / "secret"
     secret.write_text("hidden" * 10)
     given |= {f"{name}_FILE": str(secret) for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "MAILBOX_SECRET")}

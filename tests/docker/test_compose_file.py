@@ -6,9 +6,9 @@ import pytest
 import yaml
 from django.conf import settings
 
-from config.settings.flower import UNUSED as SECRETS_OF_DJANGO
 from deploy import roles
 from deploy.container.entrypoint import ROLES
+from deploy.local.stack import NOT_FOR_FLOWER
 
 COMPOSE = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -39,7 +39,7 @@ def test_every_secret_setting_comes_from_a_file_that_is_mounted(name):
     service = SERVICES[name]
     files = {key: value for key, value in service["environment"].items() if key.endswith("_FILE")}
     wanted = {"SECRET_KEY", "DATABASE_URL", "BROKER_REDIS_URL", "RELAY_REDIS_URL", "CACHE_REDIS_URL"}
-    wanted |= set(SECRETS_OF_DJANGO) - NO_SECRET
+    wanted |= set(NOT_FOR_FLOWER) - NO_SECRET
     assert wanted <= {key.removesuffix("_FILE") for key in files}
     assert {value.removeprefix("/run/secrets/") for value in files.values()} == set(service["secrets"])
 

@@ -44,7 +44,7 @@ REDIS = {f"{name}_REDIS_URL": "redis://user:secret@127.0.0.1:1/0" for name in ("
 def read_production(monkeypatch, **changes):
     """Production's settings, read in this process."""
     monkeypatch.setattr(demands, "_findings", [])
-    for module in ("base", "api"):  # which were read before, with another environment
+    for module in ("base", "api", "inference"):  # which were read before, with another environment
         monkeypatch.delitem(sys.modules, f"config.settings.{module}")
     for name, value in (PRODUCTION | REDIS | changes).items():
         monkeypatch.setenv(name, value)
