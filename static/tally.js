@@ -143,11 +143,9 @@
     }
   });
 
-  // Printing needs this script, so the button is not there without it.
-  document.querySelectorAll("[data-print]").forEach((button) => {
-    button.hidden = false;
-    button.addEventListener("click", () => window.print());
-  });
+  // Printing and copying need this script, so buttons of pages that are useful without it are hidden until now.
+  document.querySelectorAll("[data-print], [data-copy]").forEach((button) => { button.hidden = false; });
+  document.querySelectorAll("[data-print]").forEach((button) => button.addEventListener("click", () => window.print()));
 
   // A custom amount says what it buys.
   by("amount")?.addEventListener("input", (event) => {

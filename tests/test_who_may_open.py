@@ -73,7 +73,8 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "openai:unknown": (BOTH, NOTHING),
     "healthz": (GET, PUBLIC),
     "readyz": (GET, PUBLIC),
-    "chat:home": (GET, LOGIN),
+    "chat:home": (GET, PUBLIC),  # strangers see the landing page
+    "chat:pricing": (GET, PUBLIC),
     "chat:send_new": (POST, LOGIN),
     "chat:estimate_new": (POST, LOGIN),
     "chat:estimate": (POST, HERS),

@@ -17,6 +17,12 @@ def format_credits(microcredits: int) -> str:
 
 
 @register.filter
+def round_credits(microcredits: int) -> str:
+    """Format credits for a headline, where whole ones have no decimals: 10000000 is '10', 500000 is '0.50'."""
+    return format_credits(microcredits).removesuffix(".00")
+
+
+@register.filter
 def less(microcredits: int, taken_off: int) -> int:
     """The difference of two amounts: what an answer cost, less what was refunded."""
     return microcredits - taken_off

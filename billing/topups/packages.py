@@ -16,6 +16,11 @@ class PackageRefused(Exception):
     """The package would give far more or less than its money buys; the message says the bounds."""
 
 
+def packages_on_sale() -> list[Package]:
+    """What customers can buy, in the operator's order; nothing where no payment provider is set up. One query."""
+    return list(Package.objects.filter(is_active=True)) if settings.PAYMENT_PROVIDERS else []
+
+
 def refuse_package(package: Package) -> None:
     """Raise PackageRefused unless a package, with its bonus, gives about as many credits as its price buys without it.
 

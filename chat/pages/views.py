@@ -23,6 +23,7 @@ from billing.ledger.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import messages
 from chat.models import MOST_SEARCHED, Conversation, Message, Role
+from chat.pages import front
 from chat.pages.forms import MessageForm, RetryForm
 from chat.pages.streaming import stream_answer
 from core.async_queries import in_thread
@@ -55,10 +56,9 @@ FAILURES: dict[type[Exception], int] = {
 
 
 @require_safe
-@login_required
 def home(request: Request) -> HttpResponse:
-    """The page of a new chat."""
-    return _page(request)
+    """The page of a new chat; for strangers the landing page."""
+    return _page(request) if request.user.is_authenticated else front.landing(request)
 
 
 @require_safe

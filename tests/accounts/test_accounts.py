@@ -23,13 +23,13 @@ def test_sign_up_verifies_the_address_and_then_gives_the_bonus_once(client, cata
     user = User.objects.get(email="new@example.com")
     assert user.wallet.balance_microcredits == 0
     link = link_in_last_mail()
-    assert client.get(reverse("chat:home")).status_code == 302  # not before the address is verified
+    assert client.get(reverse("billing:overview")).status_code == 302  # not before the address is verified
     for _ in range(2):
         client.post(link)
     user.wallet.refresh_from_db()
     assert user.wallet.balance_microcredits == settings.SIGNUP_BONUS_MICROCREDITS
     assert user.wallet.entries.get().kind == "bonus"
-    assert client.get(reverse("chat:home")).status_code == 200
+    assert client.get(reverse("billing:overview")).status_code == 200
     assert faults() == []
 
 
@@ -55,17 +55,17 @@ def test_an_address_is_one_account_in_any_case(db):
 
 def test_log_in_and_out(client, alice):
     client.post(reverse("account_login"), {"login": "ALICE@example.com", "password": PASSWORD})
-    assert client.get(reverse("chat:home")).status_code == 200
+    assert client.get(reverse("billing:overview")).status_code == 200
     client.post(reverse("account_logout"))
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
 
 
 def test_a_wrong_password_and_a_suspended_user_stay_out(client, alice):
     client.post(reverse("account_login"), {"login": "alice@example.com", "password": "wrong"})
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
     User.objects.filter(pk=alice.pk).update(is_active=False)
     client.post(reverse("account_login"), {"login": "alice@example.com", "password": PASSWORD})
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
 
 
 def test_a_forgotten_password_is_reset_by_mail(client, alice):
@@ -74,7 +74,7 @@ def test_a_forgotten_password_is_reset_by_mail(client, alice):
     new = "another-Long-passphrase-2"
     client.post(form.redirect_chain[-1][0], {"password1": new, "password2": new})
     client.post(reverse("account_login"), {"login": "alice@example.com", "password": new})
-    assert client.get(reverse("chat:home")).status_code == 200
+    assert client.get(reverse("billing:overview")).status_code == 200
 
 
 def test_passwords_are_hashed_with_bcrypt(settings, db):

@@ -19,6 +19,7 @@ from tests.support import openai_clients
 
 # A live server and its engine.
 _live, server, engine = openai_clients._live, openai_clients.server, openai_clients.engine
+key_of = openai_clients.key_of
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def _queries_beside_playwright() -> Iterator[None]:
 def open_page(
     _queries_beside_playwright: None, chromium: Any, server: Any, engine: Any
 ) -> Iterator[Callable[..., Any]]:
-    """Call it with a user and a path for a page of theirs; script errors fail the test."""
+    """Call it with a user, None for a stranger, and a path for a page of theirs; script errors fail the test."""
     contexts: list[Any] = []
     errors: list[str] = []
 
@@ -62,10 +63,11 @@ def open_page(
         context = chromium.new_context(base_url=url, **options)
         contexts.append(context)
         context.set_default_timeout(20_000)
-        browser = Client()
-        browser.force_login(user)
-        name = settings.SESSION_COOKIE_NAME
-        context.add_cookies([{"name": name, "value": browser.cookies[name].value, "url": url}])
+        if user is not None:
+            browser = Client()
+            browser.force_login(user)
+            name = settings.SESSION_COOKIE_NAME
+            context.add_cookies([{"name": name, "value": browser.cookies[name].value, "url": url}])
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(path)

@@ -94,7 +94,7 @@ def test_the_door_is_the_same_for_the_pages(api, client, alice, one_minute):
         api.post("/api/v1/auth/token", ALICE | {"password": "wrong"})
     page = client.post(reverse("account_login"), {"login": ALICE["email"], "password": PASSWORD})
     assert "Too many tries" in page.content.decode()
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
 
 
 def test_wrong_passwords_on_the_pages_shut_the_api(api, client, alice, one_minute):
@@ -271,7 +271,7 @@ def test_a_new_password_ends_every_other_log_in_and_leaves_keys(login, with_key,
     body = {"current_password": PASSWORD, "password": "another-Long-passphrase-2"}
     assert mine.post("/api/v1/auth/password/change", body).status_code == 204
     assert [c.get("/api/v1/me").status_code for c in (mine, other, key)] == [200, 401, 200]
-    assert client.get(reverse("chat:home")).status_code == 302  # the page's session too
+    assert client.get(reverse("billing:overview")).status_code == 302  # the page's session too
     alice.refresh_from_db()
     assert alice.check_password("another-Long-passphrase-2")
 

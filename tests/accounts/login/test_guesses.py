@@ -27,7 +27,7 @@ def guess(api, times=6, **options):
 
 
 def is_in(client):
-    return client.get(reverse("chat:home")).status_code == 200
+    return client.get(reverse("billing:overview")).status_code == 200
 
 
 def mailed_links():

@@ -76,10 +76,10 @@ def test_support_suspends_and_restores_with_a_reason(login, support, alice, clie
         answer = ours.post(f"{ADMIN}/users/{alice.pk}/suspend", {"reason": "stolen card"})
         assert (answer.status_code, answer.json()["is_active"]) == (200, False)
     assert theirs.get("/api/v1/me").status_code == 401
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
     assert ours.post(f"{ADMIN}/users/{alice.pk}/restore", {"reason": "it was hers"}).json()["is_active"]
     assert theirs.get("/api/v1/me").status_code == 401  # she logs in anew
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
     assert login(User.objects.get(pk=alice.pk)).get("/api/v1/me").status_code == 200
     recorded = AuditEvent.objects.filter(subject=alice).values_list("action", "actor__email", "details__reason")
     assert list(recorded.order_by("pk")) == [
@@ -93,10 +93,10 @@ def test_log_ins_are_ended_on_pages_and_api_and_keys_stay(login, with_key, suppo
     client.force_login(alice)
     assert login(support).post(f"{ADMIN}/users/{alice.pk}/end-log-ins", {"reason": "lost phone"}).status_code == 200
     assert theirs.get("/api/v1/me").status_code == 401
-    assert client.get(reverse("chat:home")).status_code == 302
+    assert client.get(reverse("billing:overview")).status_code == 302
     assert key.get("/api/v1/me").status_code == 200
     client.force_login(User.objects.get(pk=alice.pk))
-    assert client.get(reverse("chat:home")).status_code == 200
+    assert client.get(reverse("billing:overview")).status_code == 200
 
 
 def test_nobody_suspends_themselves_or_their_betters(login, support, finance, staff):

@@ -66,7 +66,7 @@ def balance(user):
 def test_another_spelling_of_a_mailbox_signs_up_and_gets_no_bonus(sign_up, client, settings, faults, first, second):
     assert balance(sign_up(first)) == settings.SIGNUP_BONUS_MICROCREDITS
     assert balance(sign_up(second)) == 0
-    assert client.get(reverse("chat:home")).status_code == 200  # logged in by the second account
+    assert client.get(reverse("billing:overview")).status_code == 200  # logged in by the second account
     page = client.get(OVERVIEW).content.decode()
     assert "Nothing has moved yet" in page
     assert "bonus" not in page.split('id="history"')[0]  # among the filters it is a kind of movement

@@ -1,0 +1,36 @@
+"""Pages that are the same for everybody: caches may keep them, and strangers cannot load the database with them.
+
+Such a page reads no session and sets no cookie. So its template shows neither who is logged in nor a form.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.core.cache import cache
+from django.http import HttpResponseBase
+from django.utils.translation import get_language
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page, require_safe
+
+View = Callable[..., HttpResponseBase]
+
+RENDERED_SECONDS = 15  # for how long a rendered page is kept in Redis: so soon a new price is seen
+KEPT_SECONDS = 60  # for how long browsers and proxies may show the page without asking
+
+
+def public_page(kept_seconds: int = KEPT_SECONDS) -> Callable[[View], View]:
+    """Decorate a view whose answer is the same for everybody: it is cached publicly, and has an ETag."""
+
+    def decorate(view: View) -> View:
+        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(view))
+        return cast(View, require_safe(kept))
+
+    return decorate
+
+
+def render_once(name: str, render: Callable[[], str], seconds: int = RENDERED_SECONDS) -> str:
+    """Return the HTML of a page, which is rendered at most once in so many seconds for all processes together.
+
+    While Redis is away, each call renders.
+    """
+    return cast(str, cache.get_or_set(f"public-page:{get_language()}:{name}", render, seconds))
