@@ -35,5 +35,6 @@ urlpatterns = [
     path("v1/", include("inference.openai.urls")),
     path("api/v1/", include("config.api_urls")),
     path("", include("monitoring.urls")),
+    path("", include("monitoring.pages.urls")),
     path("", include("chat.pages.urls")),
 ]

@@ -73,6 +73,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "openai:unknown": (BOTH, NOTHING),
     "healthz": (GET, PUBLIC),
     "readyz": (GET, PUBLIC),
+    "monitoring:status": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
     "chat:pricing": (GET, PUBLIC),
     "chat:send_new": (POST, LOGIN),

@@ -1,6 +1,7 @@
 """The charge of one answer, for code that shows it beside the answer."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import OuterRef, Subquery, Sum
 
@@ -43,3 +44,9 @@ def refunded_of(hold: str) -> Subquery:
     """
     refunds = LedgerEntry.objects.filter(kind=EntryKind.REFUND, hold=OuterRef(hold))
     return Subquery(refunds.order_by().values("hold").values(total=Sum("amount_microcredits")))
+
+
+def latest_charged_holds(entries: int) -> list[UUID]:
+    """Return the holds of the latest charges of all customers, among so many of the ledger's last entries."""
+    latest = LedgerEntry.objects.order_by("-pk").values_list("kind", "hold_id")[:entries]
+    return [hold_id for kind, hold_id in latest if kind == EntryKind.USAGE and hold_id]

@@ -1,26 +1,10 @@
 """Health tells which part does not answer."""
 
-import time
-
 import pytest
 from django.urls import reverse
 
 from inference.relay import streams
-from inference.worker.status import WorkerStatus, forget_worker, write_worker
 from tests.support.databases.redis_admin import admin
-
-
-@pytest.fixture
-def worker():
-    """Call it for a GPU worker that was heard of just now and serves these models."""
-
-    def make(*keys, **options):
-        figures = {"pid": 1, "device": "cpu", "is_stopping": False, "running": 0, "process_bytes": 0}
-        figures |= {"budget_bytes": 0, "started_at": 0.0, "written_at": time.time()}
-        write_worker(WorkerStatus(name="test", serves=list(keys), **{**figures, **options}))
-
-    yield make
-    forget_worker("test")
 
 
 def ready(client):

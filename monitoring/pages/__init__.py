@@ -1,0 +1,1 @@
+"""The page that tells everybody how the models do."""
