@@ -74,6 +74,8 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "healthz": (GET, PUBLIC),
     "readyz": (GET, PUBLIC),
     "monitoring:status": (GET, PUBLIC),
+    "chat:terms": (GET, PUBLIC),
+    "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
     "chat:pricing": (GET, PUBLIC),
     "chat:send_new": (POST, LOGIN),
@@ -138,6 +140,7 @@ def things(alice, catalogue, settings, monkeypatch):
     """Something of alice's for each name in a path."""
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
+    settings.TERMS = settings.PRIVACY = "Words."
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()

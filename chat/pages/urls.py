@@ -3,7 +3,7 @@
 from django.urls import path
 
 from accounts.callers.page_limits import limited
-from chat.pages import front, views
+from chat.pages import front, texts, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
@@ -12,6 +12,8 @@ app_name = "chat"
 urlpatterns = [
     path("", searched(views.home), name="home"),
     path("pricing/", front.pricing, name="pricing"),
+    path("terms/", texts.terms, name="terms"),
+    path("privacy/", texts.privacy, name="privacy"),
     path("send/", views.send, name="send_new"),
     path("estimate/", estimated(views.estimate), name="estimate_new"),
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),

@@ -29,6 +29,8 @@ DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+TERMS = env.str("TERMS", default="").strip()  # the operator's own texts, as Markdown; without one there is no such page
+PRIVACY = env.str("PRIVACY", default="").strip()
 
 # Addresses and networks of the proxies in front of this site. X-Forwarded-For counts only if it comes from them.
 try:
