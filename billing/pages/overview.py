@@ -65,8 +65,9 @@ def usage(request: Request) -> HttpResponse:
 @require_safe
 def who_pays(request: HttpRequest) -> HttpResponse:
     """Explain to everybody what the customer pays for and what is free."""
+    page = "who_pays" if request.user.is_authenticated else "who_pays_for_strangers"
     shown = {"tab": "who_pays", "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT}
-    return render(request, "billing/who_pays.html", {"heading": _("Who pays for what"), **shown})
+    return render(request, f"billing/{page}.html", {"heading": _("Who pays for what"), **shown})
 
 
 @require_safe

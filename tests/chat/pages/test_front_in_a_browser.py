@@ -9,7 +9,9 @@ import pytest
 from billing.topups.packages import seed_packages
 from inference.catalogue import DEMO_KEY, SMALL_DEMO_KEY
 from inference.models import CatalogueModel
+from inference.worker.contracts import LoadedModel
 from tests.e2e.looking import look_at
+from tests.monitoring.gpu_workers import say_alive
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -17,14 +19,37 @@ pytestmark = [
 ]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
-PATHS = {"landing": "/", "pricing": "/pricing/"}
+PATHS = {
+    "landing": "/",
+    "pricing": "/pricing/",
+    "status": "/status/",
+    "terms": "/terms/",
+    "who-pays": "/credits/who-pays/",
+    "log-in": "/accounts/login/",
+    "sign-up": "/accounts/signup/",
+}
+TERMS = """# Terms of this trial
+
+These words are the operator's own.
+
+## What you get
+
+- answers of a model, by the token
+- [who pays for what](/credits/who-pays/)
+
+| what | how long |
+|---|---|
+| receipts | ten years |
+"""
 MOST_BYTES = 100_000  # of the first visit, compressed
 
 
 @pytest.fixture
-def offers(catalogue):
+def offers(catalogue, settings):
+    settings.TERMS = TERMS
     seed_packages()
     CatalogueModel.objects.filter(key__in=[DEMO_KEY, SMALL_DEMO_KEY]).update(unavailable_reason="")
+    say_alive(DEMO_KEY, models=[LoadedModel(DEMO_KEY, "ready", 1, 0, 0, 0.0)])
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
@@ -37,6 +62,15 @@ def test_every_public_page_is_whole_and_accessible(open_page, offers, size, sche
         if folder := os.environ.get("TALLY_PICTURES"):
             file = Path(folder) / f"{name}-whole-{scheme}-{size['viewport']['width']}.png"
             page.screenshot(path=file, full_page=True)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_the_menu_of_customers_leads_to_the_public_pages(open_page, offers, alice, size):
+    page = open_page(alice, **size)
+    page.click(".account summary")
+    look_at(page, f"menu-{size['viewport']['width']}")
+    page.click(".account >> text=Terms")
+    page.wait_for_selector("h1:has-text('Terms of this trial')")
 
 
 def test_no_page_scrolls_sideways_on_the_narrowest_phone(open_page, offers):
