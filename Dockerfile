@@ -4,8 +4,8 @@
 #   docker build --target worker -t tally-worker .    the same with PyTorch, for workers with models
 #
 # Build arguments: TORCH=cuda takes PyTorch with the libraries of CUDA; DEMO_MODELS=0 leaves out the packages of the demo
-# models; TORCH_CPU_INDEX is where PyTorch's builds for CPUs are found (wheels/ is looked at first); BASE is another Debian
-# with Python 3.11.
+# models; TORCH_CPU_INDEX is the index with PyTorch's builds for CPUs, which the usual index does not have (wheels/ is looked
+# at first); BASE is another Debian with Python 3.11.
 ARG BASE=debian:bookworm-slim
 
 # The system of both images: Debian with its Python, and a user who owns nothing but the places of the volumes.
@@ -73,14 +73,16 @@ CMD ["web"]
 # The packages of `worker`.
 FROM web-packages AS worker-packages
 ARG TORCH=cpu
-ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_CPU_INDEX=
 ARG DEMO_MODELS=1
 # Three layers, so that a change of one lock does not install the others again.
 # hadolint ignore=DL3059
 RUN if [ "${TORCH}" = cuda ]; then ${INSTALL} --find-links /wheels -r /requirements/locked/torch.txt; \
     elif ls /wheels/torch-*.whl >/dev/null 2>&1; then \
     ${INSTALL} --no-index --find-links /wheels -r /requirements/locked/torch-cpu.txt; \
-    else ${INSTALL} --index-url "${TORCH_CPU_INDEX}" -r /requirements/locked/torch-cpu.txt; fi
+    elif [ -n "${TORCH_CPU_INDEX}" ]; then \
+    ${INSTALL} --index-url "${TORCH_CPU_INDEX}" -r /requirements/locked/torch-cpu.txt; \
+    else echo "Set TALLY_TORCH_CPU_INDEX in .env, or put the wheel of PyTorch for CPUs into wheels/." >&2; exit 1; fi
 # hadolint ignore=DL3059
 RUN ${INSTALL} --find-links /wheels -r /requirements/locked/worker.txt
 # hadolint ignore=DL3059
