@@ -53,4 +53,28 @@ SERVING = [
         "tests/config/test_cors.py",
         "pages_are_read_by_no_other_origin",
     ),
+    Guard(
+        "front door in shared caches",
+        "chat/pages/front.py",
+        "@cache_control(private=True, no_cache=True)",
+        "@cache_control(public=True, max_age=60)",
+        "tests/chat/pages/test_front.py",
+        "no_shared_cache_keeps_the_front_door",
+    ),
+    Guard(
+        "strangers load the database",
+        "accounts/pages/public_pages.py",
+        'cache.get_or_set(f"public-page:{get_language()}:{name}", render, seconds)',
+        "render()",
+        "tests/chat/pages/test_front.py",
+        "ask_the_database_once",
+    ),
+    Guard(
+        "too few connections",
+        "core/postgresql/capacity.py",
+        "    if finding and settings.DEMAND_ENOUGH_CONNECTIONS:",
+        "    if False:",
+        "tests/core/postgresql/test_capacity.py",
+        "production_refuses_it",
+    ),
 ]
