@@ -275,6 +275,7 @@ CONTENT_SECURITY_POLICY: dict[str, dict[str, list[Any]]] = {
 }
 CSRF_FAILURE_VIEW = "accounts.pages.ended_sessions.csrf_failed"
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "accounts.login.session_store"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 DEVICE_COOKIE_NAME = "tally_device"  # see accounts.login.devices
