@@ -107,6 +107,19 @@ class PagesHandler(_Handler):
         chain: Any = self._middleware_chain  # type: ignore[has-type]
         self._middleware_chain = sync_to_async(chain, thread_sensitive=True)
 
+    async def run_get_response(self, request: Any) -> Any:
+        """Return the response. If the client disconnects before that, the response is closed, for example its file.
+
+        The thread cannot be stopped and makes the response all the same, but Django has forgotten it by then.
+        """
+        running = asyncio.ensure_future(super().run_get_response(request))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            response = await running
+            await sync_to_async(response.close, thread_sensitive=True)()
+            raise
+
 
 class Dispatcher:
     """The ASGI application: prepares each request, and passes it to the handler of its path."""

@@ -1,9 +1,14 @@
 """What is served by which handler, on a real server: the API's coroutines pass none of the pages' middleware."""
 
+import asyncio
+import threading
+
 import httpx
 import pytest
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.http import HttpResponse
 
+from core.serving.handlers import PagesHandler
 from tests.support.asgi import serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,3 +104,25 @@ def test_plain_http_is_redirected_where_the_site_wants_tls(url, monkeypatch):
     monkeypatch.setattr(handlers._security, "redirect", True)
     answer = httpx.get(f"{url}/v1/models")
     assert (answer.status_code, answer.headers["Location"]) == (301, f"{url.replace('http', 'https')}/v1/models")
+
+
+async def test_the_answer_to_somebody_who_has_left_is_closed(rf, monkeypatch):
+    begun, may_end, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def answer_slowly(_request):
+        begun.set()
+        may_end.wait(10)
+        response = HttpResponse("a page")
+        monkeypatch.setattr(response, "close", closed.set)
+        return response
+
+    handler = PagesHandler()
+    handler._middleware_chain = sync_to_async(answer_slowly, thread_sensitive=True)
+    answering = asyncio.create_task(handler.run_get_response(rf.get("/")))
+    await asyncio.to_thread(begun.wait, 10)
+    answering.cancel()
+    await asyncio.sleep(0.05)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert closed.is_set()
