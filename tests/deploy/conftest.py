@@ -15,7 +15,7 @@ from core.addresses import read_networks
 from tests.core.postgresql.production import read_production
 from tests.support.api_clients import login, tokenizer, with_key  # noqa: F401  fixtures
 from tests.support.live import LiveServer
-from tests.support.nginx import IS_HERE, free_port
+from tests.support.nginx import free_port
 from tests.support.openai_clients import client_of, engine, http, key_of, paid, server  # noqa: F401  fixtures
 from tests.support.site_nginx import DOMAIN, SiteNginx, site_nginx
 
@@ -33,13 +33,6 @@ OF_PRODUCTION = (
     "MESSAGE_STORAGE",
 )
 NGINX = "127.0.0.1"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without nginx, the tests of this folder are skipped."""
-    for item in items:
-        if "/deploy/" in item.nodeid and not IS_HERE:
-            item.add_marker(pytest.mark.skip(reason="there is no nginx on this machine (Debian's package nginx)"))
 
 
 @pytest.fixture(scope="module")

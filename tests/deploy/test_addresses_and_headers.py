@@ -6,9 +6,10 @@ import subprocess
 import httpx
 import pytest
 
+from tests.support.nginx import needs_nginx
 from tests.support.stack import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [needs_nginx, pytest.mark.django_db(transaction=True)]
 
 WRONG = {"email": "alice@example.com", "password": "wrong"}
 FORGED = {

@@ -8,8 +8,11 @@ from tests.deploy.formats import FORMATS, demand_error
 from tests.deploy.names import name_server
 from tests.support.asgi import serve
 from tests.support.dropping_proxy import losing
+from tests.support.nginx import needs_nginx
 from tests.support.openai_clients import price
 from tests.support.stack import wait_until
+
+pytestmark = needs_nginx
 
 QUESTION = {"model": DEMO_KEY, "messages": [{"role": "user", "content": "Hello"}]}
 FIRST, SECOND = {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "1"}

@@ -9,6 +9,9 @@ import pytest
 from django.conf import settings
 
 from tests.deploy.formats import FORMATS, HTML, OPENAI, PROBLEM, demand_error
+from tests.support.nginx import needs_nginx
+
+pytestmark = needs_nginx
 
 MOST_BYTES = {
     HTML: settings.DATA_UPLOAD_MAX_MEMORY_SIZE,

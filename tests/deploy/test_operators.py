@@ -9,8 +9,10 @@ import pytest
 from django.conf import settings
 
 from tests.deploy.formats import PROBLEM
-from tests.support.nginx import free_port
+from tests.support.nginx import free_port, needs_nginx
 from tests.support.stack import wait_until
+
+pytestmark = needs_nginx
 
 OF_OPERATORS = (
     "/admin/",

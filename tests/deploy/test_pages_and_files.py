@@ -6,7 +6,10 @@ import subprocess
 import pytest
 from django.conf import settings
 
+from tests.support.nginx import needs_nginx
 from tests.support.site_nginx import FILES
+
+pytestmark = needs_nginx
 
 SIZES = {"phone": {"width": 320, "height": 640}, "desktop": {"width": 1280, "height": 800}}
 PAGES = {path.name for path in (FILES / "pages").glob("*.html")}

@@ -8,6 +8,9 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from tests.core.postgresql.production import read_production
+from tests.support.nginx import needs_nginx
+
+pytestmark = needs_nginx
 
 FOR_EVER = "public, max-age=31536000, immutable"
 

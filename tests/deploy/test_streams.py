@@ -13,10 +13,11 @@ import pytest
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
 from tests.support.cast import PASSWORD
+from tests.support.nginx import needs_nginx
 from tests.support.openai_clients import price
 from tests.support.stack import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [needs_nginx, pytest.mark.django_db(transaction=True)]
 
 HELLO = [{"role": "user", "content": "Hello"}]
 BODY = {"model": DEMO_KEY, "messages": HELLO, "stream": True}

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support.stack import wait_until
 
 PROGRAM = shutil.which("nginx") or "/usr/sbin/nginx"
 IS_HERE = Path(PROGRAM).exists()
+needs_nginx = pytest.mark.skipif(not IS_HERE, reason="there is no nginx on this machine (Debian's package nginx)")
 CONFIGURATION = """
 daemon off;
 pid {directory}/pid;

@@ -8,7 +8,7 @@ import pytest
 
 from inference.catalogue import DEMO_KEY
 from inference.models import Generation, GenerationState
-from tests.support.nginx import IS_HERE, nginx_before
+from tests.support.nginx import needs_nginx, nginx_before
 from tests.support.openai_clients import price
 from tests.support.stack import wait_until
 
@@ -21,7 +21,6 @@ BODIES = {
     "/v1/completions": {"model": DEMO_KEY, "prompt": "Hello", "stream": True},
 }
 FIRST = {"x-stainless-retry-count": "0"}
-with_nginx = pytest.mark.skipif(not IS_HERE, reason="there is no nginx on this machine (Debian's package nginx)")
 
 
 def watch(http, url, body):
@@ -76,7 +75,7 @@ def test_the_official_client_does_not_notice_the_comments(ai, engine):
     assert text == Generation.objects.get().text == "The quick"
 
 
-@with_nginx
+@needs_nginx
 @pytest.mark.parametrize("kind", ["default", "impatient"])
 def test_nginx_passes_a_silent_stream_on_as_it_comes(http, engine, proxies, paid, faults, kind):
     engine.length, engine.step_seconds = 1, 7
@@ -87,7 +86,7 @@ def test_nginx_passes_a_silent_stream_on_as_it_comes(http, engine, proxies, paid
     assert faults() == []
 
 
-@with_nginx
+@needs_nginx
 def test_nginx_sends_chunked_and_compressed_bodies_on(http, engine, proxies):
     import gzip
     import json
