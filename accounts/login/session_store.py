@@ -19,8 +19,8 @@ class SessionStore(DatabaseSessionStore):
     def cycle_key(self) -> None:
         """Give the session a new name. The row of the earlier name ends after GRACE, and not at once.
 
-        It gives nobody more than before: until a log-in it has no user, and after a change of the password Django
-        refuses it.
+        Before a log-in it has no user, and after a change of the password Django refuses it. But after a replacement of
+        SECRET_KEY it is a log-in: whoever logs out within GRACE is out under the new name alone until it is over.
         """
         content, earlier = dict(self.items()), self.session_key
         self.create()

@@ -29,8 +29,8 @@ def public_page(kept_seconds: int = KEPT_SECONDS) -> Callable[[View], View]:
 
 
 def render_once(name: str, render: Callable[[], str], seconds: int = RENDERED_SECONDS) -> str:
-    """Return the HTML of a page, which is rendered at most once in so many seconds for all processes together.
+    """Return the HTML of a page, which is rendered about once in so many seconds for all processes together.
 
-    While Redis is away, each call renders.
+    Requests that come while it is rendered, and all while Redis is away, render it too.
     """
     return cast(str, cache.get_or_set(f"public-page:{get_language()}:{name}", render, seconds))
