@@ -11,7 +11,6 @@ The process replaces this one (exec), so it gets the container's signals itself.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,9 +34,11 @@ def main(words: list[str]) -> None:
 
 
 def _note(role: str) -> None:
-    """Write down the role for the health check, and remove what an earlier process left there."""
-    shutil.rmtree(health.directory(), ignore_errors=True)
-    health.directory().mkdir(parents=True)
+    """Write down the role for the health check, and remove the signs of life of an earlier process."""
+    os.environ["READY_DIR"] = str(health.directory())
+    health.directory().mkdir(parents=True, exist_ok=True)
+    for sign in health.signs():
+        sign.unlink(missing_ok=True)
     health.role_file().write_text(role)
 
 

@@ -19,13 +19,19 @@ _SILENT_SECONDS = 10.0
 
 
 def directory() -> Path:
-    """READY_DIR, which the settings read too."""
-    return Path(os.environ.get("READY_DIR", "/tmp/ready"))  # noqa: S108
+    """READY_DIR, which the settings read too; an empty one is the default of the images."""
+    return Path(os.environ.get("READY_DIR") or "/tmp/ready")  # noqa: S108
 
 
 def role_file() -> Path:
     """Where the entrypoint writes down which role this container has."""
     return directory() / "role"
+
+
+def signs() -> list[Path]:
+    """Every file that a process of ours makes in the directory."""
+    nodes = [*_NODES.values(), "beat"]
+    return [role_file(), *(directory() / f"{node}{end}" for node in nodes for end in ("", ".alive"))]
 
 
 def find_fault() -> str:

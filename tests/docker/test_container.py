@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -103,6 +104,15 @@ def test_a_role_becomes_the_process_that_startup_has_too(become, ready):
     ]
     assert [file.name for file in ready.iterdir()] == ["role"], "what an earlier process left there is gone"
     assert health.role_file().read_text() == "worker-mail"
+
+
+def test_only_signs_of_life_are_removed_and_an_empty_setting_is_the_default(become, ready, monkeypatch):
+    (ready / "weights").write_text("somebody's")
+    (ready / "beat.alive").touch()
+    entrypoint.main(["worker-mail"])
+    assert sorted(file.name for file in ready.iterdir()) == ["role", "weights"]
+    monkeypatch.setenv("READY_DIR", "")
+    assert health.directory() == Path("/tmp/ready")
 
 
 def test_a_command_gets_the_token_of_the_hub_from_its_file(become, tmp_path, monkeypatch):
