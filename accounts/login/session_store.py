@@ -1,29 +1,43 @@
-"""The sessions of the pages: Django's own in the database, whose earlier name is good for a moment after a change.
+"""The sessions of the pages: Django's own in the database, which keep their name while SECRET_KEY is being replaced.
 
-Django gives a session another name when somebody logs in, and when it was signed with an earlier SECRET_KEY. A browser
-asks for several things at once. Without that moment, the first answer of the new process would change the name, and the
-other requests, on their way with the earlier one, would log their customer out: their answers delete the cookie.
+Django checks a session with the earlier keys too (SECRET_KEY_FALLBACKS). It then gives it another name and deletes the
+row of the earlier one. A browser asks for several things at once: the requests that are on their way with the earlier
+name would find no session, and their answers would delete the cookie. So a session that an earlier key made is made
+good with the new key under its own name. At a log-in, and after a change of the password, it gets another one as usual.
 """
 
-from datetime import timedelta
-
+from django.contrib import auth
+from django.contrib.auth import middleware
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
-from django.utils import timezone
-
-GRACE = timedelta(seconds=60)
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 
 class SessionStore(DatabaseSessionStore):
     """Django requires this name."""
 
-    def cycle_key(self) -> None:
-        """Give the session a new name. The row of the earlier name ends after GRACE, and not at once.
+    keeps_its_name = False
 
-        Before a log-in it has no user, and after a change of the password Django refuses it. But after a replacement of
-        SECRET_KEY it is a log-in: whoever logs out within GRACE is out under the new name alone until it is over.
-        """
-        content, earlier = dict(self.items()), self.session_key
-        self.create()
-        self._session_cache = content
-        end = timezone.now() + GRACE
-        self.model.objects.filter(session_key=earlier, expire_date__gt=end).update(expire_date=end)
+    def cycle_key(self) -> None:
+        """Give the session another name, unless its user is just being read."""
+        if not self.keeps_its_name:
+            super().cycle_key()
+
+
+class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
+    """Django's own; but the session keeps its name while its user is read."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Set `request.user`, which is read from the session at its first use."""
+        super().process_request(request)
+        request.user = SimpleLazyObject(lambda: _user_of(request))  # type: ignore[assignment]
+
+
+def _user_of(request: HttpRequest) -> AbstractBaseUser | AnonymousUser:
+    request.session.keeps_its_name = True  # type: ignore[attr-defined]
+    try:
+        return auth.get_user(request)
+    finally:
+        request.session.keeps_its_name = False  # type: ignore[attr-defined]

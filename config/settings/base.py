@@ -29,8 +29,10 @@ DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-TERMS = env.str("TERMS", default="").strip()  # the operator's own texts, as Markdown; without one there is no such page
-PRIVACY = env.str("PRIVACY", default="").strip()
+TERMS = env.str("TERMS", default="").strip(
+    "\ufeff \n"
+)  # the operator's own texts, as Markdown; without one there is no such page
+PRIVACY = env.str("PRIVACY", default="").strip("\ufeff \n")
 
 # Addresses and networks of the proxies in front of this site. X-Forwarded-For counts only if it comes from them.
 try:
@@ -69,12 +71,12 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "core.rest.middleware.api_middleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "accounts.pages.private_pages.private_pages_middleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.login.session_store.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
