@@ -96,6 +96,13 @@ def test_one_address_has_so_many_requests_at_once(opened, silent):
     assert refused.startswith(b"HTTP/1.1 429 ")
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_a_line_of_20_kb_in_the_head_passes_as_the_application_takes_it(site, version):
+    told = (version, "--output", "/dev/null", "--write-out", "%{http_code}")
+    assert site.curl("/healthz", *told, "--header", "X-Large: " + "x" * 20_000) == "200"
+    assert site.curl("/healthz?x=" + "x" * 20_000, *told) == "200"
+
+
 def test_a_head_that_is_too_large_is_refused(away, visit):
     assert visit(away).get("/", headers={"X-Large": "x" * 40_000}).status_code == 400
 
