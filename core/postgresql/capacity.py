@@ -50,8 +50,9 @@ def missing_connections(available: int) -> str:
         f"PostgreSQL has {available} connections for Tally, and its processes may open {needed()}:"
         f" {settings.WEB_MACHINES} x {settings.WEB_WORKERS} web processes (WEB_MACHINES, WEB_WORKERS) and"
         f" {settings.GPU_WORKERS} GPU workers (GPU_WORKERS) with {settings.DATABASE_POOL_SIZE} each"
-        f" (DATABASE_POOL_SIZE), and {SIDE_CONNECTIONS + SPARE_CONNECTIONS} others. To mend it, {smaller}raise"
-        f" max_connections by {needed() - available}, or put PgBouncer in front of it (docs/installation.md)."
+        f" (DATABASE_POOL_SIZE), and {SIDE_CONNECTIONS + SPARE_CONNECTIONS} others. To mend it, {smaller}let"
+        f" PostgreSQL give it {needed() - available} more (max_connections, or a limit of the role or the database), or"
+        " put PgBouncer in front of it (docs/installation.md)."
     )
 
 
