@@ -1,4 +1,7 @@
-"""Keeps browsers and proxies from storing pages of a session: after a log-out, the Back button shows none of them."""
+"""Keeps browsers and proxies from storing pages of a session: after a log-out, the Back button shows none of them.
+
+And it keeps cookies off the pages that they may store (`public_pages`).
+"""
 
 from typing import Any, cast
 
@@ -12,7 +15,10 @@ from core.rest.middleware import Handler
 
 @sync_and_async_middleware
 def private_pages_middleware(get_response: Any) -> Handler:
-    """Mark private answers with `Cache-Control: no-store`. It must come after the session's middleware."""
+    """Mark private answers with `Cache-Control: no-store`, and take the cookies off public ones.
+
+    It stands before the middleware of the session, which answers a cookie that it cannot read with one more.
+    """
     if iscoroutinefunction(get_response):
 
         async def handle_async(request: HttpRequest) -> HttpResponseBase:
@@ -31,6 +37,9 @@ def _mark(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
 
     This needs no query.
     """
+    if getattr(response, "is_public", False):
+        response.cookies.clear()
+        return response
     is_private = request.session.accessed and not request.session.is_empty()
     if is_private and "no-store" not in response.headers.get("Cache-Control", ""):
         patch_cache_control(response, no_store=True, private=True)

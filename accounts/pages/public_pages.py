@@ -4,6 +4,7 @@ Such a page reads no session and sets no cookie. So its template shows neither w
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 from django.core.cache import cache
@@ -22,10 +23,22 @@ def public_page(kept_seconds: int = KEPT_SECONDS) -> Callable[[View], View]:
     """Decorate a view whose answer is the same for everybody: it is cached publicly, and has an ETag."""
 
     def decorate(view: View) -> View:
-        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(view))
+        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(_mark(view)))
         return cast(View, require_safe(kept))
 
     return decorate
+
+
+def _mark(view: View) -> View:
+    """For `private_pages`, which then takes off the cookies that answer a visitor's malformed ones."""
+
+    @wraps(view)
+    def respond(*words: Any, **options: Any) -> HttpResponseBase:
+        response = view(*words, **options)
+        response.is_public = True  # type: ignore[attr-defined]
+        return response
+
+    return respond
 
 
 def render_once(name: str, render: Callable[[], str], seconds: int = RENDERED_SECONDS) -> str:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
@@ -63,8 +64,9 @@ def usage(request: Request) -> HttpResponse:
 
 
 @require_safe
+@cache_control(private=True, no_cache=True)
 def who_pays(request: HttpRequest) -> HttpResponse:
-    """Explain to everybody what the customer pays for and what is free."""
+    """Explain to everybody what the customer pays for and what is free. As `/`, it differs for customers."""
     page = "who_pays" if request.user.is_authenticated else "who_pays_for_strangers"
     shown = {"tab": "who_pays", "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT}
     return render(request, f"billing/{page}.html", {"heading": _("Who pays for what"), **shown})

@@ -17,8 +17,12 @@ class PackageRefused(Exception):
 
 
 def packages_on_sale() -> list[Package]:
-    """What customers can buy, in the operator's order; nothing where no payment provider is set up. One query."""
-    return list(Package.objects.filter(is_active=True)) if settings.PAYMENT_PROVIDERS else []
+    """What customers can buy, in the operator's order; nothing where no payment provider is set up. One query.
+
+    Packages of an earlier TOPUP_CURRENCY are left out.
+    """
+    packages = Package.objects.filter(is_active=True, currency__iexact=settings.TOPUP_CURRENCY)
+    return list(packages) if settings.PAYMENT_PROVIDERS else []
 
 
 def refuse_package(package: Package) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
@@ -12,12 +13,17 @@ from accounts.pages.public_pages import public_page, render_once
 from billing.currencies import decimals_of
 from billing.ledger.prices import PriceTag, current_price_tags
 from billing.topups.packages import packages_on_sale
+from inference.catalogue import ModelUnavailable
 from inference.models import CatalogueModel
+from inference.prompting.prompts import Conversation, InvalidPrompt, Turn, encode_prompt
 
 # The example answer whose price the pages show: a question, and half a page of text.
 EXAMPLE_PROMPT_TOKENS, EXAMPLE_ANSWER_TOKENS = 128, 342
 STOPPED_TOKENS = 21  # of the same answer, stopped early
-SHORT_PROMPT_TOKENS, SHORT_ANSWER_TOKENS = 24, 58  # the answer in the picture of a chat
+# The picture of a chat. Its question is counted as the model counts it, with what its format adds.
+QUESTION = gettext_lazy("Three names for a sourdough?")
+UNCOUNTED_TOKENS = 24  # of the question, where the model's files are not here
+SHORT_ANSWER_TOKENS, NEXT_QUESTION_TOKENS = 58, 8
 
 
 @cache_control(private=True, no_cache=True)
@@ -44,7 +50,11 @@ def _render_landing() -> str:
     context = _read_prices(offered) | {"shown": shown}
     if shown:
         code = _write_api_example(shown["model"].key)
-        context |= {"examples": _price_examples(shown["price"]), "code": code, "code_block": f"```python\n{code}\n```"}
+        context |= {
+            "examples": _price_examples(shown["model"], shown["price"]),
+            "code": code,
+            "code_block": f"```python\n{code}\n```",
+        }
     return render_to_string("chat/front/landing.html", context)
 
 
@@ -87,25 +97,34 @@ def _read_prices(offered: list[dict[str, Any]]) -> dict[str, Any]:
         "bonus_days": settings.SIGNUP_BONUS_DAYS,
         "cheapest": cheapest,
         "bonus_answers": _round_down(bonus // cheapest["answer_microcredits"]) if cheapest else 0,
-        "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT,
+        "cache_percent": settings.ANSWER_CACHE_PRICE_PERCENT if settings.ANSWER_CACHE_SECONDS else 0,
     }
 
 
-def _price_examples(price: PriceTag) -> dict[str, Any]:
-    """Numbers and costs, in microcredits, of the examples on the landing page, at the prices of one model."""
+def _price_examples(model: CatalogueModel, price: PriceTag) -> dict[str, Any]:
+    """Numbers and costs, in microcredits, of the examples on the landing page, for one model at its prices."""
     longest = settings.DEFAULT_MAX_TOKENS
-    next_prompt_tokens = 2 * SHORT_PROMPT_TOKENS + SHORT_ANSWER_TOKENS
+    prompt_tokens = _count_question(model)
+    next_prompt_tokens = prompt_tokens + SHORT_ANSWER_TOKENS + NEXT_QUESTION_TOKENS
     return {
+        "question": QUESTION,
         "most": price.cost_microcredits(EXAMPLE_PROMPT_TOKENS, longest),
         "likely": price.cost_microcredits(EXAMPLE_PROMPT_TOKENS, EXAMPLE_ANSWER_TOKENS),
         "stopped_tokens": STOPPED_TOKENS,
         "stopped": price.cost_microcredits(EXAMPLE_PROMPT_TOKENS, STOPPED_TOKENS),
-        "short_prompt_tokens": SHORT_PROMPT_TOKENS,
+        "short_prompt_tokens": prompt_tokens,
         "short_answer_tokens": SHORT_ANSWER_TOKENS,
-        "short": price.cost_microcredits(SHORT_PROMPT_TOKENS, SHORT_ANSWER_TOKENS),
+        "short": price.cost_microcredits(prompt_tokens, SHORT_ANSWER_TOKENS),
         "next_likely": price.cost_microcredits(next_prompt_tokens, SHORT_ANSWER_TOKENS),
         "next_most": price.cost_microcredits(next_prompt_tokens, longest),
     }
+
+
+def _count_question(model: CatalogueModel) -> int:
+    try:
+        return len(encode_prompt(model=model, prompt=Conversation([Turn("user", str(QUESTION))])))
+    except (ModelUnavailable, InvalidPrompt):
+        return UNCOUNTED_TOKENS
 
 
 def _write_api_example(model_key: str) -> str:

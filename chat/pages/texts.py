@@ -34,6 +34,6 @@ def _show(text: str, heading: str) -> HttpResponse:
 def _render(text: str, heading: str) -> str:
     """The page as HTML. A heading in the text's first line becomes that of the page."""
     first, _newline, rest = text.partition("\n")
-    if first.startswith(MARK):
-        heading, text = first.removeprefix(MARK).strip(), rest
+    if first.startswith(MARK) and (title := first.removeprefix(MARK).strip()):
+        heading, text = title, rest
     return render_to_string("chat/front/text.html", {"heading": heading, "text": text})

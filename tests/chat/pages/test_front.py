@@ -129,6 +129,15 @@ def test_public_pages_are_the_same_for_everybody_and_may_be_kept(client, alice, 
     assert client.get(path, headers={"If-None-Match": page["ETag"]}).status_code == 304
 
 
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_public_page_answers_a_malformed_cookie_with_none(client, catalogue, settings, path):
+    for name in (settings.CSRF_COOKIE_NAME, settings.SESSION_COOKIE_NAME):
+        client.cookies[name] = "garbage"
+        page = client.get(path)
+        assert "public" in page["Cache-Control"]
+        assert not page.cookies, name
+
+
 @pytest.mark.parametrize("path", ["/", *PUBLIC])
 def test_head_is_answered_without_a_body_and_a_form_is_refused(client, catalogue, path):
     headed = client.head(path)
