@@ -45,6 +45,15 @@ class Conversation(models.Model):
     model = models.ForeignKey("inference.CatalogueModel", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    # A deleted conversation is hidden at once and erased later, so that its customer can take the deletion back.
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    system_prompt = models.TextField(blank=True, db_default="")
+    # What the customer has chosen of `inference.generations.parameters.Parameters`, by field name.
+    parameters = models.JSONField(default=dict, blank=True, db_default={})
+    # The end of the branch that the page shows; see `chat.branches`.
+    tip = models.ForeignKey("Message", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
 
     objects = ConversationQuerySet.as_manager()
 
@@ -68,6 +77,13 @@ class Role(models.TextChoices):
     ASSISTANT = "assistant", _("Gemma")
 
 
+class Rating(models.IntegerChoices):
+    """What a customer thinks of an answer."""
+
+    BAD = -1, _("bad")
+    GOOD = 1, _("good")
+
+
 class Message(models.Model):
     """One turn. An answer refers to the generation that writes it, and gets its text when the generation ends."""
 
@@ -83,6 +99,10 @@ class Message(models.Model):
         related_name="messages",
         related_query_name="message",
     )
+    # The message that this one follows; see `chat.branches`.
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
+    is_first = models.BooleanField(default=False, db_default=False)
+    rating = models.SmallIntegerField(null=True, blank=True, choices=Rating.choices)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -96,6 +116,13 @@ class Message(models.Model):
             ),
             models.UniqueConstraint(
                 name="chat_message_a_generation_once_a_conversation", fields=["generation", "conversation"]
+            ),
+            models.CheckConstraint(
+                name="chat_message_the_first_follows_none", condition=Q(is_first=False) | Q(parent__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="chat_message_answers_are_rated",
+                condition=Q(rating__isnull=True) | Q(role=Role.ASSISTANT, rating__in=Rating.values),
             ),
         ]
 
