@@ -10,6 +10,7 @@ from accounts.models import User
 from billing.ledger import InsufficientCredits
 from billing.ledger.thresholds import call_after_refusal
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
+from chat.settings import Settings, keep_settings
 from inference.generations.estimates import Estimate, estimate_answer
 from inference.generations.parameters import PAGE, Caller, Parameters
 from inference.generations.requesting import (
@@ -59,17 +60,29 @@ class _Request:
         """Raises AlreadyRequested or IdempotencyConflict if the key was used. Lock the conversation first."""
         refuse_repeat(user=self.user, idempotency_key=self.idempotency_key, inputs_hash=self.inputs_hash)
 
-    def answer(self, model: CatalogueModel, turns: list[Turn], parameters: Parameters) -> Generation:
-        """Request the answer to these turns. Raises as `request_generation` does."""
+    def answer(
+        self, conversation: Conversation, model: CatalogueModel, turns: list[Turn], parameters: Parameters
+    ) -> Generation:
+        """Request the answer to these turns of a conversation. Raises as `request_generation` does."""
         return request_generation(
             user=self.user,
             model=model,
-            prompt=Prompt(alternate(turns)),
+            prompt=Prompt(alternate(turns), conversation.system_prompt),
             parameters=parameters,
             idempotency_key=self.idempotency_key,
             inputs_hash=self.inputs_hash,
             caller=self.caller,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A prompt that is to be sent, and how it is to be answered."""
+
+    model: CatalogueModel
+    text: str
+    parameters: Parameters
+    settings: Settings | None
 
 
 _ENDS_OTHERWISE = (AlreadyRequested, InsufficientCredits, QueueUnavailable)
@@ -84,17 +97,23 @@ def send_message(
     parameters: Parameters,
     idempotency_key: str,
     caller: Caller = PAGE,
+    settings: Settings | None = None,
 ) -> Exchange:
     """Add a prompt and request its answer, in a new conversation if none is given.
+
+    `settings` become those of the conversation; without them it keeps its own.
 
     A repeated call with the same key and message returns what the first one made, so a double click sends once. Raises
     AnswerInProgress, and what `request_generation` raises. If the queue is down, nothing stays in the conversation.
     """
     text = clean_prompt(text)
-    inputs_hash = hash_inputs("send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters))
-    request = _Request(user, idempotency_key, inputs_hash, caller)
+    inputs = ["send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters)]
+    if settings is not None and settings.system_prompt:
+        inputs.append(settings.system_prompt)
+    request = _Request(user, idempotency_key, hash_inputs(*inputs), caller)
+    draft = _Draft(model, text, parameters, settings)
     try:
-        return _add_exchange(request, conversation, model, text, parameters)
+        return _add_exchange(request, conversation, draft)
     except _ENDS_OTHERWISE as error:
         return _see_to(error, request, is_new=conversation is None)
 
@@ -108,11 +127,12 @@ def _plain(parameters: Parameters) -> str:
 
 
 def estimate_message(
-    *, user: User, conversation: Conversation | None, model: CatalogueModel, text: str
+    *, user: User, conversation: Conversation | None, model: CatalogueModel, text: str, settings: Settings
 ) -> Estimate | None:
     """What it would cost to send this message. Raises InvalidPrompt and ModelUnavailable, as sending it would."""
     turns = [] if conversation is None else _turns(conversation, before=None)
-    return estimate_answer(user=user, model=model, prompt=Prompt(alternate([*turns, Turn("user", clean_prompt(text))])))
+    prompt = Prompt(alternate([*turns, Turn("user", clean_prompt(text))]), settings.system_prompt)
+    return estimate_answer(user=user, model=model, prompt=prompt, max_tokens=settings.parameters.max_tokens)
 
 
 def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
@@ -141,22 +161,22 @@ def _see_to(error: Exception, request: _Request, *, is_new: bool) -> Exchange:
 
 
 @transaction.atomic
-def _add_exchange(
-    request: _Request, conversation: Conversation | None, model: CatalogueModel, text: str, parameters: Parameters
-) -> Exchange:
+def _add_exchange(request: _Request, conversation: Conversation | None, draft: _Draft) -> Exchange:
     if conversation is not None:
         conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
     request.refuse_repeat()
     turns: list[Turn] = []
     if conversation is None:
-        conversation = Conversation.objects.create(user=request.user, title=_title(text), model=model)
+        conversation = Conversation.objects.create(user=request.user, title=_title(draft.text), model=draft.model)
     else:
         _refuse_while_answering(conversation)
         turns = _turns(conversation, before=None)
-        conversation.model = model
+        conversation.model = draft.model
         conversation.save(update_fields=["model", "updated_at"])
-    prompt = Message.objects.create(conversation=conversation, role=Role.USER, text=text)
-    generation = request.answer(model, [*turns, Turn("user", text)], parameters)
+    if draft.settings is not None:
+        keep_settings(conversation=conversation, settings=draft.settings)
+    prompt = Message.objects.create(conversation=conversation, role=Role.USER, text=draft.text)
+    generation = request.answer(conversation, draft.model, [*turns, Turn("user", draft.text)], draft.parameters)
     answer = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, prompt, answer)
 
@@ -170,7 +190,7 @@ def _add_retry(request: _Request, answer: Message) -> Exchange:
         raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
     failed = Generation.objects.select_related("model").get(message=answer)
     turns = _up_to_prompt(_turns(conversation, before=answer.pk))
-    generation = request.answer(failed.model, turns, _parameters_of(failed))
+    generation = request.answer(conversation, failed.model, turns, _parameters_of(failed))
     again = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
     return Exchange(conversation, None, again)
 

@@ -113,6 +113,53 @@
     }
   });
 
+  // The side bar: a drawer on a phone, by its popover; on a wide screen it closes, and stays closed on the next page.
+  const isWide = matchMedia("(min-width: 52.0625rem)");
+  document.querySelectorAll("[data-side-bar]").forEach((button) => button.addEventListener("click", (event) => {
+    if (!isWide.matches) return;
+    event.preventDefault();
+    const { sideBar } = button.dataset;
+    document.cookie = `side=${sideBar}; path=/; max-age=31536000; samesite=lax`;
+    if (sideBar) document.documentElement.dataset.side = sideBar;
+    else delete document.documentElement.dataset.side;
+    document.querySelector(`[data-side-bar="${sideBar ? "" : "closed"}"]`).focus();
+  }));
+
+  // Menus: Esc and a click elsewhere close them; after Esc the focus is where it was.
+  const MENUS = ":is(details.menu, details.tool, details.account)[open]";
+  const closeMenus = (except) => document.querySelectorAll(MENUS).forEach((menu) => { if (menu !== except) menu.open = false; });
+  document.addEventListener("click", (event) => closeMenus(event.target.closest(MENUS)));
+  document.addEventListener("keydown", (event) => {
+    const menu = event.target.closest(MENUS);
+    if (event.key !== "Escape" || !menu) return;
+    event.preventDefault();
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+
+  // The composer's menus: the model's name stands on its button, and a mood sets the numbers of the settings.
+  document.addEventListener("change", (event) => {
+    const { name } = event.target.dataset;
+    if (!name || event.target.name !== "model") return;
+    document.querySelector("[data-picked]").textContent = name;
+    document.querySelectorAll(".knobs input[placeholder]").forEach((field) => field.removeAttribute("placeholder"));
+  });
+  document.querySelectorAll(".knobs [hidden]").forEach((part) => { part.hidden = false; });
+  const showMood = () => document.querySelectorAll(".seg [data-mood]").forEach((button) => {
+    const mood = JSON.parse(button.dataset.mood);
+    const isChosen = (field) => field.value === (mood[field.name] ?? "");
+    button.setAttribute("aria-pressed", [...document.querySelectorAll("#id_temperature, #id_top_p, #id_top_k")].every(isChosen));
+  });
+  document.querySelector(".knobs")?.addEventListener("input", showMood);
+  showMood();
+  document.querySelectorAll("[data-mood]").forEach((button) => button.addEventListener("click", () => {
+    const mood = JSON.parse(button.dataset.mood);
+    document.querySelectorAll(".knobs input").forEach((field) => { field.value = mood[field.name] ?? ""; });
+    if (button.classList.contains("mini")) document.querySelector(".knobs textarea").value = "";
+    showMood();
+    document.querySelector(".knobs input").dispatchEvent(new Event("change", { bubbles: true }));
+  }));
+
   // Copying: a page on plain http has no clipboard, but a selection that can be copied.
   const copyBySelection = (text) => {
     const field = document.createElement("textarea");
@@ -137,7 +184,7 @@
       target.textContent = "✓";
       setTimeout(() => { target.textContent = target.dataset.label; }, 1500);
     } else {
-      by("prompt").value = target.textContent.trim();
+      by("prompt").value = target.dataset.example;
       by("prompt").dispatchEvent(new Event("input", { bubbles: true }));
       by("prompt").focus();
     }

@@ -7,6 +7,8 @@ from billing.models import MICROCREDITS_PER_CREDIT
 
 register = template.Library()
 
+MICROCREDITS_PER_CENT = MICROCREDITS_PER_CREDIT // 100  # of a credit
+
 
 @register.filter("credits")
 def format_credits(microcredits: int) -> str:
@@ -14,6 +16,12 @@ def format_credits(microcredits: int) -> str:
     whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if microcredits < 0 else ''}{whole:,}.{decimals}"
+
+
+@register.filter("balance")
+def format_balance(microcredits: int) -> str:
+    """Format a balance with two decimals, rounded down, so that it never promises more: 9986440 is '9.98'."""
+    return format_credits(microcredits // MICROCREDITS_PER_CENT * MICROCREDITS_PER_CENT)
 
 
 @register.filter

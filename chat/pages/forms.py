@@ -1,10 +1,13 @@
-"""The forms of the chat pages: a new message, and a retry."""
+"""The forms of the chat pages: the settings of a conversation, a new message, and a retry."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from chat.settings import Settings, clean_system_prompt
+from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.models import CatalogueModel
 from inference.prompting.showable import showable
 
@@ -17,7 +20,70 @@ class WordsField(forms.CharField):
         return showable(super().to_python(value) or "")
 
 
-class MessageForm(forms.Form):
+def _number(label: Any, help_text: Any, *, least: float, most: float, step: str) -> forms.FloatField:
+    widget = forms.NumberInput(attrs={"class": "field num", "step": step, "inputmode": "decimal"})
+    return forms.FloatField(
+        required=False, label=label, help_text=help_text, min_value=least, max_value=most, widget=widget
+    )
+
+
+def _whole(label: Any, help_text: Any, *, most: int, least: int = 1) -> forms.IntegerField:
+    widget = forms.NumberInput(attrs={"class": "field num", "inputmode": "numeric"})
+    return forms.IntegerField(
+        required=False, label=label, help_text=help_text, min_value=least, max_value=most, widget=widget
+    )
+
+
+NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
+
+
+class SettingsForm(forms.Form):
+    """The settings of a conversation. An empty number is left to the model."""
+
+    system_prompt = WordsField(
+        required=False,
+        label=_("System prompt"),
+        help_text=_("What the model is told before the first message: who it is, how it answers."),
+        widget=forms.Textarea(attrs={"class": "field", "rows": 2, "dir": "auto"}),
+    )
+    temperature = _number(
+        _("Temperature"), _("0 always takes the likeliest word; 1.5 is free."), least=0, most=2, step="any"
+    )
+    top_p = _number(
+        _("Top-p"), _("Draws from the likeliest words that together have this share."), least=0, most=1, step="any"
+    )
+    top_k = _whole(_("Top-k"), _("Draws from so many of the likeliest words."), most=MAX_TOP_K)
+    min_p = _number(
+        _("Min-p"), _("Leaves out words below this share of the likeliest one."), least=0, most=1, step="any"
+    )
+    repetition_penalty = _number(
+        _("Repetition penalty"),
+        _("Above 1, words that were just used become rarer."),
+        least=1,
+        most=MAX_REPETITION_PENALTY,
+        step="any",
+    )
+    max_tokens = _whole(
+        _("Longest answer"), _("In tokens, of about four letters. It limits the price too."), most=2**31 - 1
+    )
+    seed = _whole(_("Seed"), _("With the same number, the same prompt is answered alike."), least=0, most=2**31 - 1)
+
+    def show_defaults(self, defaults: dict[str, Any]) -> None:
+        """Show in each empty number what it is if the customer leaves it to the model."""
+        for name, default in defaults.items():
+            self.fields[name].widget.attrs["placeholder"] = default
+
+    def numbers(self) -> Iterator[forms.BoundField]:
+        """The fields of the parameters."""
+        return (self[name] for name in NUMBERS)
+
+    def settings(self) -> Settings:
+        """The settings of a valid form. Raises InvalidPrompt."""
+        chosen = {name: self.cleaned_data[name] for name in NUMBERS if self.cleaned_data[name] is not None}
+        return Settings(clean_system_prompt(self.cleaned_data["system_prompt"]), chosen)
+
+
+class MessageForm(SettingsForm):
     """A prompt, the model that answers it, and the idempotency key that makes a double click harmless."""
 
     text = WordsField(strip=False, required=False)
@@ -25,13 +91,18 @@ class MessageForm(forms.Form):
         CatalogueModel.objects.offered(),
         error_messages={"invalid_choice": _("There is no such model."), "required": _("Choose a model.")},
     )
-    max_tokens = forms.IntegerField(required=False, min_value=1)
     idempotency_key = forms.UUIDField(
         error_messages={
             "required": _("This form is broken. Reload the page."),
             "invalid": _("This form is broken. Reload the page."),
         }
     )
+
+    def first_error(self) -> str:
+        """What is wrong with an invalid form; an error of a setting begins with its name."""
+        name, errors = next(iter(self.errors.items()))
+        is_setting = name in SettingsForm.base_fields
+        return f"{self[name].label}: {errors[0]}" if is_setting else str(errors[0])
 
 
 class RetryForm(forms.Form):

@@ -1,10 +1,13 @@
 """The chat pages. A view scopes by user, validates, makes one call, and renders the page or its fragment."""
 
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
+from django.conf import settings as site
 from django.contrib.auth.decorators import login_required
 from django.db import connection
 from django.db.models import QuerySet
@@ -24,16 +27,17 @@ from billing.templatetags.money import format_credits
 from chat import messages
 from chat.models import MOST_SEARCHED, Conversation, Message, Role
 from chat.pages import front
-from chat.pages.forms import MessageForm, RetryForm
+from chat.pages.forms import MessageForm, RetryForm, SettingsForm
 from chat.pages.streaming import stream_answer
+from chat.pages.tries import TRIES
 from core.async_queries import in_thread
 from core.rest.throttles import RateLimited
 from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.generations.endings import stop_generation
-from inference.generations.parameters import Parameters
+from inference.generations.estimates import Estimate
 from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers
 from inference.models import CatalogueModel, Generation
-from inference.prompting.prompts import InvalidPrompt
+from inference.prompting.prompts import InvalidPrompt, sampling_defaults
 from inference.prompting.showable import showable
 from inference.relay.open_streams import Slot, keep_slot, take_slot
 
@@ -75,15 +79,16 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
     talk = _own_conversation(request, conversation_id)
     form = MessageForm(request.POST)
     if not form.is_valid():
-        error = next(iter(form.errors.values()))[0]
-        return _refuse(request, talk, str(error), 422)
+        return _refuse(request, talk, form.first_error(), 422)
     try:
+        settings = form.settings()
         exchange = messages.send_message(
             user=request.user,
             conversation=talk,
             model=form.cleaned_data["model"],
             text=form.cleaned_data["text"],
-            parameters=Parameters(max_tokens=form.cleaned_data["max_tokens"]),
+            parameters=settings.parameters,
+            settings=settings,
             idempotency_key=str(form.cleaned_data["idempotency_key"]),
         )
     except tuple(FAILURES) as error:
@@ -94,18 +99,24 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
 @require_POST
 @login_required
 def estimate(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
-    """What the draft would cost; empty if the draft cannot be sent."""
+    """What the draft would cost; no figure if the draft cannot be sent."""
     talk = _own_conversation(request, conversation_id)
-    form = MessageForm(request.POST)
+    return render(request, "chat/_estimate.html", {"estimate": _estimate(request, talk, MessageForm(request.POST))})
+
+
+def _estimate(request: Request, talk: Conversation | None, form: MessageForm) -> Estimate | None:
     if not form.is_valid():
-        return HttpResponse()
+        return None
     try:
-        cost = messages.estimate_message(
-            user=request.user, conversation=talk, model=form.cleaned_data["model"], text=form.cleaned_data["text"]
+        return messages.estimate_message(
+            user=request.user,
+            conversation=talk,
+            model=form.cleaned_data["model"],
+            text=form.cleaned_data["text"],
+            settings=form.settings(),
         )
     except (InvalidPrompt, ModelUnavailable):
-        return HttpResponse()
-    return render(request, "chat/_estimate.html", {"estimate": cost})
+        return None
 
 
 @require_POST
@@ -241,8 +252,11 @@ def _page(
         searchable = conversations.searchable()
         most_searched = 0 if searchable is conversations else MOST_SEARCHED
         conversations = searchable.matching(search)
-    context = _talk_context(request, talk) | {
+    talk_context = _talk_context(request, talk)
+    context = talk_context | {
         "turns": turns,
+        "knobs": _knobs(request, talk, talk_context["chosen_model"]),
+        "tries": [] if talk else TRIES,
         "conversations": conversations[:SIDEBAR_CONVERSATIONS],
         "search": search,
         "most_searched": most_searched,
@@ -252,6 +266,20 @@ def _page(
         "is_capped": is_capped,
     }
     return render(request, "chat/conversation.html", context, status=status)
+
+
+def _knobs(request: Request, talk: Conversation | None, model: CatalogueModel | None) -> SettingsForm:
+    """The settings of the conversation, or those that were sent with a message that was refused."""
+    if request.method == "POST":
+        knobs = SettingsForm(request.POST)
+    elif talk is None:
+        knobs = SettingsForm()
+    else:
+        knobs = SettingsForm(initial={"system_prompt": talk.system_prompt, **talk.parameters})
+    if model is not None:
+        with suppress(ModelUnavailable):
+            knobs.show_defaults(asdict(sampling_defaults(model)) | {"min_p": 0, "max_tokens": site.DEFAULT_MAX_TOKENS})
+    return knobs
 
 
 def _turns(talk: Conversation) -> QuerySet[Message]:
@@ -264,13 +292,14 @@ def _talk_context(request: Request, talk: Conversation | None) -> dict[str, Any]
     """What the composer and the display of credits need, in four queries: models, prices, live answer, wallet."""
     models = list(CatalogueModel.objects.offered())
     tags = current_price_tags([model.key for model in models])
+    chosen = next((model for model in models if (model.key == talk.model_id if talk else model.is_available)), None)
     live = Generation.objects.live().filter(message__conversation=talk).first() if talk else None
     request.user.wallet.refresh_from_db()
     return {
         "conversation": talk,
         "models": [(model, tags[model.key]) for model in models if model.key in tags],
         "not_offered": NOT_OFFERED,
-        "chosen_model": talk.model_id if talk else next((m.key for m in models if m.is_available), None),
+        "chosen_model": chosen,
         "live": live,
         "wallet": request.user.wallet,
         "new_key": uuid4(),

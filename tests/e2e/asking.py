@@ -8,7 +8,9 @@ LONG = "Write a very long story about a cat that learned to count all the stars 
 def ask(page, text, model=STORY_TELLER):
     """Send a prompt and wait for the answer's article; return its locator."""
     before = page.locator(".turn.it").count()
-    page.select_option("select[name=model]", model)
+    page.click("#composer .pick")
+    page.check(f"[name=model][value={model}]", force=True)
+    page.keyboard.press("Escape")
     page.fill("#prompt", text)
     page.press("#prompt", "Enter")
     page.wait_for_function("n => document.querySelectorAll('.turn.it').length > n", arg=before)

@@ -69,7 +69,7 @@ def test_a_second_question_goes_on_where_the_first_ended(openai_client):
 
 def test_the_first_question_in_the_browser_is_answered(browse, stack):
     page = browse()
-    assert page.locator("select[name=model]").input_value() == "gemma-3-270m"
+    assert page.locator("[name=model]:checked").input_value() == "gemma-3-270m"
     given = ask(page, "What is the capital of France?", model="gemma-3-270m")
     receipt_of(given)
     assert "Paris" in shown(given)

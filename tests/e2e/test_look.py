@@ -32,11 +32,15 @@ def test_every_page_is_whole_and_accessible(browse, chromium, stack, look):
     receipt_of(answer)
     look_at(page, f"answered-{look}")
     if look.startswith("phone"):
-        page.click("[popovertarget=side]")
+        page.click("[popovertarget=side] >> visible=true")
         look_at(page, f"drawer-{look}")
         page.keyboard.press("Escape")
+    if look.startswith("phone"):
+        page.click("[popovertarget=side] >> visible=true")
     page.click(".account summary")
     look_at(page, f"account-{look}")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
     answer.locator(".receipt").click()
     look_at(page, f"receipt-{look}")
     for path in ("", "buy/", "usage/", "who-pays/", "spending/", "statements/"):

@@ -54,7 +54,7 @@ def test_credits_are_bought_when_there_are_none_and_the_cap_holds_and_the_statem
     page.wait_for_selector("#cap p:has-text('It is used up')")
     page.goto("/")
     page.fill("#prompt", "And once more, please.")
-    page.wait_for_selector("#estimate a:has-text('limited by your monthly cap')")
+    page.wait_for_selector("#estimate a:has-text('limited by your cap')")
     page.press("#prompt", "Enter")
     page.click("#compose-error a:has-text('Raise the cap')")
     page.fill("#cap_cap", "100")

@@ -1,13 +1,18 @@
 """The credits pages show what the ledger says, to its owner alone."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 
 from billing import ledger
+from billing.ledger.caps import set_cap
 from billing.reporting.charts import LOOKS
+from tests.billing.grants import give
 from tests.billing.holds import charge_from_cache, open_hold
 from tests.support.cast import fund
 
@@ -16,10 +21,25 @@ def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_
     for _ in range(3):
         ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
     client.force_login(alice)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         page = client.get(reverse("billing:overview")).content.decode()
     assert page.count("-0.00032") == 3
     assert "99.99904" in page
+
+
+def test_the_overview_says_what_the_cap_leaves_and_what_expires(client, alice, django_assert_max_num_queries):
+    client.force_login(alice)
+    page = client.get(reverse("billing:overview")).content.decode()
+    assert "Set a cap" in page
+    assert "What you have stays yours." in page
+    set_cap(user=alice, cap_microcredits=2_000_000_000)
+    ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
+    give(alice, 7_001_999, expires_in=timedelta(days=3))
+    with django_assert_max_num_queries(11):
+        page = client.get(reverse("billing:overview")).content.decode()
+    assert "0.00 of 2,000" in page
+    assert '<progress max="2000000000" value="320"' in " ".join(page.split())
+    assert f"7.00 on {date_format(timezone.now() + timedelta(days=3), 'j M')}" in page
 
 
 def test_a_receipt_is_tokens_times_prices(client, alice):
@@ -43,7 +63,7 @@ def test_nobody_sees_credits_without_log_in(client, db):
 def test_a_receipt_leads_to_who_pays_and_prints_with_its_owner(client, alice, django_assert_num_queries):
     hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
     client.force_login(alice)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
     assert reverse("billing:who_pays") in page
     assert "for alice@example.com" in page.split('class="print-only"')[1].split("</header>")[0]
@@ -56,7 +76,7 @@ def test_a_receipt_shows_what_was_refunded_and_the_net(client, alice, staff, dja
     assert "Refund" not in client.get(url).content.decode()
     for key, amount in (("a", 80), ("b", 500)):
         ledger.refund(hold_id=hold.pk, amount_microcredits=amount, idempotency_key=key, reason=f"why {key}", by=staff)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         page = client.get(url).content.decode()
     assert '<td class="amount" id="charged">0.00188</td>' in page
     assert '<td class="amount plus" id="refunded">-0.00058</td>' in page
@@ -129,7 +149,7 @@ def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
 
 def test_a_customer_reads_who_pays_among_their_pages(client, alice, django_assert_num_queries):
     client.force_login(alice)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         page = client.get(reverse("billing:who_pays")).content.decode()
     tabs = page.split('class="tabs')[1].split("</nav>")[0]
     links = dict(re.findall(r'href="([^"]+)"\s*(aria-current="page")?', tabs))

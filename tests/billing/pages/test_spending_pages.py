@@ -311,7 +311,7 @@ def test_the_estimate_says_what_limits_the_answer(client, alice):
     assert "limited" not in text(client.post(estimate, message()))
     caps.set_cap(user=alice, cap_microcredits=10_000)
     page = text(client.post(estimate, message()))
-    assert "limited by your monthly cap" in page
+    assert "limited by your cap" in page
     assert f'href="{PAGE}#cap"' in page
     caps.set_cap(user=alice, cap_microcredits=50 * CREDIT)
     assert "limited" not in text(client.post(estimate, message()))

@@ -67,6 +67,8 @@ def test_every_public_page_is_whole_and_accessible(open_page, offers, size, sche
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 def test_the_menu_of_customers_leads_to_the_public_pages(open_page, offers, alice, size):
     page = open_page(alice, **size)
+    if size is PHONE:
+        page.click("[popovertarget=side] >> visible=true")
     page.click(".account summary")
     look_at(page, f"menu-{size['viewport']['width']}")
     page.click(".account >> text=Terms")

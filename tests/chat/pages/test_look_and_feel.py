@@ -37,12 +37,12 @@ def answer_is(talk, text):
 def test_send_stays_where_it_is_when_an_estimate_shows(open_page, alice, talk, size):
     page = open_page(alice, path_of(talk), **size)
     before = page.locator("#composer .go").bounding_box()
-    model = page.locator("#composer select").bounding_box()
+    model = page.locator("#composer .pick").bounding_box()
     assert model["x"] + model["width"] <= before["x"]
     page.fill("#prompt", "And a dog?")
     page.wait_for_selector("#estimate:has-text('at most')")
     assert page.locator("#composer .go").bounding_box() == before
-    page.evaluate("document.querySelector('#estimate').append(' · limited by your monthly cap')")
+    page.evaluate("document.querySelector('#estimate').append(' · limited by your cap')")
     assert page.locator("#composer .go").bounding_box() == before
     ask(page, "And a cat?")
     page.locator(".turn.it .receipt").nth(1).wait_for()
