@@ -8,8 +8,13 @@ knows the number of decimals from the CLDR (https://cldr.unicode.org). A provide
 from decimal import Decimal
 from functools import cache
 
-from babel.core import get_global
-from babel.numbers import get_currency_precision, get_territory_currencies
+from babel.core import Locale, get_global
+from babel.numbers import (
+    format_currency,
+    get_currency_precision,
+    get_currency_symbol,
+    get_territory_currencies,
+)
 
 DECIMALS_OF_CARDS = 2  # Stripe and its partners charge at most two: a third decimal must be zero
 
@@ -61,6 +66,14 @@ def from_minor(amount_minor: int, currency: str) -> Decimal:
     return Decimal(amount_minor).scaleb(-decimals_of(currency))
 
 
-def format_money(amount_minor: int, currency: str) -> str:
-    """For people: 123456 usd is '1,234.56 USD', 500 jpy is '500 JPY'."""
-    return f"{from_minor(amount_minor, currency):,f} {currency.upper()}"
+def format_money(amount_minor: int, currency: str, locale: str = "en") -> str:
+    """For people, as it is written in their language: 123456 usd is '$1,234.56', 500 usd '$5', 500 jpy '¥500'."""
+    amount, spoken = from_minor(amount_minor, currency), Locale.parse(locale, sep="-")
+    pattern = spoken.currency_formats["standard"].pattern
+    if get_currency_symbol(currency.upper(), spoken).isalpha():
+        pattern = pattern.replace("¤#", "¤\u00a0#")  # a code and a number stand apart: 'KWD 5'
+    is_whole = amount == amount.to_integral_value()
+    if is_whole:
+        pattern = pattern.replace(".00", "")
+    written: str = format_currency(amount, currency.upper(), pattern, locale=spoken, currency_digits=not is_whole)
+    return written

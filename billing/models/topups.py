@@ -45,6 +45,11 @@ class Package(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def total_microcredits(self) -> int:
+        """What the customer gets, bonus included."""
+        return self.credits_microcredits + self.bonus_microcredits
+
     def clean(self) -> None:
         """For forms: a currency that is known, a price that can be paid in it. Raises ValidationError."""
         try:

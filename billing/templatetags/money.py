@@ -1,6 +1,7 @@
 """Credits and money for people: exact, without needless zeros."""
 
 from django import template
+from django.utils.translation import get_language
 
 from billing.currencies import format_money
 from billing.models import MICROCREDITS_PER_CREDIT
@@ -45,8 +46,8 @@ def roughly(microcredits: int) -> str:
 
 @register.filter
 def money(amount_minor: int, currency: str) -> str:
-    """Format smallest units of a currency: 123456 usd is '1,234.56 USD', 500 jpy is '500 JPY'."""
-    return format_money(amount_minor, currency)
+    """Format smallest units of a currency: 123456 usd is '$1,234.56', 500 usd '$5', 500 jpy '¥500'."""
+    return format_money(amount_minor, currency, get_language() or "en")
 
 
 @register.filter

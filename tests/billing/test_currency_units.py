@@ -35,17 +35,24 @@ def test_what_nobody_pays_with_is_not(code):
         currencies.known_currency(code)
 
 
+def test_money_is_written_as_the_readers_language_writes_it():
+    assert currencies.format_money(123_456, "usd", "de") == "1.234,56\u00a0$"
+    assert currencies.format_money(500, "eur", "de") == "5\u00a0€"
+    assert currencies.format_money(500, "eur", "en-gb") == "€5"
+
+
 @pytest.mark.parametrize(
     ("minor", "currency", "text"),
     [
-        (123_456, "usd", "1,234.56 USD"),
-        (5, "usd", "0.05 USD"),
-        (0, "usd", "0.00 USD"),
-        (500, "jpy", "500 JPY"),
-        (1_234_567, "jpy", "1,234,567 JPY"),
-        (5, "kwd", "0.005 KWD"),
-        (1_234_567, "kwd", "1,234.567 KWD"),
-        (2**31 - 1, "huf", "2,147,483,647 HUF"),
+        (123_456, "usd", "$1,234.56"),
+        (5, "usd", "$0.05"),
+        (0, "usd", "$0"),
+        (500, "jpy", "¥500"),
+        (1_234_567, "jpy", "¥1,234,567"),
+        (5, "kwd", "KWD\u00a00.005"),
+        (1_234_567, "kwd", "KWD\u00a01,234.567"),
+        (500, "usd", "$5"),
+        (2**31 - 1, "huf", "HUF\u00a02,147,483,647"),
     ],
 )
 def test_money_is_written_with_all_its_decimals_and_no_others(minor, currency, text):
@@ -90,5 +97,5 @@ def test_a_part_of_a_smallest_unit_that_went_back_counts_as_one():
 
 
 def test_stripe_takes_no_third_decimal():
-    with pytest.raises(PaymentRefused, match=r"steps of 0\.010 KWD"):
+    with pytest.raises(PaymentRefused, match=r"steps of KWD.0\.010"):
         amounts.amount_for_stripe(5125, "kwd")

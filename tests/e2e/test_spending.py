@@ -38,7 +38,7 @@ def test_credits_are_bought_when_there_are_none_and_the_cap_holds_and_the_statem
     turn_on(page, "approve")
     wait_until(lambda: stack.wallet(email) == (FIVE_DOLLARS, 0), 30, "the worker to buy credits")
     page.goto("/credits/spending/")
-    assert "5.00 USD of at most 5.00 USD" in page.locator("#automatic").inner_text()
+    assert "$5 of at most $5" in page.locator("#automatic").inner_text()
 
     page.goto("/")
     answer = ask(page, "Tell me a story about money.")

@@ -39,7 +39,7 @@ def test_the_overview_says_what_the_cap_leaves_and_what_expires(client, alice, d
         page = client.get(reverse("billing:overview")).content.decode()
     assert "0.00 of 2,000" in page
     assert '<progress max="2000000000" value="320"' in " ".join(page.split())
-    assert f"7.00 on {date_format(timezone.now() + timedelta(days=3), 'j M')}" in page
+    assert f"7.00 on {date_format(timezone.now() + timedelta(days=3), 'j M Y')}" in page
 
 
 def test_a_receipt_is_tokens_times_prices(client, alice):
@@ -66,7 +66,17 @@ def test_a_receipt_leads_to_who_pays_and_prints_with_its_owner(client, alice, dj
     with django_assert_num_queries(5):
         page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
     assert reverse("billing:who_pays") in page
-    assert "for alice@example.com" in page.split('class="print-only"')[1].split("</header>")[0]
+    paper = page.split('class="paper')[1]
+    assert "alice@example.com" in paper
+    assert f"T-{hold.created_at:%Y}-{hold.entries.get().pk:06d}" in paper
+
+
+def test_a_receipt_names_the_seller_that_the_operator_set(client, alice, settings):
+    settings.SELLER = "Tally Ltd\n1 Sample Street"
+    hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
+    client.force_login(alice)
+    page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
+    assert "Tally Ltd<br>1 Sample Street" in page
 
 
 def test_a_receipt_shows_what_was_refunded_and_the_net(client, alice, staff, django_assert_num_queries):

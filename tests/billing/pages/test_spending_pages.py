@@ -49,7 +49,7 @@ def test_the_page_says_what_is_set_in_few_questions(client, customer, django_ass
         page = text(client.get(PAGE))
     assert "You spend at most 30.00 credits this month" in page
     assert "Visa •••• 4242" in page
-    assert "0.00 USD of at most 60.00 USD" in page
+    assert "$0 of at most $60" in page
 
 
 def test_the_alert_is_set_and_turned_off(client, customer):
@@ -176,7 +176,7 @@ def test_other_words_than_those_shown_are_not_a_consent(client, customer):
     consent = consent_of(post(client, "set_automatic", **figures))
     Package.objects.filter(pk=package.pk).update(price_minor=2500)  # while the customer was reading
     asked = post(client, "set_automatic", **figures, consent=consent)
-    assert "25.00 USD" in consent_of(asked)
+    assert "$25" in consent_of(asked)
     assert AutomaticTopUp.objects.count() == 0
 
 
@@ -191,9 +191,9 @@ def test_without_a_card_the_form_is_refused(client, customer):
         ({"below": ""}, "below", "This field is required."),
         ({"below": "-5"}, "below", "Write more than zero."),
         ({"amount": ""}, "amount", "Choose a package or write an amount."),
-        ({"amount": "0.99"}, "amount", "Choose an amount between 1.00 and 1,000.00 USD."),
-        ({"amount": "1000.01", "ceiling": "5000"}, "amount", "Choose an amount between 1.00 and 1,000.00 USD."),
-        ({"amount": "12.505"}, "amount", "Amounts go in steps of 0.01 USD."),
+        ({"amount": "0.99"}, "amount", "Choose an amount between $1 and $1,000."),
+        ({"amount": "1000.01", "ceiling": "5000"}, "amount", "Choose an amount between $1 and $1,000."),
+        ({"amount": "12.505"}, "amount", "Amounts go in steps of $0.01."),
         ({"amount": "free"}, "amount", "Write an amount, such as 20 or 12.50."),
         ({"package": "999999"}, "package", "Select a valid choice."),
         ({"ceiling": "19.99"}, "ceiling", "This must be at least the price of one top-up."),

@@ -193,7 +193,7 @@ def test_a_refund_in_the_dashboard_that_nobody_heard_of_counts_as_soon_as_stripe
     refund = ask(staff, 5_000, topup=topup)
     assert (refund.state, "greater than unrefunded" in refund.error) == ("failed", True)
     assert (look(topup), balance(bob)) == ((6_000, ["failed"]), TOTAL * 4 // 10)
-    with pytest.raises(RefundRefused, match=r"At most 40\.00 USD"):
+    with pytest.raises(RefundRefused, match=r"At most \$40"):
         ask(staff, 4_001, topup=topup)
     assert ask(staff, 4_000, topup=topup).state == RefundState.DONE
     assert (look(topup)[0], balance(bob), stripe.charge_of(topup.payment_reference)["amount_refunded"]) == (
@@ -227,7 +227,7 @@ def test_a_refund_that_the_bank_sends_back_has_failed_and_its_credits_return_onc
     assert (refund.state, refund.error) == ("failed", "failed: lost_or_stolen_card")
     assert (look(topup), balance(bob), LedgerEntry.objects.count() - before) == ((0, ["failed"]), TOTAL, 1)
     run_tasks()
-    assert [message.subject for message in mail.outbox] == ["Your refund of 25.00 USD could not be paid out"]
+    assert [message.subject for message in mail.outbox] == ["Your refund of $25 could not be paid out"]
     assert mail.outbox[0].to == ["bob@example.com"]
     assert [str(refund.pk) in alert for alert in alerts(caplog)] == [True]
     assert ask(staff, 2_500, topup=topup).state == RefundState.DONE

@@ -155,7 +155,7 @@ def test_a_payment_is_refunded_and_its_credits_go_back(bob, staff, paid, faults)
     ask(staff, 200, topup=paid)
     paid.refresh_from_db()
     assert (paid.refunded_minor, balance(bob)) == (200, 300 * CREDIT)
-    with pytest.raises(RefundRefused, match=r"At most 3\.00 USD"):
+    with pytest.raises(RefundRefused, match=r"At most \$3"):
         ask(staff, 301, topup=paid)
     ask(staff, 300, topup=paid)
     assert balance(bob) == 0
@@ -164,7 +164,7 @@ def test_a_payment_is_refunded_and_its_credits_go_back(bob, staff, paid, faults)
 
 def test_what_is_disputed_cannot_be_refunded_too(bob, staff, paid):
     topups_dispute(paid)
-    with pytest.raises(RefundRefused, match=r"At most 0\.00 USD"):
+    with pytest.raises(RefundRefused, match=r"At most \$0"):
         ask(staff, 1, topup=paid)
 
 

@@ -106,7 +106,7 @@ def test_a_refund_in_the_dashboard_that_nobody_heard_of_is_found(stripe, bob, ca
         call_command("reconcile_payments")
     assert ended.value.code == 1
     sentence = f"refunded at Stripe, not here: order {topup.pk}, checkout {topup.checkout_reference}, "
-    assert sentence + "Stripe says 25.00 USD, we say 0.00 USD" in capsys.readouterr().out
+    assert sentence + "Stripe says $25, we say $0" in capsys.readouterr().out
     tasks.reconcile_payments()
     assert [str(topup.pk) in alert for alert in alerts(caplog)] == [True]
     assert balance(bob) == TOTAL  # it lists, and a person settles
@@ -147,7 +147,7 @@ def test_of_an_old_payment_everything_is_asked_when_something_new_happens_to_it(
     (finding,) = reconciliation.reconcile()
     assert (finding.problem, finding.detail) == (
         "refunded at Stripe, not here",
-        "Stripe says 35.00 USD, we say 25.00 USD",
+        "Stripe says $35, we say $25",
     )
     assert deliver(lost) == 200
     assert problems() == []

@@ -75,8 +75,8 @@ def test_figures_that_do_not_fit_are_refused(bob, figures):
 def test_the_consent_is_kept_in_words_with_its_date(bob):
     save_sandbox_card(bob)
     automatic = turn_on(bob)
-    assert "charges 20.00 USD to Visa •••• 4242 and adds 2,000.00 credits" in automatic.consent_text
-    assert "at most 60.00 USD in a calendar month" in automatic.consent_text
+    assert "charges $20 to Visa •••• 4242 and adds 2,000.00 credits" in automatic.consent_text
+    assert "at most $60 in a calendar month" in automatic.consent_text
     assert timezone.now() - automatic.consented_at < timedelta(minutes=1)
 
 
@@ -100,7 +100,7 @@ def test_a_balance_that_falls_below_is_topped_up_and_the_customer_told(bob):
     topup = TopUp.objects.get()
     assert (topup.state, topup.amount_minor, topup.automatic_month_minor) == (TopUpState.PAID, 2_000, 2_000)
     assert balance(bob) == BELOW - CHARGE + 2_000 * CREDIT
-    assert subjects() == ["Automatic top-up: 2,000.00 credits for 20.00 USD"]
+    assert subjects() == ["Automatic top-up: 2,000.00 credits for $20"]
 
 
 def test_a_package_is_bought_with_its_bonus(bob):
