@@ -106,7 +106,7 @@
   const stopsAnswer = (event) => !event.defaultPrevented && !isComposing(event) && !document.querySelector(":popover-open")
     && (event.target.id === "prompt" || !event.target.closest("input, select, textarea, details[open]"));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && stopsAnswer(event)) document.querySelector("[data-stop]")?.click();
+    if (event.key === "Escape" && !event.shiftKey && stopsAnswer(event)) document.querySelector("[data-stop]")?.click();
     if (event.target.id === "prompt" && event.key === "Enter" && !event.shiftKey && !isComposing(event)) {
       event.preventDefault();
       document.querySelector("#composer .go")?.click();
@@ -159,6 +159,37 @@
     showMood();
     document.querySelector(".knobs input").dispatchEvent(new Event("change", { bubbles: true }));
   }));
+
+  // Keyboard shortcuts, and the list of them; Ctrl is Cmd on a Mac. What a page does not have does nothing.
+  document.querySelectorAll("[data-keys]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => { closeMenus(); by("keys").showModal(); });
+  });
+  const search = () => {
+    if (!isWide.matches) by("side").showPopover();
+    else if (document.documentElement.dataset.side) document.querySelector('[data-side-bar=""]').click();
+    document.querySelector("[type=search]").focus();
+  };
+  const last = (selector) => [...document.querySelectorAll(selector)].at(-1);
+  const SHORTCUTS = {  // by the key's place on the board, since Shift changes what it writes
+    KeyO: () => document.querySelector("[data-new-chat]").click(),
+    Semicolon: () => last(".turn.it [data-copy]")?.click(),
+    Comma: () => last("[data-version=before]:enabled")?.click(),
+    Period: () => last("[data-version=after]:enabled")?.click(),
+  };
+  document.addEventListener("keydown", (event) => {
+    const isCommand = event.ctrlKey || event.metaKey;
+    let act = isCommand && event.shiftKey ? SHORTCUTS[event.code] : null;
+    if (isCommand && !event.shiftKey && event.code === "KeyK") act = search;
+    if (isCommand && event.key === "/") act = () => by("keys").showModal();
+    if (event.key === "Escape" && event.shiftKey) act = () => by("prompt")?.focus();
+    if (!act || !by("keys")) return;
+    event.preventDefault();
+    act();
+  });
+
+  // The offline page. A page on plain http has no service worker.
+  navigator.serviceWorker?.register("/service-worker.js").catch(() => {});
 
   // Copying: a page on plain http has no clipboard, but a selection that can be copied.
   const copyBySelection = (text) => {

@@ -78,6 +78,9 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
     "chat:pricing": (GET, PUBLIC),
+    "chat:manifest": (GET, PUBLIC),
+    "chat:service_worker": (GET, PUBLIC),
+    "chat:offline": (GET, PUBLIC),
     "chat:send_new": (POST, LOGIN),
     "chat:estimate_new": (POST, LOGIN),
     "chat:estimate": (POST, HERS),

@@ -93,10 +93,12 @@ def receipt(request: Request, hold_id: UUID) -> HttpResponse:
     hold = get_object_or_404(Hold.objects.filter(wallet__user=request.user), pk=hold_id)
     entries = list(hold.entries.order_by("pk"))
     refunds = [entry for entry in entries if entry.kind == EntryKind.REFUND]
+    charge = next((entry for entry in entries if entry.kind == EntryKind.USAGE), None)
     context = {
         "heading": _("Receipt"),
         "hold": hold,
-        "entry": next((entry for entry in entries if entry.kind == EntryKind.USAGE), None),
+        "entry": charge,
+        "seller": settings.SELLER,
         "refunds": refunds,
         "refunded": sum(entry.amount_microcredits for entry in refunds),
     }

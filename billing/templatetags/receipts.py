@@ -26,6 +26,12 @@ def receipt_url(entry: LedgerEntry) -> str:
 
 
 @register.filter
+def receipt_number(entry: LedgerEntry) -> str:
+    """The number of the receipt of an entry: its year and its own number, as in 'T-2026-000260'."""
+    return f"T-{entry.created_at:%Y}-{entry.pk:06d}"
+
+
+@register.filter
 def entry_url(entry: LedgerEntry) -> str:
     """Return the URL of the entry in its customer's history: the page that shows it, at its row."""
     return f"{reverse('billing:overview')}?entry={entry.pk}#entry-{entry.pk}"

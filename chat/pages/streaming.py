@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from uuid import UUID
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext as _
 
 from chat.markdown import StreamingMarkdown
@@ -36,7 +37,7 @@ async def stream_answer(
                 break
             for event in events.of(chunks):
                 yield event
-            if status:
+            if status and not events.has_text:
                 yield events.status(status)
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
@@ -48,12 +49,14 @@ class _Events:
         self._seen = _parts(last_event_id)
         self._markdown = StreamingMarkdown()
         self._status = ""
+        self.has_text = False
 
     def of(self, chunks: list[streams.Chunk]) -> Iterator[bytes]:
-        """The events of one batch of entries."""
+        """The events of one batch of entries. `has_text` says whether the answer has begun."""
         new = [chunk for chunk in chunks if _parts(chunk.id) > self._seen]
         self._markdown.skip("".join(chunk.text for chunk in chunks if _parts(chunk.id) <= self._seen))
         text = "".join(chunk.text for chunk in new)
+        self.has_text = self.has_text or any(chunk.text for chunk in chunks)
         if text:
             finished, tail = self._markdown.push(text)
             yield self.status("")
@@ -72,11 +75,13 @@ class _Events:
 
 
 def _status(generation_id: UUID) -> str | None:
-    """What an answer waits for in the queue; empty if it is being written, None if it has ended. Queries."""
+    """What an answer waits for: its turn, then the model that reads the prompt. None if it has ended. Queries."""
     generation = Generation.objects.get(pk=generation_id)
     if not generation.is_live:
         return None
-    return find_place(generation).describe() if generation.state == GenerationState.QUEUED else ""
+    if generation.state == GenerationState.QUEUED:
+        return find_place(generation).describe()
+    return _("Reading your prompt, {count} tokens").format(count=intcomma(generation.prompt_tokens))
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

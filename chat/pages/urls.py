@@ -3,7 +3,7 @@
 from django.urls import path
 
 from accounts.callers.page_limits import limited
-from chat.pages import front, texts, views
+from chat.pages import front, installing, texts, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
@@ -14,6 +14,9 @@ urlpatterns = [
     path("pricing/", front.pricing, name="pricing"),
     path("terms/", texts.terms, name="terms"),
     path("privacy/", texts.privacy, name="privacy"),
+    path("manifest.webmanifest", installing.manifest, name="manifest"),
+    path("service-worker.js", installing.service_worker, name="service_worker"),
+    path("offline/", installing.offline, name="offline"),
     path("send/", views.send, name="send_new"),
     path("estimate/", estimated(views.estimate), name="estimate_new"),
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),

@@ -29,10 +29,11 @@ DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-TERMS = env.str("TERMS", default="").strip(
-    "\ufeff \n"
-)  # the operator's own texts, as Markdown; without one there is no such page
-PRIVACY = env.str("PRIVACY", default="").strip("\ufeff \n")
+# The operator's own texts; without one there is no such page, and no seller on receipts.
+BLANKS = "\ufeff \n"
+TERMS = env.str("TERMS", default="").strip(BLANKS)
+PRIVACY = env.str("PRIVACY", default="").strip(BLANKS)
+SELLER = env.str("SELLER", default="").replace("\\n", "\n").strip(BLANKS)
 
 # Addresses and networks of the proxies in front of this site. X-Forwarded-For counts only if it comes from them.
 try:
@@ -270,6 +271,8 @@ CONTENT_SECURITY_POLICY: dict[str, dict[str, list[Any]]] = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "worker-src": [SELF],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],

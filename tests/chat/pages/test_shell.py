@@ -100,6 +100,46 @@ def test_without_a_script_a_model_and_settings_are_chosen(open_page: Any, alice:
     assert Generation.objects.latest("created_at").temperature == 0
 
 
+def test_shortcuts_do_what_their_list_says(open_page: Any, alice: User, talk: Any) -> None:
+    page = open_page(alice, path_of(talk), **DESKTOP)
+    page.keyboard.press("Control+k")
+    assert page.locator("[type=search]").evaluate("node => node === document.activeElement")
+    page.keyboard.press("Shift+Escape")
+    assert page.locator("#prompt").evaluate("node => node === document.activeElement")
+    page.keyboard.press("Control+/")
+    assert page.locator("#keys").is_visible()
+    look_at(page, "keys")
+    page.keyboard.press("Escape")
+    assert page.locator("#keys").is_hidden()
+    page.keyboard.press("Control+Shift+Semicolon")
+    page.wait_for_selector(".turn.it [data-copy]:has-text('✓')")
+    page.keyboard.press("Control+Shift+O")
+    page.wait_for_selector("h1:has-text('New chat')")
+
+
+def test_without_a_connection_the_page_says_so_and_the_draft_is_kept(open_page: Any, alice: User, talk: Any) -> None:
+    page = open_page(alice, path_of(talk), **DESKTOP)
+    page.fill("#prompt", "And a dog?")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.goto(path_of(talk))  # a page that the service worker serves
+    page.context.set_offline(True)
+    page.goto(path_of(talk))
+    page.wait_for_selector("h1:has-text('No connection')")
+    assert page.evaluate("getComputedStyle(document.querySelector('.door')).display") == "grid"
+    page.context.set_offline(False)
+    page.goto(path_of(talk))
+    assert page.input_value("#prompt") == "And a dog?"
+
+
+def test_tally_can_be_installed(client: Any) -> None:
+    manifest = client.get("/manifest.webmanifest").json()
+    assert (manifest["start_url"], manifest["display"]) == ("/", "standalone")
+    assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
+    worker = client.get("/service-worker.js")
+    assert worker["Content-Type"] == "text/javascript"
+    assert worker.cookies == {}
+
+
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_a_new_chat_and_its_menus_are_whole(open_page: Any, alice: User, size: Any, scheme: str) -> None:

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from inference.generations import endings
 from inference.models import Generation
-from inference.relay import streams, writer
+from inference.relay import following, streams, writer
 from tests.support.cast import begin
 from tests.support.databases.redis_admin import admin
 
@@ -149,3 +149,20 @@ async def test_a_queued_reader_is_told_how_many_are_ahead(async_client, alice, s
     last = await Generation.objects.order_by("-created_at").afirst()
     events = await asyncio.wait_for(read(async_client, last, until="status"), timeout=10)
     assert events[-1][2] == "1 ahead of you"
+
+
+async def test_a_reader_whose_prompt_is_being_read_is_told_how_long_it_is(async_client, alice, generation):
+    await async_client.aforce_login(alice)
+    events = await asyncio.wait_for(read(async_client, generation, until="status"), timeout=10)
+    assert events[-1][2] == f"Reading your prompt, {generation.prompt_tokens} tokens"
+
+
+async def test_an_answer_that_has_begun_does_not_read_its_prompt_again(async_client, alice, generation, monkeypatch):
+    monkeypatch.setattr(following, "WAIT_SECONDS", 0.2)
+    await async_client.aforce_login(alice)
+    await sync_to_async(write)(generation, "hello")
+    reading = asyncio.create_task(read(async_client, generation))
+    await asyncio.sleep(1)  # several looks at the row without a new word
+    await sync_to_async(finish)(generation, "hello")
+    events = await asyncio.wait_for(reading, timeout=10)
+    assert [html for name, _id, html in events if name == "status" and html] == []
