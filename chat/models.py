@@ -1,11 +1,13 @@
 """Conversations and their messages."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -17,8 +19,28 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     """Reads of conversations."""
 
     def for_user(self, user: Any) -> "ConversationQuerySet":
-        """The conversations of this user, the latest first."""
-        return self.filter(user=user).order_by("-updated_at")
+        """The conversations of this user that are not deleted, the latest first."""
+        return self.filter(user=user, deleted_at=None).order_by("-updated_at")
+
+    def deleted_by(self, user: Any) -> "ConversationQuerySet":
+        """The deleted conversations of this user that can still be restored."""
+        return self.filter(user=user, deleted_at__isnull=False)
+
+    def listed(self) -> "ConversationQuerySet":
+        """Those of the list: neither pinned, nor archived, nor deleted."""
+        return self.filter(pinned_at=None, archived_at=None, deleted_at=None)
+
+    def pinned(self) -> "ConversationQuerySet":
+        """The pinned ones, the latest pin first."""
+        return self.filter(pinned_at__isnull=False, archived_at=None, deleted_at=None).order_by("-pinned_at")
+
+    def archived(self) -> "ConversationQuerySet":
+        """The archived ones, the latest of them first."""
+        return self.filter(archived_at__isnull=False, deleted_at=None).order_by("-archived_at", "-pk")
+
+    def to_erase(self) -> "ConversationQuerySet":
+        """The deleted ones that can be restored no more, by the database's clock."""
+        return self.filter(deleted_at__lt=Now() - timedelta(hours=settings.CONVERSATION_UNDO_HOURS))
 
     def searchable(self) -> "ConversationQuerySet":
         """The latest MOST_SEARCHED of these, few enough for a fast search. Takes one query."""
@@ -60,7 +82,21 @@ class Conversation(models.Model):
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
-        indexes = [models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"])]
+        indexes = [
+            models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"]),
+            # Few conversations are pinned, archived or deleted, so these indexes are small.
+            models.Index(
+                name="chat_conversation_pinned", fields=["user", "-pinned_at"], condition=Q(pinned_at__isnull=False)
+            ),
+            models.Index(
+                name="chat_conversation_archived",
+                fields=["user", "-archived_at", "-id"],
+                condition=Q(archived_at__isnull=False),
+            ),
+            models.Index(
+                name="chat_conversation_deleted", fields=["deleted_at"], condition=Q(deleted_at__isnull=False)
+            ),
+        ]
         constraints = [models.CheckConstraint(name="chat_conversation_has_a_title", condition=~Q(title=""))]
 
     def __str__(self) -> str:
@@ -84,6 +120,14 @@ class Rating(models.IntegerChoices):
     GOOD = 1, _("good")
 
 
+class MessageQuerySet(models.QuerySet["Message"]):
+    """Reads of messages."""
+
+    def for_user(self, user: Any) -> "MessageQuerySet":
+        """The messages of this user's conversations, without those of deleted ones."""
+        return self.filter(conversation__user=user, conversation__deleted_at=None)
+
+
 class Message(models.Model):
     """One turn. An answer refers to the generation that writes it, and gets its text when the generation ends."""
 
@@ -104,6 +148,8 @@ class Message(models.Model):
     is_first = models.BooleanField(default=False, db_default=False)
     rating = models.SmallIntegerField(null=True, blank=True, choices=Rating.choices)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MessageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("message")

@@ -83,6 +83,15 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:estimate": (POST, HERS),
     "chat:conversation": (GET, HERS),
     "chat:send": (POST, HERS),
+    "chat:older": (GET, LOGIN),
+    "chat:archive": (GET, LOGIN),
+    "chat:rename": (BOTH, HERS),
+    "chat:pin": (POST, HERS),
+    "chat:unpin": (POST, HERS),
+    "chat:put_away": (POST, HERS),
+    "chat:take_back": (POST, HERS),
+    "chat:delete": (POST, HERS),
+    "chat:restore": (POST, HERS),
     "chat:retry": (POST, HERS),
     "chat:events": (GET, HERS),
     "chat:stop": (POST, HERS),
@@ -210,7 +219,8 @@ def test_head_opens_what_get_opens(clients, things):
 @pytest.mark.django_db(transaction=True)
 def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     wrong = []
-    last = {"billing:remove_card": 1, "account_logout": 2}  # they end what the others are about
+    # They end what the others are about.
+    last = {"chat:delete": 1, "chat:restore": 2, "billing:remove_card": 3, "account_logout": 4}
     for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
         path = path_of(name, route, things)
         methods, rule = TABLE[name]

@@ -70,7 +70,7 @@ class ConversationView(ApiView):
 
     def find_message(self, conversation_id: UUID, message_id: int) -> Message:
         """A message of the caller's conversation. Raises Http404."""
-        own = Message.objects.filter(conversation__user=self.caller, conversation=conversation_id)
+        own = Message.objects.for_user(self.caller).filter(conversation=conversation_id)
         return get_object_or_404(own, pk=message_id)
 
 

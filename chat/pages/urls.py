@@ -3,22 +3,31 @@
 from django.urls import path
 
 from accounts.callers.page_limits import limited
-from chat.pages import front, texts, views
+from chat.pages import conversations, front, texts, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
 urlpatterns = [
-    path("", searched(views.home), name="home"),
+    path("", views.home, name="home"),
     path("pricing/", front.pricing, name="pricing"),
     path("terms/", texts.terms, name="terms"),
     path("privacy/", texts.privacy, name="privacy"),
     path("send/", views.send, name="send_new"),
     path("estimate/", estimated(views.estimate), name="estimate_new"),
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),
-    path("c/<uuid:conversation_id>/", searched(views.conversation), name="conversation"),
+    path("c/<uuid:conversation_id>/", views.conversation, name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
+    path("conversations/", searched(conversations.older), name="older"),
+    path("conversations/archive/", conversations.archive, name="archive"),
+    path("c/<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
+    path("c/<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
+    path("c/<uuid:conversation_id>/unpin/", conversations.unpin, name="unpin"),
+    path("c/<uuid:conversation_id>/archive/", conversations.put_away, name="put_away"),
+    path("c/<uuid:conversation_id>/unarchive/", conversations.take_back, name="take_back"),
+    path("c/<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
+    path("c/<uuid:conversation_id>/restore/", conversations.restore, name="restore"),
     path("m/<int:message_id>/retry/", views.retry, name="retry"),
     path(
         "g/<uuid:generation_id>/events/",
