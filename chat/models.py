@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -12,7 +14,6 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 TITLE_LENGTH = 80
-MOST_SEARCHED = 1_000  # conversations that a search reads
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -41,21 +42,6 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def to_erase(self) -> "ConversationQuerySet":
         """The deleted ones that can be restored no more, by the database's clock."""
         return self.filter(deleted_at__lt=Now() - timedelta(hours=settings.CONVERSATION_UNDO_HOURS))
-
-    def searchable(self) -> "ConversationQuerySet":
-        """The latest MOST_SEARCHED of these, few enough for a fast search. Takes one query."""
-        beyond = self.values_list("updated_at", flat=True)[MOST_SEARCHED : MOST_SEARCHED + 1].first()
-        return self if beyond is None else self.filter(updated_at__gt=beyond)
-
-    def matching(self, text: str) -> "ConversationQuerySet":
-        """Those whose title or messages contain the text, in upper or lower case.
-
-        The subquery lets PostgreSQL search one conversation after the other until enough are found. For an EXISTS it
-        would read the messages of all users.
-        """
-        with_text = Message.objects.order_by().filter(conversation=models.OuterRef("pk"), text__icontains=text)
-        conversations = self.alias(with_text=models.Subquery(with_text.values("pk")[:1]))
-        return conversations.filter(Q(title__icontains=text) | Q(with_text__isnull=False))
 
 
 class Conversation(models.Model):
@@ -174,3 +160,18 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"message {self.pk}"
+
+
+class MessageWords(models.Model):
+    """The words of a message, for `chat.search`. A trigger writes them (`chat/sql/keep_words.sql`), nobody else."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    words = SearchVectorField()
+
+    class Meta:
+        verbose_name = _("words of a message")
+        verbose_name_plural = _("words of messages")
+        indexes = [GinIndex(name="chat_messagewords_words", fields=["words"])]
+
+    def __str__(self) -> str:
+        return f"words of message {self.pk}"

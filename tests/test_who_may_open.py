@@ -85,6 +85,8 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:send": (POST, HERS),
     "chat:older": (GET, LOGIN),
     "chat:archive": (GET, LOGIN),
+    "chat:search": (GET, LOGIN),
+    "chat:hit": (GET, HERS),
     "chat:rename": (BOTH, HERS),
     "chat:pin": (POST, HERS),
     "chat:unpin": (POST, HERS),

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from accounts.callers.page_limits import limited
-from chat.pages import conversations, front, texts, views
+from chat.pages import conversations, front, search, texts, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
@@ -19,8 +19,10 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),
     path("c/<uuid:conversation_id>/", views.conversation, name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
-    path("conversations/", searched(conversations.older), name="older"),
+    path("conversations/", conversations.older, name="older"),
+    path("conversations/search/", searched(search.results), name="search"),
     path("conversations/archive/", conversations.archive, name="archive"),
+    path("c/<uuid:conversation_id>/m/<int:message_id>/", search.open_hit, name="hit"),
     path("c/<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("c/<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
     path("c/<uuid:conversation_id>/unpin/", conversations.unpin, name="unpin"),
