@@ -133,7 +133,13 @@ def branch_conversation(*, message: Message) -> Conversation:
         raise AnswerInProgress(_("This answer is still being written. Stop it, or wait until it ends."))
     branch = Conversation.objects.create(user=origin.user, model=origin.model, title=origin.title)
     Message.objects.bulk_create(
-        Message(conversation=branch, role=turn.role, text=turn.text, generation_id=turn.generation_id)
+        Message(
+            conversation=branch,
+            role=turn.role,
+            text=turn.text,
+            generation_id=turn.generation_id,
+            imported_from=turn.imported_from,
+        )
         for turn in kept.order_by("pk")
     )
     return branch

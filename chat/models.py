@@ -11,9 +11,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 TITLE_LENGTH = 80
+MODEL_NAME_LENGTH = 100
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -115,7 +117,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One turn. An answer refers to the generation that writes it, and gets its text when the generation ends."""
+    """One turn. An answer refers to the generation that writes it, and gets its text when the generation ends.
+
+    An imported answer was written elsewhere, and refers to none.
+    """
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     role = models.CharField(max_length=9, choices=Role.choices)
@@ -133,7 +138,9 @@ class Message(models.Model):
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
     is_first = models.BooleanField(default=False, db_default=False)
     rating = models.SmallIntegerField(null=True, blank=True, choices=Rating.choices)
-    created_at = models.DateTimeField(auto_now_add=True)
+    # The model, or else the product, that wrote an imported answer. It has no generation: it cost nothing here.
+    imported_from = models.CharField(max_length=MODEL_NAME_LENGTH, blank=True, db_default="")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = MessageQuerySet.as_manager()
 
@@ -143,8 +150,10 @@ class Message(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                name="chat_message_answers_have_a_generation",
-                condition=Q(role=Role.USER, generation__isnull=True) | Q(role=Role.ASSISTANT, generation__isnull=False),
+                name="chat_message_answers_have_a_source",
+                condition=Q(role=Role.USER, generation__isnull=True, imported_from="")
+                | Q(role=Role.ASSISTANT, generation__isnull=False, imported_from="")
+                | Q(role=Role.ASSISTANT, generation__isnull=True) & ~Q(imported_from=""),
             ),
             models.UniqueConstraint(
                 name="chat_message_a_generation_once_a_conversation", fields=["generation", "conversation"]

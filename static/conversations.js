@@ -24,6 +24,14 @@
     else close(menu);
   });
 
+  // A file that is too large is refused before it is sent.
+  document.addEventListener("change", (event) => {
+    const { files, dataset } = event.target;
+    if (!dataset?.mostBytes) return;
+    event.target.setCustomValidity(files[0]?.size > Number(dataset.mostBytes) ? dataset.tooLarge : "");
+    event.target.reportValidity();
+  });
+
   // A menu at the end of the list opens upwards.
   document.addEventListener("toggle", (event) => {
     const menu = event.target;

@@ -86,6 +86,9 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:older": (GET, LOGIN),
     "chat:archive": (GET, LOGIN),
     "chat:search": (GET, LOGIN),
+    "chat:import": (BOTH, LOGIN),
+    "chat:export": (GET, HERS),
+    "chat:download": (GET, HERS),
     "chat:hit": (GET, HERS),
     "chat:rename": (BOTH, HERS),
     "chat:pin": (POST, HERS),
@@ -177,6 +180,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
         return "/v1/nothing"
     if name == "openai:model":
         return reverse(name, kwargs={"key": "gemma-3-270m"})
+    if name == "chat:download":
+        return reverse(name, kwargs={"conversation_id": things["conversation_id"], "kind": "md"})
     return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
 
 

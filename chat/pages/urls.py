@@ -1,11 +1,13 @@
 """URLs of the chat pages."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import conversations, front, search, texts, views
+from chat.pages import conversations, front, search, texts, transfer, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
+exported = limited("exports", lambda _request: True)
+imported = limited("exports", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
@@ -20,9 +22,16 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/", views.conversation, name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
     path("conversations/", conversations.older, name="older"),
+    path("conversations/import/", imported(transfer.take_in), name="import"),
     path("conversations/search/", searched(search.results), name="search"),
     path("conversations/archive/", conversations.archive, name="archive"),
     path("c/<uuid:conversation_id>/m/<int:message_id>/", search.open_hit, name="hit"),
+    path("c/<uuid:conversation_id>/export/", transfer.choose_export, name="export"),
+    re_path(
+        r"^c/(?P<conversation_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/export\.(?P<kind>md|json)$",
+        exported(transfer.download),
+        name="download",
+    ),
     path("c/<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("c/<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
     path("c/<uuid:conversation_id>/unpin/", conversations.unpin, name="unpin"),

@@ -45,7 +45,9 @@ def test_what_people_wrote_stays_text_in_a_hit(client, talk):
     assert look_for(client, q="<script>").content.decode().count("<script>") == 0
 
 
-@pytest.mark.parametrize("text", ["%", "_", "\\", "'", "' OR 1=1 --", ":*", "&|!()", "\x00", "  ", "x" * 200, "%s", "🦊"])
+@pytest.mark.parametrize(
+    "text", ["%", "_", "\\", "'", "' OR 1=1 --", ":*", "&|!()", "\x00", "  ", "x" * 200, "%s", "🦊"]
+)
 def test_signs_are_harmless(client, talk, text):
     answer = look_for(client, q=text)
     assert answer.status_code == 200
