@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -184,3 +185,52 @@ class MessageWords(models.Model):
 
     def __str__(self) -> str:
         return f"words of message {self.pk}"
+
+
+class SharedLinkQuerySet(models.QuerySet["SharedLink"]):
+    """Reads of shared links."""
+
+    def of_user(self, user: Any) -> "SharedLinkQuerySet":
+        """The links of this user to conversations that are not deleted, the latest first."""
+        return self.filter(conversation__user=user, conversation__deleted_at=None).order_by("-created_at")
+
+    def open(self) -> "SharedLinkQuerySet":
+        """Those that can be read now, by the database's clock."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(
+            unexpired, revoked_at=None, conversation__deleted_at=None, conversation__user__is_active=True
+        )
+
+
+class SharedLink(models.Model):
+    """A link with which anybody reads a conversation as it was when it was shared.
+
+    The token is kept as it is, so that its customer can copy the link again. Whoever can read this table can read the
+    messages too, so a hash would protect nothing (docs/adr/0046).
+    """
+
+    token = models.CharField(max_length=43, unique=True)
+    key = models.UUIDField()  # of the form: a double click makes one link
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="shared_links")
+    title = models.CharField(max_length=TITLE_LENGTH)
+    # The ids of the messages that were shown, the first one first. What is added later, or on another branch, is not.
+    message_ids = ArrayField(models.BigIntegerField())
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SharedLinkQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("shared link")
+        verbose_name_plural = _("shared links")
+        constraints = [
+            models.CheckConstraint(name="chat_sharedlink_shows_something", condition=~Q(message_ids=[])),
+            models.UniqueConstraint(name="chat_sharedlink_once_a_form", fields=["conversation", "key"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"shared link {self.pk}"  # not the token: staff may see this
+
+    def get_absolute_url(self) -> str:
+        return reverse("chat:shared", args=[self.token])

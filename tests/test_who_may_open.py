@@ -5,6 +5,7 @@ A page that is not here fails.
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
@@ -18,6 +19,7 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
+from chat.sharing import share_conversation
 from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
@@ -86,6 +88,10 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:older": (GET, LOGIN),
     "chat:archive": (GET, LOGIN),
     "chat:search": (GET, LOGIN),
+    "chat:links": (GET, LOGIN),
+    "chat:share": (BOTH, HERS),
+    "chat:revoke": (POST, HERS),
+    "chat:shared": (GET, PUBLIC),
     "chat:import": (BOTH, LOGIN),
     "chat:export": (GET, HERS),
     "chat:download": (GET, HERS),
@@ -158,11 +164,14 @@ def things(alice, catalogue, settings, monkeypatch):
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()
+    shared = share_conversation(conversation=talk, days=None, key=uuid4())
     return {
         "hold_id": message.generation.hold_id,
         "generation_id": message.generation_id,
         "conversation_id": talk.pk,
         "message_id": message.pk,
+        "link_id": shared.pk,
+        "token": shared.token,
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
         "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
         "month": timezone.now().date().replace(day=1),

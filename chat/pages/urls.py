@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import conversations, front, search, texts, transfer, views
+from chat.pages import conversations, front, search, sharing, texts, transfer, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 exported = limited("exports", lambda _request: True)
@@ -26,6 +26,10 @@ urlpatterns = [
     path("conversations/search/", searched(search.results), name="search"),
     path("conversations/archive/", conversations.archive, name="archive"),
     path("c/<uuid:conversation_id>/m/<int:message_id>/", search.open_hit, name="hit"),
+    path("conversations/links/", sharing.links, name="links"),
+    path("conversations/links/<int:link_id>/revoke/", sharing.revoke, name="revoke"),
+    path("s/<str:token>/", sharing.shared, name="shared"),
+    path("c/<uuid:conversation_id>/share/", sharing.share, name="share"),
     path("c/<uuid:conversation_id>/export/", transfer.choose_export, name="export"),
     re_path(
         r"^c/(?P<conversation_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/export\.(?P<kind>md|json)$",
