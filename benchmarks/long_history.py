@@ -41,7 +41,7 @@ def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
     from billing.models import UsageMark
     from billing.reporting.history import HistoryForm, LatestPaginator, entries_of
     from billing.reporting.usage import last_days, sum_new_usage, summarise_usage
-    from chat.models import Conversation
+    from chat.search import Question, search
 
     run_sql(GROW, {"wallet": user.wallet.pk, "user": user.pk, "size": size, "model": MODEL, "turns": TURNS})
     run_sql("VACUUM ANALYZE")
@@ -62,7 +62,6 @@ def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
         entries = HistoryForm(query).narrow_latest(entries_of(user)).select_related("hold")
         list(LatestPaginator(entries, 50).get_page(1))
 
-    conversations = Conversation.objects.for_user(user)
     questions: dict[str, Callable[[], Any]] = {
         "usage_90_days": lambda: of_days(90),
         "usage_7_days": lambda: of_days(7),
@@ -72,8 +71,8 @@ def _measure(user: Any, size: int, rounds: int) -> Iterator[tuple[str, float]]:
         "history_text_of_none": lambda: page(text="no movement has this"),
         "history_text_of_all": lambda: page(text=MODEL),
         "history_of_a_day": lambda: page(since=str(user.date_joined.date()), until=str(user.date_joined.date())),
-        "conversations_text_of_none": lambda: list(conversations.searchable().matching("no message has this")[:100]),
-        "conversations_text_of_all": lambda: list(conversations.searchable().matching("answer")[:100]),
+        "conversations_text_of_none": lambda: search(user=user, question=Question("absent words")),
+        "conversations_text_of_all": lambda: search(user=user, question=Question("answer")),
     }
     for name, ask in questions.items():
         yield name, _median(ask, rounds)
@@ -102,7 +101,7 @@ def _make_user() -> Any:
 # The walls are down while this runs: it is only read. Each answer is a minute or less after the one before it.
 GROW = """
 SET session_replication_role = replica;
-DELETE FROM chat_message; DELETE FROM chat_conversation;
+DELETE FROM chat_messagewords; DELETE FROM chat_message; DELETE FROM chat_conversation;
 DELETE FROM billing_ledgerentry; DELETE FROM billing_hold; DELETE FROM billing_usageday; DELETE FROM billing_usagemark;
 INSERT INTO billing_hold (id, wallet_id, reference, state, model_key, prompt_microcredits_per_token,
     completion_microcredits_per_token, is_from_cache, prompt_tokens, max_completion_tokens, amount_microcredits,
@@ -120,6 +119,7 @@ SELECT gen_random_uuid(), %(user)s, 'Talk ' || n, %(model)s, now(), now() - inte
 INSERT INTO chat_message (conversation_id, role, text, created_at)
 SELECT c.id, 'user', repeat('a question or an answer of some words ', 10), now()
     FROM chat_conversation c, generate_series(1, %(turns)s) n;
+INSERT INTO chat_messagewords SELECT id, chat_words(%(user)s, text) FROM chat_message;
 SET session_replication_role = DEFAULT;
 """
 

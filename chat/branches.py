@@ -11,6 +11,7 @@ the last prompt before it, and a prompt the message before it.
 from dataclasses import dataclass, field
 
 from chat.models import Conversation, Message, Role
+from inference.models import Generation
 
 
 @dataclass(slots=True)
@@ -65,3 +66,19 @@ def shown_messages(conversation: Conversation) -> list[Message]:
     path = read_branches(conversation).path()
     found = conversation.messages.in_bulk(path)
     return [found[message_id] for message_id in path]
+
+
+def show_branch(*, conversation: Conversation, message_id: int) -> bool:
+    """Let the page show the latest branch through this message, unless it is shown, and return whether it is now.
+
+    While an answer is being written, the branch stays: the page would lose the answer.
+    """
+    branches = read_branches(conversation)
+    if message_id not in branches.parents:
+        return False
+    if message_id in branches.path():
+        return True
+    if Generation.objects.live().filter(message__conversation=conversation).exists():
+        return False
+    Conversation.objects.filter(pk=conversation.pk).update(tip=branches.latest_tip(message_id))
+    return True

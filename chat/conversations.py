@@ -1,6 +1,10 @@
-"""Opens, renames, branches and deletes conversations, and writes the last answer again."""
+"""Opens, renames, pins, archives, branches and deletes conversations, and writes the last answer again."""
+
+import logging
+import unicodedata
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -9,6 +13,16 @@ from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from inference.generations.parameters import Caller
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt
+
+MOST_PINNED = 50
+MOST_ERASED = 500  # conversations that one run of the task erases
+VISIBLE = "LNPS"  # the first letters of Unicode's categories of letters, numbers, punctuation and symbols
+
+logger = logging.getLogger(__name__)
+
+
+class TooManyPinned(Exception):
+    """As many conversations are pinned as can be."""
 
 
 def open_conversation(*, user: User, model: CatalogueModel, title: str) -> Conversation:
@@ -22,22 +36,85 @@ def rename_conversation(*, conversation: Conversation, title: str) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(title=conversation.title)
 
 
-@transaction.atomic
-def delete_conversation(*, conversation: Conversation) -> None:
-    """Delete a conversation, its messages, and the text of answers that no other conversation shows.
+def pin_conversation(*, conversation: Conversation) -> None:
+    """Put it on top of the list. An archived one comes back from the archive. Raises TooManyPinned."""
+    others = Conversation.objects.filter(user=conversation.user_id).pinned().exclude(pk=conversation.pk)
+    if others.count() >= MOST_PINNED:
+        raise TooManyPinned(_("You can pin {most} conversations. Unpin another one first.").format(most=MOST_PINNED))
+    Conversation.objects.filter(pk=conversation.pk, pinned_at=None).update(pinned_at=Now(), archived_at=None)
 
-    What the answers cost stays in the ledger. Raises AnswerInProgress. All is one transaction.
+
+def unpin_conversation(*, conversation: Conversation) -> None:
+    """Let it stand in the list by its date again."""
+    Conversation.objects.filter(pk=conversation.pk).update(pinned_at=None)
+
+
+def archive_conversation(*, conversation: Conversation) -> None:
+    """Take it out of the list. It can still be found, read and continued, and is not pinned any more."""
+    Conversation.objects.filter(pk=conversation.pk, archived_at=None).update(archived_at=Now(), pinned_at=None)
+
+
+def unarchive_conversation(*, conversation: Conversation) -> None:
+    """Put it back into the list."""
+    Conversation.objects.filter(pk=conversation.pk).update(archived_at=None)
+
+
+@transaction.atomic
+def hide_conversation(*, conversation: Conversation) -> None:
+    """Delete a conversation in a way that can be taken back for CONVERSATION_UNDO_HOURS; then it is erased.
+
+    Nobody sees it meanwhile. Raises AnswerInProgress.
     """
-    locked = Conversation.objects.select_for_update().filter(pk=conversation.pk).first()
+    locked = Conversation.objects.select_for_update().filter(pk=conversation.pk, deleted_at=None).first()
     if locked is None:
         return
+    _refuse_while_answering(locked)
+    Conversation.objects.filter(pk=locked.pk).update(deleted_at=Now())
+
+
+def restore_conversation(*, conversation: Conversation) -> None:
+    """Take its deletion back."""
+    Conversation.objects.filter(pk=conversation.pk).update(deleted_at=None)
+
+
+def erase_deleted_conversations() -> int:
+    """Erase the conversations that were deleted CONVERSATION_UNDO_HOURS ago, and return how many.
+
+    One that still gets an answer, sent at the moment of its deletion, waits for a later run.
+    """
+    erased = 0
+    for conversation in Conversation.objects.to_erase().order_by("deleted_at")[:MOST_ERASED]:
+        try:
+            erased += delete_conversation(conversation=conversation, only_if_due=True)
+        except AnswerInProgress:
+            logger.info("%s is erased later: an answer is being written", conversation)
+    return erased
+
+
+@transaction.atomic
+def delete_conversation(*, conversation: Conversation, only_if_due: bool = False) -> bool:
+    """Erase a conversation, its messages, and the text of answers that no other conversation shows.
+
+    What the answers cost stays in the ledger. Raises AnswerInProgress. All is one transaction. `only_if_due` spares
+    a conversation that was restored meanwhile. Returns whether it was erased.
+    """
+    there = Conversation.objects.to_erase() if only_if_due else Conversation.objects.all()
+    locked = there.select_for_update().filter(pk=conversation.pk).first()
+    if locked is None:
+        return False
+    _refuse_while_answering(locked)
     generations = Generation.objects.filter(message__conversation=locked)
-    if generations.live().exists():
-        raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
     elsewhere = Message.objects.exclude(conversation=locked).filter(generation__isnull=False).values("generation")
     own = list(generations.exclude(pk__in=elsewhere).values_list("pk", flat=True))
     locked.delete()
     Generation.objects.filter(pk__in=own).update(text="")
+    return True
+
+
+def _refuse_while_answering(conversation: Conversation) -> None:
+    """Raises AnswerInProgress."""
+    if Generation.objects.live().filter(message__conversation=conversation).exists():
+        raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
 
 
 @transaction.atomic
@@ -56,7 +133,13 @@ def branch_conversation(*, message: Message) -> Conversation:
         raise AnswerInProgress(_("This answer is still being written. Stop it, or wait until it ends."))
     branch = Conversation.objects.create(user=origin.user, model=origin.model, title=origin.title)
     Message.objects.bulk_create(
-        Message(conversation=branch, role=turn.role, text=turn.text, generation_id=turn.generation_id)
+        Message(
+            conversation=branch,
+            role=turn.role,
+            text=turn.text,
+            generation_id=turn.generation_id,
+            imported_from=turn.imported_from,
+        )
         for turn in kept.order_by("pk")
     )
     return branch
@@ -73,8 +156,12 @@ def regenerate_answer(*, user: User, answer: Message, idempotency_key: str, call
 
 
 def clean_title(title: str) -> str:
-    """Return the title as one line. Raises InvalidPrompt if it is empty or too long."""
+    """Return the title as one line. Raises InvalidPrompt if it is too long, or shows nothing."""
     line = " ".join(title.split())
-    if not 1 <= len(line) <= TITLE_LENGTH:
-        raise InvalidPrompt(_("A title has 1 to {most} characters.").format(most=TITLE_LENGTH))
+    if not any(unicodedata.category(character)[0] in VISIBLE for character in line):
+        raise InvalidPrompt(_("Write a title of 1 to {most} characters.").format(most=TITLE_LENGTH))
+    if len(line) > TITLE_LENGTH:
+        raise InvalidPrompt(
+            _("A title has at most {most} characters. This one has {count}.").format(most=TITLE_LENGTH, count=len(line))
+        )
     return line

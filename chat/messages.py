@@ -188,6 +188,8 @@ def _add_retry(request: _Request, answer: Message) -> Exchange:
     _refuse_while_answering(conversation)
     if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():
         raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
+    if answer.generation_id is None:
+        raise NotTheLastAnswer(_("This answer was imported. Send a message to go on from it."))
     failed = Generation.objects.select_related("model").get(message=answer)
     turns = _up_to_prompt(_turns(conversation, before=answer.pk))
     generation = request.answer(conversation, failed.model, turns, _parameters_of(failed))

@@ -4,7 +4,7 @@ The ORM takes several times longer to compose a query than PostgreSQL takes to r
 request makes are written in SQL; all others go through the ORM (docs/adr/0010).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ def fetch_one(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
     return row
 
 
-def fetch_all(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+def fetch_all(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """All rows of a statement."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)

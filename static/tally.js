@@ -3,7 +3,7 @@
   const by = (id) => document.getElementById(id);
   const talk = by("talk");
   const latest = by("latest");
-  let following = true;
+  let following = !location.hash.startsWith("#message-");  // a link to a message leads there
 
   // Scrolling: follow the answer while the reader is at the end, else offer "Latest".
   const atEnd = () => talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60;

@@ -5,6 +5,7 @@ A page that is not here fails.
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
@@ -18,6 +19,7 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
+from chat.sharing import share_conversation
 from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
@@ -86,6 +88,24 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:estimate": (POST, HERS),
     "chat:conversation": (GET, HERS),
     "chat:send": (POST, HERS),
+    "chat:older": (GET, LOGIN),
+    "chat:archive": (GET, LOGIN),
+    "chat:search": (GET, LOGIN),
+    "chat:links": (GET, LOGIN),
+    "chat:share": (BOTH, HERS),
+    "chat:revoke": (POST, HERS),
+    "chat:shared": (GET, PUBLIC),
+    "chat:import": (BOTH, LOGIN),
+    "chat:export": (GET, HERS),
+    "chat:download": (GET, HERS),
+    "chat:hit": (GET, HERS),
+    "chat:rename": (BOTH, HERS),
+    "chat:pin": (POST, HERS),
+    "chat:unpin": (POST, HERS),
+    "chat:put_away": (POST, HERS),
+    "chat:take_back": (POST, HERS),
+    "chat:delete": (POST, HERS),
+    "chat:restore": (POST, HERS),
     "chat:retry": (POST, HERS),
     "chat:events": (GET, HERS),
     "chat:stop": (POST, HERS),
@@ -147,11 +167,14 @@ def things(alice, catalogue, settings, monkeypatch):
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()
+    shared = share_conversation(conversation=talk, days=None, key=uuid4())
     return {
         "hold_id": message.generation.hold_id,
         "generation_id": message.generation_id,
         "conversation_id": talk.pk,
         "message_id": message.pk,
+        "link_id": shared.pk,
+        "token": shared.token,
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
         "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
         "month": timezone.now().date().replace(day=1),
@@ -169,6 +192,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
         return "/v1/nothing"
     if name == "openai:model":
         return reverse(name, kwargs={"key": "gemma-3-270m"})
+    if name == "chat:download":
+        return reverse(name, kwargs={"conversation_id": things["conversation_id"], "kind": "md"})
     return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
 
 
@@ -213,7 +238,8 @@ def test_head_opens_what_get_opens(clients, things):
 @pytest.mark.django_db(transaction=True)
 def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     wrong = []
-    last = {"billing:remove_card": 1, "account_logout": 2}  # they end what the others are about
+    # They end what the others are about.
+    last = {"chat:delete": 1, "chat:restore": 2, "billing:remove_card": 3, "account_logout": 4}
     for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
         path = path_of(name, route, things)
         methods, rule = TABLE[name]

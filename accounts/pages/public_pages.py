@@ -23,14 +23,14 @@ def public_page(kept_seconds: int = KEPT_SECONDS) -> Callable[[View], View]:
     """Decorate a view whose answer is the same for everybody: it is cached publicly, and has an ETag."""
 
     def decorate(view: View) -> View:
-        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(_mark(view)))
+        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(public_answer(view)))
         return cast(View, require_safe(kept))
 
     return decorate
 
 
-def _mark(view: View) -> View:
-    """For `private_pages`, which then takes off the cookies that answer a visitor's malformed ones."""
+def public_answer(view: View) -> View:
+    """Decorate a view that knows nobody: `private_pages` takes off the cookies that answer malformed ones."""
 
     @wraps(view)
     def respond(*words: Any, **options: Any) -> HttpResponseBase:

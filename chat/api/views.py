@@ -21,7 +21,8 @@ from chat.conversations import (
     regenerate_answer,
     rename_conversation,
 )
-from chat.models import MOST_SEARCHED, Conversation, Message
+from chat.models import Conversation, Message
+from chat.search import find_conversation_ids
 from core.rest.idempotency import read_idempotency_key, shorten
 from core.rest.problems import CONFLICT, explain
 from core.rest.schema import operation
@@ -45,7 +46,7 @@ class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
     q = django_filters.CharFilter(
         max_length=200,
         method="search",
-        help_text=f"Words of the title or the messages. The latest {MOST_SEARCHED:,} conversations are looked through.",
+        help_text="Words of the title or of one message. The last one may go on: `fox` finds `foxes`.",
     )
     model = django_filters.CharFilter(field_name="model_id", max_length=64)
 
@@ -55,7 +56,7 @@ class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def search(self, conversations: Any, _name: str, text: str) -> Any:
         """Search as the page does."""
-        return conversations.searchable().matching(text)
+        return conversations.filter(pk__in=find_conversation_ids(user=self.request.user, text=text))
 
 
 class ConversationView(ApiView):
@@ -70,7 +71,7 @@ class ConversationView(ApiView):
 
     def find_message(self, conversation_id: UUID, message_id: int) -> Message:
         """A message of the caller's conversation. Raises Http404."""
-        own = Message.objects.filter(conversation__user=self.caller, conversation=conversation_id)
+        own = Message.objects.for_user(self.caller).filter(conversation=conversation_id)
         return get_object_or_404(own, pk=message_id)
 
 

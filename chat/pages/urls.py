@@ -1,16 +1,18 @@
 """URLs of the chat pages."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import front, installing, texts, views
+from chat.pages import conversations, front, installing, search, sharing, texts, transfer, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
+exported = limited("exports", lambda _request: True)
+imported = limited("exports", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
 urlpatterns = [
-    path("", searched(views.home), name="home"),
+    path("", views.home, name="home"),
     path("pricing/", front.pricing, name="pricing"),
     path("terms/", texts.terms, name="terms"),
     path("privacy/", texts.privacy, name="privacy"),
@@ -20,8 +22,30 @@ urlpatterns = [
     path("send/", views.send, name="send_new"),
     path("estimate/", estimated(views.estimate), name="estimate_new"),
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),
-    path("c/<uuid:conversation_id>/", searched(views.conversation), name="conversation"),
+    path("c/<uuid:conversation_id>/", views.conversation, name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
+    path("conversations/", conversations.older, name="older"),
+    path("conversations/import/", imported(transfer.take_in), name="import"),
+    path("conversations/search/", searched(search.results), name="search"),
+    path("conversations/archive/", conversations.archive, name="archive"),
+    path("c/<uuid:conversation_id>/m/<int:message_id>/", search.open_hit, name="hit"),
+    path("conversations/links/", sharing.links, name="links"),
+    path("conversations/links/<int:link_id>/revoke/", sharing.revoke, name="revoke"),
+    path("s/<str:token>/", sharing.shared, name="shared"),
+    path("c/<uuid:conversation_id>/share/", sharing.share, name="share"),
+    path("c/<uuid:conversation_id>/export/", transfer.choose_export, name="export"),
+    re_path(
+        r"^c/(?P<conversation_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/export\.(?P<kind>md|json)$",
+        exported(transfer.download),
+        name="download",
+    ),
+    path("c/<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
+    path("c/<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
+    path("c/<uuid:conversation_id>/unpin/", conversations.unpin, name="unpin"),
+    path("c/<uuid:conversation_id>/archive/", conversations.put_away, name="put_away"),
+    path("c/<uuid:conversation_id>/unarchive/", conversations.take_back, name="take_back"),
+    path("c/<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
+    path("c/<uuid:conversation_id>/restore/", conversations.restore, name="restore"),
     path("m/<int:message_id>/retry/", views.retry, name="retry"),
     path(
         "g/<uuid:generation_id>/events/",

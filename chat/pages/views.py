@@ -25,7 +25,7 @@ from billing.ledger.charges import refunded_of
 from billing.ledger.prices import current_price_tags
 from billing.templatetags.money import format_credits
 from chat import messages
-from chat.models import MOST_SEARCHED, Conversation, Message, Role
+from chat.models import Conversation, Message, Role
 from chat.pages import front
 from chat.pages.forms import MessageForm, RetryForm, SettingsForm
 from chat.pages.streaming import stream_answer
@@ -38,10 +38,7 @@ from inference.generations.estimates import Estimate
 from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt, sampling_defaults
-from inference.prompting.showable import showable
 from inference.relay.open_streams import Slot, keep_slot, take_slot
-
-SIDEBAR_CONVERSATIONS = 100
 
 # The errors of a send, with their HTTP status. Each error's message tells what to do.
 FAILURES: dict[type[Exception], int] = {
@@ -123,7 +120,7 @@ def _estimate(request: Request, talk: Conversation | None, form: MessageForm) ->
 @login_required
 def retry(request: Request, message_id: int) -> HttpResponse:
     """Request an interrupted answer again."""
-    answers = Message.objects.filter(conversation__user=request.user, role=Role.ASSISTANT)
+    answers = Message.objects.for_user(request.user).filter(role=Role.ASSISTANT)
     answer = get_object_or_404(answers.select_related("generation__model", "conversation"), pk=message_id)
     form = RetryForm(request.POST)
     if not form.is_valid():
@@ -141,7 +138,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
 @login_required
 def stop(request: Request, generation_id: UUID) -> HttpResponse:
     """Stop an answer. The page is told through the answer's event stream."""
-    own = Message.objects.filter(conversation__user=request.user).select_related("generation", "conversation")
+    own = Message.objects.for_user(request.user).select_related("generation", "conversation")
     answer = own.filter(generation=generation_id).order_by("pk").first()
     if answer is None or answer.generation is None:
         raise Http404
@@ -184,7 +181,7 @@ def _answer_id(request: Request, generation_id: UUID) -> int | None:
     It returns the database connection, because the stream may last minutes.
     """
     try:
-        answers = Message.objects.filter(generation__user=request.user, generation=generation_id)
+        answers = Message.objects.for_user(request.user).filter(generation=generation_id)
         return answers.order_by("pk").values_list("pk", flat=True).first()
     finally:
         connection.close()
@@ -245,21 +242,11 @@ def _page(
     is_capped: bool = False,
 ) -> HttpResponse:
     turns = [] if talk is None else _turns(talk)
-    conversations = Conversation.objects.for_user(request.user)
-    search = showable(request.GET.get("q", "")).strip()
-    most_searched = 0
-    if search:
-        searchable = conversations.searchable()
-        most_searched = 0 if searchable is conversations else MOST_SEARCHED
-        conversations = searchable.matching(search)
     talk_context = _talk_context(request, talk)
     context = talk_context | {
         "turns": turns,
         "knobs": _knobs(request, talk, talk_context["chosen_model"]),
         "tries": [] if talk else TRIES,
-        "conversations": conversations[:SIDEBAR_CONVERSATIONS],
-        "search": search,
-        "most_searched": most_searched,
         "draft": draft,
         "error": error,
         "status": status,

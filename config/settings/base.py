@@ -223,6 +223,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=3, minute=50),
         "options": {"expires": 3600},
     },
+    "erase-deleted-conversations": {"task": "chat.erase_deleted", "schedule": 600.0, "options": {"expires": 600}},
 }
 
 # People
@@ -346,6 +347,7 @@ KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the
 KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
 KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
 KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
+CONVERSATION_UNDO_HOURS = env.int("CONVERSATION_UNDO_HOURS", default=24)  # then a deleted one is erased
 KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
 # Values that would only fail with the first customer are refused at the start.
 _LEAST = {
@@ -360,6 +362,7 @@ _LEAST = {
     "KEEP_ENDED_LOGINS_DAYS": 0,
     "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe repeats an event for three days
     "KEEP_READ_NOTICES_DAYS": 0,
+    "CONVERSATION_UNDO_HOURS": 1,
     "KEEP_NOTICES_DAYS": 7,  # so that customers can read them
     "EMAIL_TIMEOUT": 1,
     "DATABASE_POOL_SIZE": 4,  # a web process with fewer lets its threads wait for each other

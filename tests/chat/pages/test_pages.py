@@ -6,7 +6,6 @@ import pytest
 from django.urls import reverse
 from kombu.exceptions import OperationalError
 
-import chat
 from billing.models import Hold, Wallet
 from chat.models import Conversation, Message
 from inference.generations import endings, requesting
@@ -199,23 +198,6 @@ def test_charlie_gets_404_for_everything_of_alice(client, conversation, charlie,
     assert client.get(reverse("chat:events", args=[answer.generation_id])).status_code == 404
     assert client.post(reverse("chat:stop", args=[answer.generation_id])).status_code == 404
     assert client.post(reverse("chat:retry", args=[answer.pk])).status_code == 404
-    assert b"What is a fox" not in client.get(reverse("chat:home") + "?q=fox").content
-
-
-def test_search_finds_titles_and_messages(client, conversation):
-    for text, found in (("FOX", True), ("quick brown", True), ("zebra", False), ("\x00", True)):
-        page = client.get(reverse("chat:home"), {"q": text}).content.decode()
-        assert (conversation.get_absolute_url() in page) is found
-
-
-def test_search_looks_through_the_latest_conversations_and_says_so(client, conversation, alice, monkeypatch):
-    monkeypatch.setattr(chat.models, "MOST_SEARCHED", 1)
-    monkeypatch.setattr(chat.pages.views, "MOST_SEARCHED", 1)
-    assert conversation.get_absolute_url() in client.get(reverse("chat:home"), {"q": "fox"}).content.decode()
-    Conversation.objects.create(user=alice, title="Later", model=conversation.model)
-    page = client.get(reverse("chat:home"), {"q": "fox"}).content.decode()
-    assert conversation.get_absolute_url() not in page
-    assert "Nothing found in your latest 1 conversations." in page
 
 
 def test_an_interrupted_answer_says_it_cost_nothing_and_can_be_retried_once(
