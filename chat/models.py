@@ -6,8 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+
+from inference.models import CatalogueModel
 
 TITLE_LENGTH = 80
 MOST_SEARCHED = 1_000  # conversations that a search reads
@@ -109,6 +112,9 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         ordering = ["id"]
+        indexes = [
+            models.Index(name="chat_message_rated", fields=["rating"], condition=Q(rating__isnull=False)),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="chat_message_answers_have_a_generation",
@@ -128,3 +134,24 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"message {self.pk}"
+
+
+def _count_marks(rating: Rating) -> Coalesce:
+    rated = Message.objects.order_by().filter(rating=rating, generation__model=models.OuterRef("pk"))
+    counted = rated.values("generation__model").annotate(count=models.Count("pk")).values("count")
+    return Coalesce(models.Subquery(counted), 0)
+
+
+class RatedModel(CatalogueModel):
+    """A model as its customers mark its answers, for staff."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("marks of a model")
+        verbose_name_plural = _("marks by model")
+
+
+def with_marks(rated: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """These models with the numbers of `good` and `bad` marks. Only marked messages are read, over their index."""
+    marked: models.QuerySet[Any] = rated.annotate(good=_count_marks(Rating.GOOD), bad=_count_marks(Rating.BAD))
+    return marked
