@@ -3,9 +3,10 @@
 from django.urls import path
 
 from accounts.callers.page_limits import limited
-from chat.pages import front, texts, views
+from chat.pages import acting, front, texts, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
+costed = limited("estimates", lambda request: request.method != "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
 
 app_name = "chat"
@@ -19,7 +20,12 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/estimate/", estimated(views.estimate), name="estimate"),
     path("c/<uuid:conversation_id>/", searched(views.conversation), name="conversation"),
     path("c/<uuid:conversation_id>/send/", views.send, name="send"),
-    path("m/<int:message_id>/retry/", views.retry, name="retry"),
+    path("m/<int:message_id>/retry/", costed(acting.retry), name="retry"),
+    path("m/<int:message_id>/continue/", costed(acting.continue_), name="continue"),
+    path("m/<int:message_id>/edit/", costed(acting.edit), name="edit"),
+    path("m/<int:message_id>/delete/", acting.delete, name="delete"),
+    path("m/<int:message_id>/select/", acting.select, name="select"),
+    path("m/<int:message_id>/rate/", acting.rate, name="rate"),
     path(
         "g/<uuid:generation_id>/events/",
         limited("streams", lambda request: request.method == "GET")(views.events),
