@@ -23,6 +23,14 @@
     setTimeout(() => { delete talk.dataset.keepsPlace; });
   });
 
+  // A form that was sent is gone, with the focus in it: it goes to what came of it, the last message.
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const last = talk.querySelector("#turns > .turn:last-of-type");
+    if (event.detail.target?.id !== "turns" || document.activeElement !== document.body || !last) return;
+    last.tabIndex = -1;
+    last.focus({ preventScroll: true });
+  });
+
   // A form about a message closes with Cancel and with Esc, and the focus returns to what opened it.
   const close = (slot) => {
     const opener = document.querySelector(`[data-act][hx-target="#${slot.id}"][aria-expanded="true"]`);
@@ -41,7 +49,7 @@
     if (!slot) return;
     event.preventDefault();
     close(slot);
-  });
+  }, true);  // before Esc stops an answer
   document.addEventListener("htmx:afterSettle", (event) => {
     const { target, requestConfig } = event.detail;
     const opener = requestConfig?.elt;

@@ -4,11 +4,12 @@ Each form is a page of its own; htmx puts it under the message instead. What it 
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from uuid import uuid4
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -27,6 +28,24 @@ from inference.generations.estimates import Estimate
 from inference.models import CatalogueModel
 from inference.prompting.prompts import InvalidPrompt
 
+View = Callable[[Request, int], HttpResponse]
+
+
+def _say_what_is_gone(view: View) -> View:
+    """Decorate a view of a message: htmx gets the reason, beside the composer, instead of a page under the message."""
+
+    @wraps(view)
+    def handle(request: Request, message_id: int) -> HttpResponse:
+        try:
+            return view(request, message_id)
+        except Http404:
+            if not request.htmx:
+                raise
+            return refuse(request, None, _("This message was deleted meanwhile. Reload the page."), 404)
+
+    return handle
+
+
 HEADINGS = {
     "retry": gettext_lazy("Write an answer again"),
     "continue": gettext_lazy("Continue an answer"),
@@ -37,6 +56,7 @@ HEADINGS = {
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@_say_what_is_gone
 def retry(request: Request, message_id: int) -> HttpResponse:
     """The form for another version of an answer, with its cost; or request it."""
     answer = _own_message(request, message_id, Role.ASSISTANT)
@@ -60,6 +80,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@_say_what_is_gone
 def continue_(request: Request, message_id: int) -> HttpResponse:
     """The form that continues an answer, with its cost; or continue it."""
     answer = _own_message(request, message_id, Role.ASSISTANT)
@@ -80,6 +101,7 @@ def continue_(request: Request, message_id: int) -> HttpResponse:
 
 @require_safe
 @login_required
+@_say_what_is_gone
 def edit(request: Request, message_id: int) -> HttpResponse:
     """The form that edits a prompt, given it or its answer. It is sent as a message, in place of this prompt."""
     prompt = _own_message(request, message_id)
@@ -95,6 +117,7 @@ def edit(request: Request, message_id: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@_say_what_is_gone
 def delete(request: Request, message_id: int) -> HttpResponse:
     """Ask whether a prompt and its answers are to be deleted; or delete them."""
     message = _own_message(request, message_id)
@@ -109,6 +132,7 @@ def delete(request: Request, message_id: int) -> HttpResponse:
 
 @require_POST
 @login_required
+@_say_what_is_gone
 def select(request: Request, message_id: int) -> HttpResponse:
     """Show this version of a message."""
     message = _own_message(request, message_id)
@@ -121,6 +145,7 @@ def select(request: Request, message_id: int) -> HttpResponse:
 
 @require_POST
 @login_required
+@_say_what_is_gone
 def rate(request: Request, message_id: int) -> HttpResponse:
     """Keep whether an answer was good or bad."""
     answer = _own_message(request, message_id, Role.ASSISTANT)

@@ -346,7 +346,7 @@ API = [
     Guard(
         "branch of what is being written",
         "chat/conversations.py",
-        "    if Generation.objects.live().filter(message__in=kept).exists():",
+        "    if Generation.objects.live().filter(message__in=path).exists():",
         "    if False:",
         CONVERSATIONS,
         "a_branch_of_an_unfinished_answer",

@@ -84,6 +84,7 @@ def test_an_answer_is_regenerated_once_and_the_switcher_shows_both(opens, talk, 
     page.click("[id^=retry-]")
     page.wait_for_selector(".ask .cost:has-text('at most')")
     page.locator(".ask .go").dblclick()
+    page.wait_for_function("() => document.activeElement.matches('.turn.it')")
     page.wait_for_selector(".versions:has-text('2 / 2')")
     finished(page, 1)
     assert Generation.objects.count() == Hold.objects.count() == 2
@@ -233,13 +234,15 @@ def test_code_that_is_being_written_is_one_block_and_is_copied_whole(opens, talk
 
 def test_screen_readers_hear_finished_blocks_and_the_last_one_once(opens, talk, engine, monkeypatch):
     monkeypatch.setattr("inference.engine.fake.WORDS", ["One.\n\n", "Two.\n\n", "Three."])
-    engine.step_seconds, engine.length = 0.3, 3
+    engine.step_seconds, engine.length = 1.5, 3
     page = opens()
     ask(page, "Count")
     page.wait_for_selector(".turn.live .blocks p")
-    live = "node => node.closest('[aria-live]')?.getAttribute('aria-live') ?? 'off'"
-    assert page.eval_on_selector(".turn.live .blocks p", live) == "polite"
-    assert page.eval_on_selector(".turn.live .tail", live) == "off"
+    live = page.evaluate(
+        "['.blocks p', '.tail'].map(place =>"
+        " document.querySelector(`.turn.live ${place}`).closest('[aria-live]')?.getAttribute('aria-live') ?? 'off')"
+    )
+    assert live == ["polite", "off"]
     finished(page, 2)
     assert page.locator("#heard").inner_text().strip() == "Three."
 
@@ -274,6 +277,12 @@ def test_what_another_tab_deleted_says_so_and_the_draft_stays(opens, talk, fault
     first.locator("[id^=delete-]").nth(1).dispatch_event("click")
     first.click(".ask .go")
     first.wait_for_function("() => document.querySelectorAll('.turn').length === 2")
+    for what in ("retry", "edit", "delete"):
+        second.evaluate("document.querySelector('#compose-error').replaceChildren()")
+        second.locator(f"[id^={what}-]").nth(1).dispatch_event("click")
+        second.wait_for_selector("#compose-error:has-text('deleted meanwhile')")
+        assert second.locator(".ask").count() == 0
+    second.evaluate("document.querySelector('#compose-error').replaceChildren()")
     second.fill("#prompt", "My long thought")
     second.press("#prompt", "Enter")
     second.wait_for_selector("#compose-error:has-text('deleted meanwhile')")
