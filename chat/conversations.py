@@ -1,16 +1,18 @@
-"""Opens, renames, pins, archives, branches and deletes conversations, and writes the last answer again."""
+"""Opens, renames, pins, archives, branches and deletes conversations."""
 
 import logging
 import unicodedata
+from itertools import pairwise
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from chat.messages import AnswerInProgress, Exchange, NotTheLastAnswer, retry_answer
+from chat.branches import read_branches
+from chat.messages import AnswerInProgress, lock_conversation, refuse_while_answering
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
-from inference.generations.parameters import Caller
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt
 
@@ -68,7 +70,7 @@ def hide_conversation(*, conversation: Conversation) -> None:
     locked = Conversation.objects.select_for_update().filter(pk=conversation.pk, deleted_at=None).first()
     if locked is None:
         return
-    _refuse_while_answering(locked)
+    refuse_while_answering(locked)
     Conversation.objects.filter(pk=locked.pk).update(deleted_at=Now())
 
 
@@ -102,57 +104,63 @@ def delete_conversation(*, conversation: Conversation, only_if_due: bool = False
     locked = there.select_for_update().filter(pk=conversation.pk).first()
     if locked is None:
         return False
-    _refuse_while_answering(locked)
-    generations = Generation.objects.filter(message__conversation=locked)
-    elsewhere = Message.objects.exclude(conversation=locked).filter(generation__isnull=False).values("generation")
-    own = list(generations.exclude(pk__in=elsewhere).values_list("pk", flat=True))
+    refuse_while_answering(locked)
+    answers = list(Generation.objects.filter(message__conversation=locked).values_list("pk", flat=True))
     locked.delete()
-    Generation.objects.filter(pk__in=own).update(text="")
+    erase_unshown(answers)
     return True
 
 
-def _refuse_while_answering(conversation: Conversation) -> None:
-    """Raises AnswerInProgress."""
-    if Generation.objects.live().filter(message__conversation=conversation).exists():
-        raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
+def erase_unshown(generation_ids: list[UUID]) -> None:
+    """Erase the text of those of these answers that no conversation shows any more."""
+    shown = Message.objects.filter(generation__in=generation_ids).values("generation")
+    Generation.objects.filter(pk__in=generation_ids).exclude(pk__in=shown).update(text="")
 
 
 @transaction.atomic
 def branch_conversation(*, message: Message) -> Conversation:
-    """Make a new conversation with the beginning of the message's one.
+    """Make a new conversation with the branch of the message's one that ends with it.
 
-    The branch ends with the message if that is an answer, and before it if it is a prompt, so that another prompt can
-    take its place. Nothing is charged: answers that both conversations show were paid once. Raises AnswerInProgress for
-    an answer that is still being written.
+    The new conversation ends with the message if that is an answer, and before it if it is a prompt, so that another
+    prompt can take its place. Nothing is charged: answers that both conversations show were paid once. Raises
+    AnswerInProgress for an answer that is still being written.
     """
-    origin = Conversation.objects.select_for_update().get(pk=message.conversation_id)
-    kept = origin.messages.filter(pk__lte=message.pk)
+    origin = lock_conversation(message.conversation_id)
+    path = read_branches(origin).path(message.pk)
     if message.role == Role.USER:
-        kept = kept.exclude(pk=message.pk)
-    if Generation.objects.live().filter(message__in=kept).exists():
+        path.pop()
+    if Generation.objects.live().filter(message__in=path).exists():
         raise AnswerInProgress(_("This answer is still being written. Stop it, or wait until it ends."))
-    branch = Conversation.objects.create(user=origin.user, model=origin.model, title=origin.title)
-    Message.objects.bulk_create(
-        Message(
-            conversation=branch,
-            role=turn.role,
-            text=turn.text,
-            generation_id=turn.generation_id,
-            imported_from=turn.imported_from,
-        )
-        for turn in kept.order_by("pk")
+    branch = Conversation.objects.create(
+        user=origin.user,
+        model=origin.model,
+        title=origin.title,
+        system_prompt=origin.system_prompt,
+        parameters=origin.parameters,
     )
+    found = origin.messages.in_bulk(path)
+    _copy_in_order(branch, [found[message_id] for message_id in path])
     return branch
 
 
-def regenerate_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller) -> Exchange:
-    """Write the last answer again, with new random sampling. Both answers are kept and paid.
-
-    Later prompts see only the new answer. Raises NotTheLastAnswer, and what `chat.messages.send_message` raises.
-    """
-    if answer.role != Role.ASSISTANT:
-        raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
-    return retry_answer(user=user, answer=answer, idempotency_key=idempotency_key, caller=caller)
+def _copy_in_order(branch: Conversation, messages: list[Message]) -> None:
+    """Copy these messages into an empty conversation, where each follows the one before it."""
+    copies = Message.objects.bulk_create(
+        Message(
+            conversation=branch,
+            role=each.role,
+            text=each.text,
+            generation_id=each.generation_id,
+            imported_from=each.imported_from,
+            is_first=number == 0,
+        )
+        for number, each in enumerate(messages)
+    )
+    for before, after in pairwise(copies):
+        after.parent = before
+    Message.objects.bulk_update(copies, ["parent"], batch_size=500)
+    branch.tip = copies[-1] if copies else None
+    branch.save(update_fields=["tip"])
 
 
 def clean_title(title: str) -> str:

@@ -1,8 +1,8 @@
 """Renders Markdown as safe HTML, either a whole text or one that is still streaming."""
 
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from html import escape
 from typing import Any
 
@@ -17,17 +17,22 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 TAGS = {
-    "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p",
-    "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "blockquote", "br", "button", "code", "del", "div", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5",
+    "h6", "hr", "li", "ol", "p", "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 LONGEST_FORMULA = 2_000  # characters; the end of a formula is searched only so far
 LONGEST_TAIL = 600  # characters of an unfinished block, which every push renders again
+LONGEST_LANGUAGE = 40  # characters of the name of a language
 _TABLE_HEAD = re.compile(r"<thead>.*?</thead>\n?", re.DOTALL)
+_CODE_HEAD = re.compile(r'<figure class="block">\n<figcaption>.*?</figcaption>\n', re.DOTALL)
 ATTRIBUTES = {
     "a": {"href", "title"},
     "div": {"class", "tabindex", "role", "aria-label"},
     "span": {"class"},
     "code": {"class"},
+    "figure": {"class"},
+    "pre": {"tabindex"},
+    "button": {"type", "class", "data-copy-code"},
     "ol": {"start"},
 }
 
@@ -119,18 +124,18 @@ def _cut_anywhere(tail: str, lead: str) -> tuple[int, str] | None:
 
 
 def _render_piece(lead: str, piece: str, *, is_coloured: bool = True) -> str:
-    """The HTML of a piece. The lead makes a code block or table of it; the table's head is removed, as it was shown."""
+    """The HTML of a piece. The lead makes a code block or table of it, whose head is removed, as it was shown."""
     if not lead:
         return render(piece, is_coloured=is_coloured) if piece else ""
-    html = render(lead + piece, is_coloured=is_coloured)
-    return _TABLE_HEAD.sub("", html)
+    html = _TABLE_HEAD.sub("", render(lead + piece, is_coloured=is_coloured), count=1)
+    return _CODE_HEAD.sub('<figure class="block more">\n', html, count=1)
 
 
 @cache
 def _parser(*, is_coloured: bool) -> MarkdownIt:
-    options = {"html": False, "highlight": _highlight if is_coloured else None}
-    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     parser.inline.ruler.before("escape", "formula", _keep_formula)
+    parser.add_render_rule("fence", _write_coloured_code if is_coloured else _write_plain_code)
     parser.add_render_rule("table_open", _open_table)
     parser.add_render_rule("table_close", lambda *_parts: "</table>\n</div>\n")
     return parser
@@ -159,10 +164,39 @@ def _keep_formula(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _highlight(code: str, language: str, _attributes: str) -> str:
+def _write_coloured_code(_renderer: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    return _write_code(tokens[index], is_coloured=True)
+
+
+def _write_plain_code(_renderer: Any, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
+    return _write_code(tokens[index], is_coloured=False)
+
+
+def _write_code(token: Token, *, is_coloured: bool) -> str:
+    """A block of code under a head, with its language and a button that copies it."""
+    code, language = token.content, token.info.partition(" ")[0][:LONGEST_LANGUAGE]
+    name = _name_of(language) if language else _("Code")
+    button = f'<button type="button" class="mini" data-copy-code="">{escape(_("Copy"))}</button>'
+    coloured = _highlight(code, language) if is_coloured and language else escape(code)
+    return (
+        f'<figure class="block">\n<figcaption>{escape(name)}{button}</figcaption>\n'
+        f'<pre tabindex="0"><code>{coloured}</code></pre>\n</figure>\n'
+    )
+
+
+@lru_cache(maxsize=256)
+def _name_of(language: str) -> str:
+    """What people call a language: `py` is Python. An unknown one stays as it was written."""
+    try:
+        return str(get_lexer_by_name(language).name)
+    except ClassNotFound:
+        return language
+
+
+def _highlight(code: str, language: str) -> str:
     """Colour code with CSS classes, since the policy forbids inline styles. Code in an unknown language stays plain."""
     try:
-        lexer = get_lexer_by_name(language, stripnl=False) if language else None
+        lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
-        lexer = None
-    return highlight(code, lexer, HtmlFormatter(nowrap=True)) if lexer else ""
+        return escape(code)
+    return highlight(code, lexer, HtmlFormatter(nowrap=True))

@@ -1,6 +1,6 @@
-"""Sends messages in conversations, and retries answers."""
+"""Sends messages in conversations, writes answers again, and continues them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from django.db import transaction
@@ -9,9 +9,9 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from billing.ledger import InsufficientCredits
 from billing.ledger.thresholds import call_after_refusal
+from chat.branches import AT_THE_END, Branches, MessageGone, Place, read_branches, read_turns
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
 from chat.settings import Settings, keep_settings
-from inference.generations.estimates import Estimate, estimate_answer
 from inference.generations.parameters import PAGE, Caller, Parameters
 from inference.generations.requesting import (
     AlreadyRequested,
@@ -30,13 +30,17 @@ class AnswerInProgress(Exception):
     """An answer in the conversation is still being written; stop it first, or wait."""
 
 
-class NotTheLastAnswer(Exception):
-    """Only the last answer of a conversation can be written again."""
+class NotContinuable(Exception):
+    """Only an answer that ended because it reached its length can be continued."""
+
+
+class NotWrittenHere(Exception):
+    """The answer was imported, so there is no request that could be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A prompt and its requested answer. A retry has no prompt, because it adds only an answer.
+    """A prompt and its requested answer. There is no prompt if an answer was written again or continued.
 
     `is_repeated` says that an earlier request with the same idempotency key made them.
     """
@@ -47,41 +51,65 @@ class Exchange:
     is_repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
-    """The user and the idempotency key of a request for an answer, either for a new prompt or as a retry."""
+    """The user and the idempotency key of a request for an answer.
+
+    `tip_before` is the conversation's tip before the request, to be set again if the queue is down.
+    """
 
     user: User
     idempotency_key: str
     inputs_hash: str
     caller: Caller
+    tip_before: int | None = field(default=None, init=False)
+
+    def open(self, conversation_id: UUID) -> tuple[Conversation, Branches]:
+        """Lock the conversation and read its branches. Raises AnswerInProgress, and what `refuse_repeat` raises."""
+        conversation = lock_conversation(conversation_id)
+        self.refuse_repeat()
+        refuse_while_answering(conversation)
+        return conversation, read_branches(conversation)
 
     def refuse_repeat(self) -> None:
         """Raises AlreadyRequested or IdempotencyConflict if the key was used. Lock the conversation first."""
         refuse_repeat(user=self.user, idempotency_key=self.idempotency_key, inputs_hash=self.inputs_hash)
 
     def answer(
-        self, conversation: Conversation, model: CatalogueModel, turns: list[Turn], parameters: Parameters
-    ) -> Generation:
-        """Request the answer to these turns of a conversation. Raises as `request_generation` does."""
-        return request_generation(
+        self,
+        conversation: Conversation,
+        parent_id: int,
+        model: CatalogueModel,
+        turns: list[Turn],
+        parameters: Parameters,
+    ) -> Message:
+        """Request the answer to these turns, and show its branch. Raises as `request_generation` does."""
+        generation = request_generation(
             user=self.user,
             model=model,
-            prompt=Prompt(alternate(turns), conversation.system_prompt),
+            prompt=compose_prompt(conversation.system_prompt, turns),
             parameters=parameters,
             idempotency_key=self.idempotency_key,
             inputs_hash=self.inputs_hash,
             caller=self.caller,
         )
+        answer = Message.objects.create(
+            conversation=conversation, role=Role.ASSISTANT, generation=generation, parent_id=parent_id
+        )
+        self.tip_before = conversation.tip_id
+        conversation.model, conversation.tip = model, answer
+        conversation.save(update_fields=["model", "tip", "updated_at"])
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A prompt that is to be sent, and how it is to be answered."""
+    """A prompt that is to be sent, where it goes, and how it is to be answered."""
 
     model: CatalogueModel
     text: str
     parameters: Parameters
+    place: Place
     settings: Settings | None
 
 
@@ -97,6 +125,7 @@ def send_message(
     parameters: Parameters,
     idempotency_key: str,
     caller: Caller = PAGE,
+    place: Place = AT_THE_END,
     settings: Settings | None = None,
 ) -> Exchange:
     """Add a prompt and request its answer, in a new conversation if none is given.
@@ -104,16 +133,18 @@ def send_message(
     `settings` become those of the conversation; without them it keeps its own.
 
     A repeated call with the same key and message returns what the first one made, so a double click sends once. Raises
-    AnswerInProgress, and what `request_generation` raises. If the queue is down, nothing stays in the conversation.
+    AnswerInProgress, MessageGone, and what `request_generation` raises. If the queue is down, nothing stays in the
+    conversation.
     """
     text = clean_prompt(text)
-    inputs = ["send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters)]
+    inputs: list[object] = ["send", conversation.pk if conversation else "new", model.pk, text, _plain(parameters)]
+    if place != AT_THE_END:
+        inputs.append(place)
     if settings is not None and settings.system_prompt:
         inputs.append(settings.system_prompt)
     request = _Request(user, idempotency_key, hash_inputs(*inputs), caller)
-    draft = _Draft(model, text, parameters, settings)
     try:
-        return _add_exchange(request, conversation, draft)
+        return _add_exchange(request, conversation, _Draft(model, text, parameters, place, settings))
     except _ENDS_OTHERWISE as error:
         return _see_to(error, request, is_new=conversation is None)
 
@@ -126,20 +157,30 @@ def _plain(parameters: Parameters) -> str:
     return str(parameters).replace(", frequency_penalty=0.0, presence_penalty=0.0, top_logprobs=None", "")
 
 
-def estimate_message(
-    *, user: User, conversation: Conversation | None, model: CatalogueModel, text: str, settings: Settings
-) -> Estimate | None:
-    """What it would cost to send this message. Raises InvalidPrompt and ModelUnavailable, as sending it would."""
-    turns = [] if conversation is None else _turns(conversation, before=None)
-    prompt = Prompt(alternate([*turns, Turn("user", clean_prompt(text))]), settings.system_prompt)
-    return estimate_answer(user=user, model=model, prompt=prompt, max_tokens=settings.parameters.max_tokens)
+def retry_answer(
+    *, user: User, answer: Message, idempotency_key: str, model: CatalogueModel | None = None, caller: Caller = PAGE
+) -> Exchange:
+    """Request another version of an answer, from its own model or from another one, and show it.
 
-
-def retry_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
-    """Request the last answer again, such as a failed one. Raises NotTheLastAnswer, and what `send_message` raises."""
-    request = _Request(user, idempotency_key, hash_inputs("retry", answer.pk), caller)
+    The model sees what came before the answer. Earlier versions and what was said after them are kept. Raises what
+    `send_message` raises.
+    """
+    inputs: list[object] = ["retry", answer.pk] if model is None else ["retry", answer.pk, model.pk]
+    request = _Request(user, idempotency_key, hash_inputs(*inputs), caller)
     try:
-        return _add_retry(request, answer)
+        return _add_version(request, answer, model)
+    except _ENDS_OTHERWISE as error:
+        return _see_to(error, request, is_new=False)
+
+
+def continue_answer(*, user: User, answer: Message, idempotency_key: str, caller: Caller = PAGE) -> Exchange:
+    """Request what goes on from the last word of an answer that reached its length, and show it.
+
+    Raises NotContinuable, and what `send_message` raises.
+    """
+    request = _Request(user, idempotency_key, hash_inputs("continue", answer.pk), caller)
+    try:
+        return _add_continuation(request, answer)
     except _ENDS_OTHERWISE as error:
         return _see_to(error, request, is_new=False)
 
@@ -156,81 +197,102 @@ def _see_to(error: Exception, request: _Request, *, is_new: bool) -> Exchange:
         case InsufficientCredits():
             call_after_refusal(user=request.user, needed_microcredits=error.needed_microcredits)
         case QueueUnavailable():
-            _take_back(_exchange_of(error.generation_id), is_new=is_new)
+            _take_back(_exchange_of(error.generation_id), request.tip_before, is_new=is_new)
     raise error
 
 
 @transaction.atomic
 def _add_exchange(request: _Request, conversation: Conversation | None, draft: _Draft) -> Exchange:
-    if conversation is not None:
-        conversation = Conversation.objects.select_for_update().get(pk=conversation.pk)
-    request.refuse_repeat()
-    turns: list[Turn] = []
     if conversation is None:
+        request.refuse_repeat()
         conversation = Conversation.objects.create(user=request.user, title=_title(draft.text), model=draft.model)
+        branches = Branches()
     else:
-        _refuse_while_answering(conversation)
-        turns = _turns(conversation, before=None)
-        conversation.model = draft.model
-        conversation.save(update_fields=["model", "updated_at"])
+        conversation, branches = request.open(conversation.pk)
     if draft.settings is not None:
         keep_settings(conversation=conversation, settings=draft.settings)
-    prompt = Message.objects.create(conversation=conversation, role=Role.USER, text=draft.text)
-    generation = request.answer(conversation, draft.model, [*turns, Turn("user", draft.text)], draft.parameters)
-    answer = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
+    parent_id = draft.place.parent_in(branches)
+    turns = [] if parent_id is None else read_turns(conversation, branches.path(parent_id))
+    prompt = Message.objects.create(
+        conversation=conversation, role=Role.USER, text=draft.text, parent_id=parent_id, is_first=parent_id is None
+    )
+    turns.append(Turn("user", draft.text))
+    answer = request.answer(conversation, prompt.pk, draft.model, turns, draft.parameters)
     return Exchange(conversation, prompt, answer)
 
 
 @transaction.atomic
-def _add_retry(request: _Request, answer: Message) -> Exchange:
-    conversation = Conversation.objects.select_for_update().get(pk=answer.conversation_id)
-    request.refuse_repeat()
-    _refuse_while_answering(conversation)
-    if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():
-        raise NotTheLastAnswer(_("Only the last answer can be written again. Branch to go back further."))
-    if answer.generation_id is None:
-        raise NotTheLastAnswer(_("This answer was imported. Send a message to go on from it."))
-    failed = Generation.objects.select_related("model").get(message=answer)
-    turns = _up_to_prompt(_turns(conversation, before=answer.pk))
-    generation = request.answer(conversation, failed.model, turns, _parameters_of(failed))
-    again = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, generation=generation)
+def _add_version(request: _Request, answer: Message, model: CatalogueModel | None) -> Exchange:
+    conversation, branches = request.open(answer.conversation_id)
+    earlier = generation_of(answer, branches)
+    parent_id = branches.parents[answer.pk]
+    if parent_id is None:
+        raise MessageGone(_("The prompt of this answer was deleted meanwhile. Reload the page."))
+    turns = read_turns(conversation, branches.path(parent_id))
+    again = request.answer(conversation, parent_id, model or earlier.model, turns, _parameters_of(earlier, model))
     return Exchange(conversation, None, again)
 
 
-def _refuse_while_answering(conversation: Conversation) -> None:
+@transaction.atomic
+def _add_continuation(request: _Request, answer: Message) -> Exchange:
+    conversation, branches = request.open(answer.conversation_id)
+    earlier = generation_of(answer, branches)
+    if not is_continuable(earlier):
+        raise NotContinuable(_("Only an answer that reached its length can be continued."))
+    turns = read_turns(conversation, branches.path(answer.pk))
+    rest = request.answer(conversation, answer.pk, earlier.model, turns, _parameters_of(earlier, None))
+    return Exchange(conversation, None, rest)
+
+
+def generation_of(answer: Message, branches: Branches) -> Generation:
+    """The generation of an answer. Raises MessageGone if the message was deleted, and NotWrittenHere."""
+    if answer.pk not in branches.parents:
+        raise MessageGone(_("This message was deleted meanwhile. Reload the page."))
+    generation = Generation.objects.select_related("model").filter(message=answer).first()
+    if generation is None:
+        raise NotWrittenHere(_("This answer was imported, not written here. Edit its prompt to get another one."))
+    return generation
+
+
+def is_continuable(generation: Generation) -> bool:
+    """Whether an answer ended because it reached its length, so that there may be more to say."""
+    is_cut = generation.state == GenerationState.COMPLETED and generation.finish_reason == "length"
+    return is_cut and generation.completion_tokens > 0
+
+
+def lock_conversation(conversation_id: UUID) -> Conversation:
+    """The conversation, locked until the transaction ends. Raises MessageGone if it was deleted meanwhile."""
+    conversation = Conversation.objects.select_for_update().filter(pk=conversation_id).first()
+    if conversation is None:
+        raise MessageGone(_("This conversation was deleted meanwhile."))
+    return conversation
+
+
+def refuse_while_answering(conversation: Conversation) -> None:
+    """Raise AnswerInProgress if an answer is queued or being written anywhere in the conversation."""
     if Generation.objects.live().filter(message__conversation=conversation).exists():
         raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
 
 
-def _turns(conversation: Conversation, before: int | None) -> list[Turn]:
-    """The turns before the message `before`, or all, without answers that failed or were written again."""
-    messages = conversation.messages.exclude(generation__state=GenerationState.FAILED).exclude(
-        role=Role.ASSISTANT, text=""
-    )
-    if before is not None:
-        messages = messages.filter(pk__lt=before)
-    turns: list[Turn] = []
-    for message in messages.only("role", "text"):
-        turn = Turn("user" if message.role == Role.USER else "assistant", message.text)
-        if turn.role == "assistant" and turns and turns[-1].role == "assistant":
-            turns.pop()  # a prompt's later answer takes the place of the earlier one
-        turns.append(turn)
-    return turns
+def compose_prompt(system_prompt: str, turns: list[Turn]) -> Prompt:
+    """The prompt of these turns in a conversation with this system prompt."""
+    return Prompt(alternate(turns), system_prompt)
 
 
-def _up_to_prompt(turns: list[Turn]) -> list[Turn]:
-    """The turns up to the last prompt, without its earlier answer, because it is to be answered again."""
-    return turns[:-1] if turns and turns[-1].role == "assistant" else turns
+def _parameters_of(generation: Generation, other_model: CatalogueModel | None) -> Parameters:
+    """The parameters of an earlier request without its seed, so that the sampling differs.
 
-
-def _parameters_of(generation: Generation) -> Parameters:
-    """The parameters of an earlier request without its seed, so that the sampling differs."""
+    Another model uses its own defaults; only the length and the stop strings stay.
+    """
+    length, stop = generation.requested_completion_tokens, tuple(generation.stop)
+    if other_model is not None and other_model.pk != generation.model_id:
+        return Parameters(max_tokens=length, stop=stop)
     return Parameters(
-        max_tokens=generation.requested_completion_tokens,
+        max_tokens=length,
         temperature=generation.temperature,
         top_p=generation.top_p,
         top_k=generation.top_k,
-        stop=tuple(generation.stop),
+        stop=stop,
         min_p=generation.min_p,
         repetition_penalty=generation.repetition_penalty,
         frequency_penalty=generation.frequency_penalty,
@@ -239,22 +301,34 @@ def _parameters_of(generation: Generation) -> Parameters:
 
 
 def _exchange_of(generation_id: UUID) -> Exchange:
+    """The exchange that an earlier request made. Raises MessageGone if it was deleted since."""
     # The first message is of the conversation that requested the answer; later ones are in its branches.
     answers = Message.objects.select_related("conversation", "generation").filter(generation=generation_id)
-    answer = answers.order_by("pk")[0]
-    prompt = answer.conversation.messages.filter(pk__lt=answer.pk).last()
-    is_retry = prompt is None or prompt.role != Role.USER
-    return Exchange(answer.conversation, None if is_retry else prompt, answer)
+    answer = answers.order_by("pk").first()
+    if answer is None:
+        raise MessageGone(_("This was sent before, and its messages were deleted meanwhile."))
+    before = answer.conversation.messages.filter(pk__lt=answer.pk).last()
+    is_prompt = before is not None and before.role == Role.USER and answer.parent_id in (None, before.pk)
+    return Exchange(answer.conversation, before if is_prompt else None, answer)
 
 
 @transaction.atomic
-def _take_back(exchange: Exchange, *, is_new: bool) -> None:
-    """Remove the messages of a send that did not reach the queue. Its generation row stays."""
+def _take_back(exchange: Exchange, tip_before: int | None, *, is_new: bool) -> None:
+    """Remove the messages of a request that did not reach the queue, and show the branch of before.
+
+    Its generation row stays. If something was added after the answer meanwhile, all stays, with an answer that failed.
+    """
+    conversation = lock_conversation(exchange.conversation.pk)
+    if exchange.answer.children.exists():
+        return
+    if conversation.tip_id == exchange.answer.pk:
+        conversation.tip = conversation.messages.filter(pk=tip_before).first() if tip_before else None
+        conversation.save(update_fields=["tip"])
     exchange.answer.delete()
     if exchange.prompt is not None:
         exchange.prompt.delete()
     if is_new:
-        exchange.conversation.delete()
+        conversation.delete()
 
 
 def _title(text: str) -> str:

@@ -10,10 +10,12 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from inference.models import CatalogueModel
 
 TITLE_LENGTH = 80
 MODEL_NAME_LENGTH = 100
@@ -149,6 +151,9 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         ordering = ["id"]
+        indexes = [
+            models.Index(name="chat_message_rated", fields=["rating"], condition=Q(rating__isnull=False)),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="chat_message_answers_have_a_source",
@@ -206,7 +211,7 @@ class SharedLink(models.Model):
     """A link with which anybody reads a conversation as it was when it was shared.
 
     The token is kept as it is, so that its customer can copy the link again. Whoever can read this table can read the
-    messages too, so a hash would protect nothing (docs/adr/0046).
+    messages too, so a hash would protect nothing (docs/adr/0048).
     """
 
     token = models.CharField(max_length=43, unique=True)
@@ -234,3 +239,24 @@ class SharedLink(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("chat:shared", args=[self.token])
+
+
+def _count_marks(rating: Rating) -> Coalesce:
+    rated = Message.objects.order_by().filter(rating=rating, generation__model=models.OuterRef("pk"))
+    counted = rated.values("generation__model").annotate(count=models.Count("pk")).values("count")
+    return Coalesce(models.Subquery(counted), 0)
+
+
+class RatedModel(CatalogueModel):
+    """A model as its customers mark its answers, for staff."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("marks of a model")
+        verbose_name_plural = _("marks by model")
+
+
+def with_marks(rated: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """These models with the numbers of `good` and `bad` marks. Only marked messages are read, over their index."""
+    marked: models.QuerySet[Any] = rated.annotate(good=_count_marks(Rating.GOOD), bad=_count_marks(Rating.BAD))
+    return marked

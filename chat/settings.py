@@ -43,6 +43,11 @@ def clean_system_prompt(text: str) -> str:
     return without_blank_ends(showable(text))
 
 
+def settings_of(conversation: Conversation | None) -> Settings:
+    """What was chosen for this conversation; nothing for a new one."""
+    return Settings() if conversation is None else Settings(conversation.system_prompt, conversation.parameters)
+
+
 def keep_settings(*, conversation: Conversation, settings: Settings) -> None:
     """Save the settings with their conversation."""
     conversation.system_prompt, conversation.parameters = settings.system_prompt, settings.chosen

@@ -7,7 +7,7 @@
 
   // Scrolling: follow the answer while the reader is at the end, else offer "Latest".
   const atEnd = () => talk.scrollHeight - talk.scrollTop - talk.clientHeight < 60;
-  const follow = () => { if (talk && following) talk.scrollTop = talk.scrollHeight; };
+  const follow = () => { if (talk && following && !("keepsPlace" in talk.dataset)) talk.scrollTop = talk.scrollHeight; };
   if (talk) {
     talk.addEventListener("scroll", () => { following = atEnd(); latest.hidden = following; }, { passive: true });
     latest.addEventListener("click", () => { following = true; follow(); });
@@ -174,8 +174,8 @@
   const SHORTCUTS = {  // by the key's place on the board, since Shift changes what it writes
     KeyO: () => document.querySelector("[data-new-chat]").click(),
     Semicolon: () => last(".turn.it [data-copy]")?.click(),
-    Comma: () => last("[data-version=before]:enabled")?.click(),
-    Period: () => last("[data-version=after]:enabled")?.click(),
+    Comma: () => last("[id^=before-]:not([aria-disabled])")?.click(),
+    Period: () => last("[id^=after-]:not([aria-disabled])")?.click(),
   };
   document.addEventListener("keydown", (event) => {
     const isCommand = event.ctrlKey || event.metaKey;
@@ -205,15 +205,40 @@
     try { await navigator.clipboard.writeText(text); } catch { copyBySelection(text); }
   };
 
+  // What a button copies: the Markdown of its message, or its block of code, which comes in pieces while it is written.
+  const sourceOf = (button) => {
+    if (button.dataset.copy) {
+      const source = by(button.dataset.copy).querySelector("[data-source]");
+      return (source.content ?? source).textContent;
+    }
+    let text = "";
+    for (let block = button.closest(".block"); block; block = nextPiece(block)) text += block.querySelector("code").textContent;
+    return text.replace(/\n$/, "");
+  };
+  const nextPiece = (block) => {
+    const next = block.nextElementSibling ?? block.closest(".blocks")?.nextElementSibling?.firstElementChild;
+    return next?.matches(".block.more") ? next : null;
+  };
+  const showCopied = (button) => {
+    const icon = button.querySelector("use");
+    button.setAttribute("aria-live", "polite");
+    if (icon) icon.setAttribute("href", icon.getAttribute("href").replace("#copy", "#check"));
+    else {
+      button.dataset.label ??= button.textContent;
+      button.textContent = "✓";
+    }
+    setTimeout(() => {
+      if (icon) icon.setAttribute("href", icon.getAttribute("href").replace("#check", "#copy"));
+      else button.textContent = button.dataset.label;
+    }, 1500);
+  };
+
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-example], [data-copy]");
+    const target = event.target.closest("[data-example], [data-copy], [data-copy-code]");
     if (!target) return;
-    if (target.dataset.copy) {
-      copy(by(target.dataset.copy).querySelector("[data-source]").content.textContent).then(() => target.focus());
-      target.setAttribute("aria-live", "polite");
-      target.dataset.label ??= target.textContent;
-      target.textContent = "✓";
-      setTimeout(() => { target.textContent = target.dataset.label; }, 1500);
+    if (!("example" in target.dataset)) {
+      copy(sourceOf(target)).then(() => target.focus());
+      showCopied(target);
     } else {
       by("prompt").value = target.dataset.example;
       by("prompt").dispatchEvent(new Event("input", { bubbles: true }));

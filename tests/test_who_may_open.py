@@ -19,7 +19,7 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
-from chat.sharing import share_conversation
+from chat.transfer.sharing import share_conversation
 from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
@@ -106,7 +106,12 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:take_back": (POST, HERS),
     "chat:delete": (POST, HERS),
     "chat:restore": (POST, HERS),
-    "chat:retry": (POST, HERS),
+    "chat:retry": (BOTH, HERS),
+    "chat:continue": (BOTH, HERS),
+    "chat:edit": (GET, HERS),
+    "chat:delete_exchange": (BOTH, HERS),
+    "chat:select": (POST, HERS),
+    "chat:rate": (POST, HERS),
     "chat:events": (GET, HERS),
     "chat:stop": (POST, HERS),
 }
@@ -239,7 +244,13 @@ def test_head_opens_what_get_opens(clients, things):
 def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     wrong = []
     # They end what the others are about.
-    last = {"chat:delete": 1, "chat:restore": 2, "billing:remove_card": 3, "account_logout": 4}
+    last = {
+        "chat:delete_exchange": 1,
+        "chat:delete": 2,
+        "chat:restore": 3,
+        "billing:remove_card": 4,
+        "account_logout": 5,
+    }
     for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
         path = path_of(name, route, things)
         methods, rule = TABLE[name]

@@ -31,6 +31,7 @@ _SUPPORT_PERMISSIONS = (
     "billing.request_refund",
     "inference.view_generation",
     "chat.view_conversation",
+    "chat.view_ratedmodel",
 )
 
 ROLES: dict[str, tuple[str, ...]] = {
@@ -66,6 +67,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "inference.add_cataloguemodel",
         "inference.change_cataloguemodel",
         "inference.view_generation",
+        "chat.view_ratedmodel",
     ),
 }
 

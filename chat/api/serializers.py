@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from chat.models import TITLE_LENGTH, Conversation, Message, Role
+from chat.models import TITLE_LENGTH, Conversation, Message, Rating, Role
 from core.rest.fields import ApiInput, Integer, Text
 from inference.api.serializers import GenerationOut, SamplingIn, Words
 
@@ -14,10 +14,15 @@ class ConversationOut(serializers.ModelSerializer[Conversation]):
     """A conversation without its messages."""
 
     model = serializers.CharField(source="model_id", read_only=True, help_text="The model that was asked last.")
+    tip_id = serializers.IntegerField(
+        read_only=True,
+        allow_null=True,
+        help_text="The message that ends the branch which is shown; null: the latest message.",
+    )
 
     class Meta:
         model = Conversation
-        fields = ("id", "title", "model", "created_at", "updated_at")
+        fields = ("id", "title", "model", "tip_id", "created_at", "updated_at")
         read_only_fields = fields
 
 
@@ -38,12 +43,23 @@ class MessageOut(serializers.ModelSerializer[Message]):
     """One turn of a conversation."""
 
     role = serializers.ChoiceField(Role.values, read_only=True)
+    parent_id = serializers.SerializerMethodField(
+        help_text="The message that this one follows; null: none. An answer that follows an answer continues it."
+    )
+    rating = serializers.ChoiceField(
+        Rating.values, read_only=True, allow_null=True, help_text="Of an answer: good (1) or bad (-1)."
+    )
     generation = GenerationOut(read_only=True, allow_null=True, help_text="Of an answer: how it stands, and its cost.")
 
     class Meta:
         model = Message
-        fields = ("id", "role", "text", "generation", "created_at")
+        fields = ("id", "parent_id", "role", "text", "rating", "generation", "created_at")
         read_only_fields = fields
+
+    def get_parent_id(self, message: Message) -> int | None:
+        """Messages from before there were versions do not say so themselves; the list of messages knows it."""
+        parents: dict[int, int | None] = self.context.get("parents", {})
+        return parents.get(message.pk, message.parent_id)
 
 
 class SendIn(SamplingIn):
@@ -52,10 +68,28 @@ class SendIn(SamplingIn):
     text = Words(help_text=f"At most {settings.PROMPT_MAX_CHARACTERS:,} characters.")
     model = Text(required=False, max_length=64, help_text="The conversation's own, unless you choose another.")
     max_tokens = Integer(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
+    in_place_of = Integer(
+        required=False,
+        min_value=1,
+        max_value=2**53 - 1,
+        help_text="A prompt of this conversation: yours becomes another version of it. Else yours goes to the end.",
+    )
+
+
+class RegenerateIn(ApiInput):
+    """Who answers again."""
+
+    model = Text(required=False, max_length=64, help_text="The answer's own, unless you choose another.")
+
+
+class RatingIn(ApiInput):
+    """What you think of an answer."""
+
+    rating = serializers.ChoiceField(Rating.values, allow_null=True, help_text="Good (1), bad (-1), or null.")
 
 
 class ExchangeOut(serializers.Serializer[Any]):
-    """A prompt and the answer that was asked for; without a prompt when the last one is answered again."""
+    """A prompt and the answer that was asked for; without a prompt when an answer is written again or continued."""
 
     prompt = MessageOut(allow_null=True)
     answer = MessageOut()

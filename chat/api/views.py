@@ -5,7 +5,9 @@ from uuid import UUID, uuid4
 
 import django_filters
 from django.db.models import QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,16 +15,22 @@ from rest_framework.response import Response
 from accounts.callers.views import ApiList, ApiView
 from chat import messages
 from chat.api import examples
-from chat.api.serializers import BranchIn, ConversationIn, ConversationOut, ExchangeOut, MessageOut, SendIn, TitleIn
-from chat.conversations import (
-    branch_conversation,
-    delete_conversation,
-    open_conversation,
-    regenerate_answer,
-    rename_conversation,
+from chat.api.serializers import (
+    BranchIn,
+    ConversationIn,
+    ConversationOut,
+    ExchangeOut,
+    MessageOut,
+    RatingIn,
+    RegenerateIn,
+    SendIn,
+    TitleIn,
 )
-from chat.models import Conversation, Message
+from chat.branches import MessageGone, Place, read_branches
+from chat.conversations import branch_conversation, delete_conversation, open_conversation, rename_conversation
+from chat.models import Conversation, Message, Role
 from chat.search import find_conversation_ids
+from chat.versions import delete_exchange, rate_answer, select_version
 from core.rest.idempotency import read_idempotency_key, shorten
 from core.rest.problems import CONFLICT, explain
 from core.rest.schema import operation
@@ -37,7 +45,8 @@ MOST_KEPT_CHARACTERS = 90  # of a key kept as it was sent: with the prefix `api-
 ASKING = (402, 404, 409, 422, 503)
 
 explain(messages.AnswerInProgress, CONFLICT)
-explain(messages.NotTheLastAnswer, CONFLICT)
+explain(messages.NotContinuable, CONFLICT)
+explain(MessageGone, CONFLICT)
 
 
 class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
@@ -72,7 +81,14 @@ class ConversationView(ApiView):
     def find_message(self, conversation_id: UUID, message_id: int) -> Message:
         """A message of the caller's conversation. Raises Http404."""
         own = Message.objects.for_user(self.caller).filter(conversation=conversation_id)
-        return get_object_or_404(own, pk=message_id)
+        return get_object_or_404(own.select_related("conversation"), pk=message_id)
+
+    def find_answer(self, conversation_id: UUID, message_id: int) -> Message:
+        """An answer of the caller's conversation. Raises Http404, for a prompt too."""
+        message = self.find_message(conversation_id, message_id)
+        if message.role != Role.ASSISTANT:
+            raise Http404
+        return message
 
 
 class AskingView(ConversationView):
@@ -163,13 +179,24 @@ class Messages(AskingView, ApiList):
     serializer_class = MessageOut
     ordering = "pk"
 
+    @cached_property
+    def conversation(self) -> Conversation:
+        """The caller's conversation. Raises Http404."""
+        return self.find(self.kwargs["conversation_id"])
+
     def rows(self) -> QuerySet[Message]:
         """The messages of the caller's conversation. Raises Http404."""
-        return self.find(self.kwargs["conversation_id"]).messages.select_related("generation__hold")
+        return self.conversation.messages.select_related("generation__hold")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "parents": read_branches(self.conversation).parents}
 
     @operation(tag=TAG, summary="List the messages", answer=MessageOut(many=True), example=examples.ANSWER)
     def get(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002  read from kwargs
-        """What was said, the oldest first; answers with what they cost."""
+        """What was said, the oldest first; answers with what they cost. Messages with the same `parent_id` are versions
+        of each other. The branch that the page shows ends with `tip_id` of the conversation: go from there from parent
+        to parent.
+        """
         return self.list(request)
 
     @operation(
@@ -184,7 +211,8 @@ class Messages(AskingView, ApiList):
         parameters=[OPTIONAL_KEY],
     )
     def post(self, request: Request, conversation_id: UUID) -> Response:
-        """Add a prompt and ask for its answer. Follow it with `GET /api/v1/generations/{id}/events`, where `id` is
+        """Add a prompt to the end of the branch that is shown, or another version of a prompt, and ask for its answer.
+        Follow it with `GET /api/v1/generations/{id}/events`, where `id` is
         that of `answer.generation`. 409 while another answer is being written here.
         """
         conversation, fields = self.find(conversation_id), self.read_body(SendIn)
@@ -196,16 +224,85 @@ class Messages(AskingView, ApiList):
             parameters=parameters_of(fields),
             idempotency_key=chat_key(request),
             caller=Caller(api_key=key_of(self)),
+            place=Place(in_place_of=fields.get("in_place_of")),
         )
         return self.show(exchange)
 
 
-class Regenerate(AskingView):
-    """The last answer, again."""
+class OneMessage(ConversationView):
+    """One message of a conversation."""
 
     @operation(
         tag=TAG,
-        summary="Write the last answer again",
+        summary="Mark an answer",
+        answer=MessageOut,
+        example=examples.ANSWER | {"rating": 1},
+        body=RatingIn,
+        body_example={"rating": 1},
+    )
+    def patch(self, _request: Request, conversation_id: UUID, message_id: int) -> Response:
+        """Keep whether an answer was good (1) or bad (-1); null takes it back. 404 for a prompt."""
+        answer = self.find_answer(conversation_id, message_id)
+        rate_answer(answer=answer, rating=self.read_body(RatingIn)["rating"])
+        shown = Message.objects.select_related("generation__hold").get(pk=answer.pk)
+        return Response(MessageOut(shown).data)
+
+    @operation(tag=TAG, summary="Delete an exchange", status=204, errors=(409,))
+    def delete(self, _request: Request, conversation_id: UUID, message_id: int) -> Response:
+        """Remove a prompt with all versions of its answer, given any message of them. What was said after them stays.
+        What the answers cost stays in the history of credits. 409 while an answer is being written.
+        """
+        delete_exchange(message=self.find_message(conversation_id, message_id))
+        return Response(status=204)
+
+
+class Select(ConversationView):
+    """The version of a message that is shown."""
+
+    @operation(tag=TAG, summary="Show a version", answer=ConversationOut, example=examples.CONVERSATION, errors=(409,))
+    def post(self, _request: Request, conversation_id: UUID, message_id: int) -> Response:
+        """Show the latest branch through this message: the page does, and the next prompt follows it. 409 while an
+        answer is being written.
+        """
+        shown = select_version(message=self.find_message(conversation_id, message_id))
+        return Response(ConversationOut(shown).data)
+
+
+class Regenerate(AskingView):
+    """Another version of an answer."""
+
+    @operation(
+        tag=TAG,
+        summary="Write an answer again",
+        answer=ExchangeOut,
+        example=examples.AGAIN,
+        body=RegenerateIn,
+        body_example={"model": "gemma-3-1b"},
+        status=201,
+        errors=ASKING,
+        parameters=[OPTIONAL_KEY],
+    )
+    def post(self, request: Request, conversation_id: UUID, message_id: int) -> Response:
+        """Ask for another version of an answer, with another draw or from another model. It is paid like any other.
+        Later prompts see the new version; the earlier one is kept with all that was said after it.
+        """
+        fields = self.read_body(RegenerateIn)
+        exchange = messages.retry_answer(
+            user=self.caller,
+            answer=self.find_answer(conversation_id, message_id),
+            model=find_model(fields["model"]) if "model" in fields else None,
+            idempotency_key=chat_key(request),
+            caller=Caller(api_key=key_of(self)),
+        )
+        return self.show(exchange)
+
+
+class Continue(AskingView):
+    """The rest of an answer."""
+
+    @operation(
+        tag=TAG,
+        summary="Continue an answer",
         answer=ExchangeOut,
         example=examples.AGAIN,
         status=201,
@@ -213,13 +310,12 @@ class Regenerate(AskingView):
         parameters=[OPTIONAL_KEY],
     )
     def post(self, request: Request, conversation_id: UUID, message_id: int) -> Response:
-        """Ask for another answer to the last prompt, as before but with another draw. It is paid like any other;
-        what is said later sees the new one. 409 for any but the last answer.
+        """Go on from the last word of an answer whose `finish_reason` is `length`. The new message follows the answer
+        as its parent; read one after the other, both are one text. 409 for any other answer.
         """
-        answer = self.find_message(conversation_id, message_id)
-        exchange = regenerate_answer(
+        exchange = messages.continue_answer(
             user=self.caller,
-            answer=answer,
+            answer=self.find_answer(conversation_id, message_id),
             idempotency_key=chat_key(request),
             caller=Caller(api_key=key_of(self)),
         )

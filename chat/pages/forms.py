@@ -1,4 +1,4 @@
-"""The forms of the chat pages: the settings of a conversation, a new message, and a retry."""
+"""The forms of the chat pages: settings of a conversation, a message, another version of an answer, and a mark."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from chat.branches import Place
+from chat.models import Rating
 from chat.settings import Settings, clean_system_prompt
 from inference.engine.base import MAX_REPETITION_PENALTY, MAX_TOP_K
 from inference.models import CatalogueModel
@@ -84,7 +86,11 @@ class SettingsForm(forms.Form):
 
 
 class MessageForm(SettingsForm):
-    """A prompt, the model that answers it, and the idempotency key that makes a double click harmless."""
+    """A prompt, the model that answers it, and the idempotency key that makes a double click harmless.
+
+    `seen` is the last message on the page. `in_place_of` is the prompt that was edited. A form without settings leaves
+    the conversation its own.
+    """
 
     text = WordsField(strip=False, required=False)
     model = forms.ModelChoiceField(
@@ -98,6 +104,19 @@ class MessageForm(SettingsForm):
         }
     )
 
+    seen = forms.IntegerField(required=False)
+    in_place_of = forms.IntegerField(required=False)
+
+    @property
+    def place(self) -> Place:
+        """Where the prompt goes."""
+        return Place(self.cleaned_data["seen"], self.cleaned_data["in_place_of"])
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether it was sent with settings, as the composer does, or without, as the form of an edited prompt."""
+        return not SettingsForm.base_fields.keys().isdisjoint(self.data)
+
     def first_error(self) -> str:
         """What is wrong with an invalid form; an error of a setting begins with its name."""
         name, errors = next(iter(self.errors.items()))
@@ -105,7 +124,14 @@ class MessageForm(SettingsForm):
         return f"{self[name].label}: {errors[0]}" if is_setting else str(errors[0])
 
 
-class RetryForm(forms.Form):
-    """The idempotency key that makes a double click harmless."""
+class AgainForm(forms.Form):
+    """Another model or the same, and the idempotency key that makes a double click harmless."""
 
+    model = forms.ModelChoiceField(CatalogueModel.objects.offered(), required=False)
     idempotency_key = forms.UUIDField()
+
+
+class RatingForm(forms.Form):
+    """Good, bad, or neither any more."""
+
+    rating = forms.TypedChoiceField(choices=Rating.choices, coerce=int, required=False, empty_value=None)

@@ -15,7 +15,7 @@ from accounts.callers.requests import Request
 from accounts.pages.public_pages import public_answer
 from chat.models import SharedLink
 from chat.pages.conversations import find_conversation
-from chat.sharing import DAYS, NothingToShare, read_shared_messages, revoke_link, share_conversation
+from chat.transfer.sharing import DAYS, NothingToShare, read_shared_messages, revoke_link, share_conversation
 from inference.prompting.showable import showable
 
 MOST_LISTED = 200

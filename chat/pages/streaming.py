@@ -1,8 +1,9 @@
 """The streamed answer as server-sent events of HTML, for htmx's SSE extension.
 
 Events: `start` empties the answer for a reader who begins anew; `status` says what the customer waits for; `block` is
-a finished block, which the page appends; `tail` is the block in progress, which the page replaces; `done` is the whole
-message with its receipt. An event's id is that of its relay entry, so a browser that reconnects goes on where it was.
+a finished block, which the page appends; `tail` is the block in progress, which the page replaces; `heard` is the
+last block as words, for screen readers; `done` is the whole message with its receipt. An event's id is that of its
+relay entry, so a browser that reconnects goes on where it was.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import aclosing
 from uuid import UUID
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.html import strip_tags
 from django.utils.translation import gettext as _
 
 from chat.markdown import StreamingMarkdown
@@ -39,6 +41,7 @@ async def stream_answer(
                 yield event
             if status and not events.has_text:
                 yield events.status(status)
+    yield _event("heard", events.rest)
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 
@@ -50,6 +53,7 @@ class _Events:
         self._markdown = StreamingMarkdown()
         self._status = ""
         self.has_text = False
+        self.rest = ""  # the words of the last block, which is never finished by another one
 
     def of(self, chunks: list[streams.Chunk]) -> Iterator[bytes]:
         """The events of one batch of entries. `has_text` says whether the answer has begun."""
@@ -59,6 +63,7 @@ class _Events:
         self.has_text = self.has_text or any(chunk.text for chunk in chunks)
         if text:
             finished, tail = self._markdown.push(text)
+            self.rest = strip_tags(tail)
             yield self.status("")
             if finished:
                 yield _event("block", finished)

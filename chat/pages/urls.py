@@ -3,9 +3,10 @@
 from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import conversations, front, installing, search, sharing, texts, transfer, views
+from chat.pages import acting, conversations, front, installing, search, sharing, texts, transfer, views
 
 estimated = limited("estimates", lambda request: request.method == "POST")
+costed = limited("estimates", lambda request: request.method != "POST")
 exported = limited("exports", lambda _request: True)
 imported = limited("exports", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
@@ -46,7 +47,12 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/unarchive/", conversations.take_back, name="take_back"),
     path("c/<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("c/<uuid:conversation_id>/restore/", conversations.restore, name="restore"),
-    path("m/<int:message_id>/retry/", views.retry, name="retry"),
+    path("m/<int:message_id>/retry/", costed(acting.retry), name="retry"),
+    path("m/<int:message_id>/continue/", costed(acting.continue_), name="continue"),
+    path("m/<int:message_id>/edit/", costed(acting.edit), name="edit"),
+    path("m/<int:message_id>/delete/", acting.delete, name="delete_exchange"),
+    path("m/<int:message_id>/select/", acting.select, name="select"),
+    path("m/<int:message_id>/rate/", acting.rate, name="rate"),
     path(
         "g/<uuid:generation_id>/events/",
         limited("streams", lambda request: request.method == "GET")(views.events),

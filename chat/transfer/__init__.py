@@ -1,1 +1,1 @@
-"""Conversations as files: out of Tally, and into it from Tally, ChatGPT and Open WebUI."""
+"""Conversations that leave Tally or come into it: as files, also of ChatGPT and Open WebUI, and by shared links."""

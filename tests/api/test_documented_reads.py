@@ -95,6 +95,7 @@ def give_everything(client, alice, staff):
     client.patch("/api/v1/preferences", json={"monthly_cap_microcredits": 3000 * CREDIT})
     talk = client.post("/api/v1/conversations", json={"model": DEMO_KEY}).json()
     sent = client.post(f"/api/v1/conversations/{talk['id']}/messages", json={"text": "Hello"}).json()
+    client.patch(f"/api/v1/conversations/{talk['id']}/messages/{sent['answer']['id']}", json={"rating": 1})
     generation = sent["answer"]["generation"]
     wait_until(lambda: Hold.objects.get(pk=generation["hold"]).closed_at, 20, "the answer")
     open_hold(alice)

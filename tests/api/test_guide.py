@@ -60,6 +60,7 @@ CHECKED = {
     ("python", "OpenAI("): "fox",
     ("python", "checkout_url"): "/credits/sandbox/",
     ("python", "is_from_cache"): "queued False",
+    ("python", "tip_id"): "True\nTrue",
     ("python", "ledger-entries"): "100000000",
     ("bash", "If-None-Match"): "304",
     ("javascript", "amount_minor"): "400 invalid_request",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from chat import markdown
-from chat.markdown import LONGEST_TAIL, StreamingMarkdown, render
+from chat.markdown import LONGEST_LANGUAGE, LONGEST_TAIL, StreamingMarkdown, render
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,45 @@ def test_code_is_highlighted_by_classes_alone():
 
 def test_code_of_an_unknown_language_stays_as_it_is():
     assert "a &lt; b" in render("```klingon\na < b\n```")
+
+
+@pytest.mark.parametrize(
+    ("fence", "name"),
+    [
+        ("```py", "Python"),
+        ("~~~js title=x", "JavaScript"),
+        ("```klingon", "klingon"),
+        ("```", "Code"),
+        ('```"><b>x</b>', "&quot;&gt;&lt;b&gt;x&lt;/b&gt;"),
+        ("```" + "x" * 5_000, "x" * LONGEST_LANGUAGE),
+    ],
+)
+def test_code_has_a_head_with_its_language_and_a_copy_button(fence, name):
+    html = render(f"{fence}\na < b\n{fence[:3]}")
+    head = re.search("<figcaption>(.*?)<button(.*?)>Copy</button></figcaption>", html)
+    assert head
+    assert words(head[1]) == words(name.replace("&quot;", '"'))
+    assert "data-copy-code" in head[2]
+    assert html.count("<figure") == html.count("</figure>") == 1
+    assert "<b>" not in html
+
+
+@pytest.mark.parametrize("kind", ["code", "code in no language", "code, then a list"])
+def test_code_in_pieces_has_its_head_once_and_from_the_first_line_on(kind):
+    streaming, shown, tail = StreamingMarkdown(), "", ""
+    for line in LONG[kind].splitlines(keepends=True):
+        finished, tail = streaming.push(line)
+        shown += finished
+        assert (shown + tail).count("<figcaption>") == 1
+    assert (shown + tail).count('class="block more"') >= 2
+
+
+def test_two_blocks_of_code_have_two_heads():
+    streaming, shown, tail = StreamingMarkdown(), "", ""
+    for line in (LONG["code"] * 2).splitlines(keepends=True):
+        finished, tail = streaming.push(line)
+        shown += finished
+    assert (shown + tail).count("<figcaption>") == 2
 
 
 def test_a_finished_block_is_given_once_and_the_rest_is_the_tail():

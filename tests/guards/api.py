@@ -4,6 +4,7 @@ from tests.guards.guard import Guard
 
 RETRIES = "tests/inference/openai/test_retries.py"
 CONVERSATIONS = "tests/chat/api/test_conversations.py"
+VERSIONS = "tests/chat/api/test_versions.py"
 CAPS_OF_KEYS = "tests/inference/api/test_key_caps_at_work.py"
 LOGINS = "tests/accounts/api/test_login.py"
 SCHEDULING = "tests/inference/generations/test_scheduling.py"
@@ -303,25 +304,49 @@ API = [
         "events_hold_no_database_connection",
     ),
     Guard(
-        "conversation rewritten",
+        "two answers written at once",
         "chat/messages.py",
-        "if conversation.messages.filter(pk__gt=answer.pk, role=Role.USER).exists():",
-        "if conversation is None:",
+        "        refuse_while_answering(conversation)\n",
+        "",
         CONVERSATIONS,
-        "only_the_last_answer_is_written_again",
+        "is_not_written_again_while_it_is_written or waits_for_the_first_answer",
+    ),
+    Guard(
+        "a version that is not shown",
+        "chat/messages.py",
+        "        conversation.model, conversation.tip = model, answer\n",
+        "        conversation.model = model\n",
+        VERSIONS,
+        "in_the_middle_is_written_again",
     ),
     Guard(
         "deleted under an answer",
         "chat/conversations.py",
-        "    if generations.live().exists():",
-        "    if False:",
+        "    refuse_while_answering(locked)\n",
+        "",
         CONVERSATIONS,
         "is_not_deleted_under_an_answer",
     ),
     Guard(
+        "deleted under an answer",
+        "chat/versions.py",
+        "    refuse_while_answering(conversation)\n",
+        "",
+        VERSIONS,
+        "nothing_is_deleted_or_switched_under_an_answer",
+    ),
+    Guard(
+        "what follows a deleted exchange",
+        "chat/versions.py",
+        "    after.update(parent=parent_id, is_first=parent_id is None)\n",
+        "",
+        VERSIONS,
+        "what_follows_is_kept",
+    ),
+    Guard(
         "branch of what is being written",
         "chat/conversations.py",
-        "    if Generation.objects.live().filter(message__in=kept).exists():",
+        "    if Generation.objects.live().filter(message__in=path).exists():",
         "    if False:",
         CONVERSATIONS,
         "a_branch_of_an_unfinished_answer",

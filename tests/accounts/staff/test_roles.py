@@ -61,6 +61,7 @@ TABLE = {
     "inference_cataloguemodel": pages(CATALOGUE, add=CATALOGUE, change=CATALOGUE, delete=BOSS),
     "inference_generation": pages(ALL),
     "chat_conversation": pages({SUPPORT, SUPERUSER}),
+    "chat_ratedmodel": pages({SUPPORT, OPERATOR, SUPERUSER}),
 }
 OTHER_PAGES = {
     "index": {},

@@ -131,10 +131,10 @@ def test_copy_gives_the_markdown_on_plain_http_too(open_page, chromium, alice, t
     assert page.evaluate("!!navigator.clipboard") is (host == "127.0.0.1")
     if host == "127.0.0.1":
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.click("[data-copy]")
-    page.wait_for_selector("[data-copy]:has-text('✓')")
-    page.click("[data-copy]")
-    page.wait_for_selector("[data-copy]:has-text('Copy')")
+    page.click(".it [data-copy]")
+    page.wait_for_selector(".it [data-copy] use[href$='#check']")
+    page.click(".it [data-copy]")
+    page.wait_for_selector(".it [data-copy] use[href$='#copy']")
     page.focus("#prompt")
     page.keyboard.press("Control+V")
     assert page.input_value("#prompt") == SOURCE

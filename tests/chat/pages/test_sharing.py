@@ -8,8 +8,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import sharing
 from chat.models import Conversation, SharedLink
+from chat.transfer import sharing
 from tests.chat.pages.browser import path_of
 from tests.e2e.looking import look_at
 from tests.support.cast import answered_talk, at_once
