@@ -40,7 +40,7 @@ async def stream_answer(
                 yield event
             if status:
                 yield events.status(status)
-    yield _event("heard", events.rest)
+    yield _event("heard", events.rest())
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 
@@ -51,7 +51,7 @@ class _Events:
         self._seen = _parts(last_event_id)
         self._markdown = StreamingMarkdown()
         self._status = ""
-        self.rest = ""  # the words of the last block, which is never finished by another one
+        self._tail = ""
 
     def of(self, chunks: list[streams.Chunk]) -> Iterator[bytes]:
         """The events of one batch of entries."""
@@ -60,13 +60,17 @@ class _Events:
         text = "".join(chunk.text for chunk in new)
         if text:
             finished, tail = self._markdown.push(text)
-            self.rest = strip_tags(tail)
+            self._tail = tail
             yield self.status("")
             if finished:
                 yield _event("block", finished)
             yield _event("tail", tail, new[-1].id)
         elif any(chunk.notice for chunk in new):
             yield self.status(_("Loading the model…"))
+
+    def rest(self) -> str:
+        """The words of the last block, which is never finished by another one."""
+        return strip_tags(self._tail)
 
     def status(self, text: str) -> bytes:
         """The event that says what the customer waits for; empty if that did not change."""
