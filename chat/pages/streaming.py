@@ -41,7 +41,7 @@ async def stream_answer(
                 yield event
             if status and not events.has_text:
                 yield events.status(status)
-    yield _event("heard", events.rest)
+    yield _event("heard", events.rest())
     yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
 
 
@@ -53,7 +53,7 @@ class _Events:
         self._markdown = StreamingMarkdown()
         self._status = ""
         self.has_text = False
-        self.rest = ""  # the words of the last block, which is never finished by another one
+        self._tail = ""
 
     def of(self, chunks: list[streams.Chunk]) -> Iterator[bytes]:
         """The events of one batch of entries. `has_text` says whether the answer has begun."""
@@ -63,13 +63,17 @@ class _Events:
         self.has_text = self.has_text or any(chunk.text for chunk in chunks)
         if text:
             finished, tail = self._markdown.push(text)
-            self.rest = strip_tags(tail)
+            self._tail = tail
             yield self.status("")
             if finished:
                 yield _event("block", finished)
             yield _event("tail", tail, new[-1].id)
         elif any(chunk.notice for chunk in new):
             yield self.status(_("Loading the model…"))
+
+    def rest(self) -> str:
+        """The words of the last block, which is never finished by another one."""
+        return strip_tags(self._tail)
 
     def status(self, text: str) -> bytes:
         """The event that says what the customer waits for; empty if that did not change."""

@@ -26,6 +26,7 @@ from chat.pages.showing import (
     refuse,
     refuse_for,
     render_done,
+    show_branch,
     show_earlier,
     show_exchange,
     show_page,
@@ -82,6 +83,8 @@ def send(request: Request, conversation_id: UUID | None = None) -> HttpResponse:
         return refuse_for(request, talk, error)
     if talk is None:
         return open_page_of(request, exchange.conversation)
+    if form.cleaned_data["in_place_of"] is not None:
+        return show_branch(request, exchange.conversation, at=exchange.answer)
     return show_exchange(request, exchange, form.cleaned_data["seen"])
 
 

@@ -146,6 +146,13 @@ def test_a_prompt_is_neither_written_again_nor_continued_nor_marked(client, talk
         assert client.post(reverse(f"chat:{name}", args=[prompt.pk])).status_code == 404
 
 
+def test_a_message_that_never_was_is_404(client, talk):
+    for number in (10**6, 10**30):
+        assert client.get(f"/m/{number}/edit/").status_code == 404
+        gone = client.get(f"/m/{number}/edit/", headers=HTMX)
+        assert (gone.status_code, gone["HX-Retarget"]) == (404, "#compose-error")
+
+
 def test_charlie_gets_404_for_every_action_on_messages_of_alice(client, talk, charlie):
     client.force_login(charlie)
     for message in talk.messages.all():

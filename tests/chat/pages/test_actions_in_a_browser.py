@@ -89,6 +89,9 @@ def test_an_answer_is_regenerated_once_and_the_switcher_shows_both(opens, talk, 
     finished(page, 1)
     assert Generation.objects.count() == Hold.objects.count() == 2
     look_at(page, f"versions-{name_of(look)}")
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("(talk => talk.scrollWidth <= talk.clientWidth)(document.querySelector('#talk'))")
+    page.set_viewport_size(look["viewport"])
     before = page.locator("[id^=before-]")
     place = before.bounding_box()
     before.click()
@@ -136,6 +139,14 @@ def test_a_prompt_is_edited_as_a_branch_and_its_cost_is_said_first(opens, talk, 
     page.locator("[id^=before-]").dispatch_event("click")
     page.wait_for_selector(".turn.me:has-text('And a dog?')")
     assert page.locator(".turn").count() == 4
+    page.locator("[id^=edit-]").first.dispatch_event("click")
+    page.fill(".ask textarea", "All anew")
+    page.click(".ask .go")
+    page.wait_for_selector(".turn.me:has-text('All anew')")
+    finished(page, 1)
+    ask(page, "And then?")
+    finished(page, 2)
+    assert Message.objects.get(text="And then?").parent.parent.text == "All anew"
     assert faults() == []
 
 
@@ -319,6 +330,16 @@ def fill(talk, count):
     for number in range(count):
         last = talk.messages.create(role="user", text=f"prompt {number}", parent=last)
     Conversation.objects.filter(pk=talk.pk).update(tip=last)
+
+
+@LOOKS
+def test_each_form_is_a_page_of_its_own_too(opens, talk, look):
+    page = opens(**look)
+    answer = talk.messages.last()
+    for what, heading in (("retry", "Write an answer again"), ("edit", "Edit a prompt"), ("delete", "Delete a prompt")):
+        page.goto(f"/m/{answer.pk}/{what}/")
+        page.wait_for_selector(f"h1:has-text('{heading}')")
+        look_at(page, f"form-{what}-{name_of(look)}")
 
 
 def test_without_scripts_everything_works_too(opens, talk, faults):
