@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.api import views
+from chat.api import links, views
 
 urlpatterns = [
     path("conversations", views.Conversations.as_view(), name="conversations"),
@@ -15,4 +15,7 @@ urlpatterns = [
     ),
     path("conversations/<uuid:conversation_id>/stop", views.Stop.as_view(), name="conversation_stop"),
     path("conversations/<uuid:conversation_id>/branch", views.Branch.as_view(), name="conversation_branch"),
+    path("conversations/<uuid:conversation_id>/export", links.Export.as_view(), name="conversation_export"),
+    path("conversations/<uuid:conversation_id>/links", links.Links.as_view(), name="conversation_links"),
+    path("conversations/<uuid:conversation_id>/links/<int:link_id>", links.Link.as_view(), name="conversation_link"),
 ]
