@@ -3,6 +3,7 @@
 import logging
 import unicodedata
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -36,6 +37,17 @@ def rename_conversation(*, conversation: Conversation, title: str) -> None:
     """Give it another title; its place in the list stays. Raises InvalidPrompt."""
     conversation.title = clean_title(title)
     Conversation.objects.filter(pk=conversation.pk).update(title=conversation.title)
+
+
+@transaction.atomic
+def change_conversation(*, conversation: Conversation, changes: dict[str, Any]) -> None:
+    """Make all of these changes or none: `title`, `is_pinned`, `is_archived`. Raises InvalidPrompt, TooManyPinned."""
+    if "title" in changes:
+        rename_conversation(conversation=conversation, title=changes["title"])
+    if "is_archived" in changes:
+        (archive_conversation if changes["is_archived"] else unarchive_conversation)(conversation=conversation)
+    if "is_pinned" in changes:
+        (pin_conversation if changes["is_pinned"] else unpin_conversation)(conversation=conversation)
 
 
 def pin_conversation(*, conversation: Conversation) -> None:

@@ -3,7 +3,7 @@
 PostgreSQL finds messages by their words (`MessageWords`). Each term of the question must be in the title, or all of
 them in one message. The last word of a term may go on: `fox` finds `foxes`. A term with signs, such as `C++` or
 `node.js`, and one in a script without blanks, such as Chinese, must also stand in the message as it was written. A
-question of nothing but signs has no words: for it the latest messages are read (docs/adr/0046).
+question of nothing but signs has no words: for it the latest messages are read (docs/adr/0048).
 """
 
 import re
@@ -13,13 +13,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from chat.models import Conversation
-from core.sql import fetch_all
+from core.sql import fetch_all, fetch_one
 
 MOST_CHARACTERS = 200  # of a question
 MOST_TERMS = 12
 MOST_TITLES = 200  # the latest that match
-MOST_RANKED = 1_000  # messages; if more match, the latest conversations are looked through instead
+MOST_RANKED = 500  # messages that match, the latest
+MOST_CHECKED = 10_000  # messages with the words of the question, the latest, where more is asked than words
 MOST_READ = 2_000  # messages, the latest, for a question that has no words
 MOST_SHOWN = 50  # conversations
 MOST_HITS = 3  # of one conversation
@@ -45,20 +48,23 @@ _OF_CUSTOMER = """c.user_id = %(user)s AND c.deleted_at IS NULL
     AND (%(model)s::text IS NULL OR c.model_id = %(model)s)
     AND (%(since)s::timestamptz IS NULL OR c.updated_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR c.updated_at < %(until)s)"""
+# How many messages match a question, PostgreSQL can only guess. It may guess so many that reading whole tables looks
+# cheap. So it is told not to, and to plan for each question anew.
+_STEADY = """SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('max_parallel_workers_per_gather', '0', true)"""
 _TITLES = f"""
 SELECT c.id FROM chat_conversation c WHERE {_OF_CUSTOMER} AND c.title ILIKE ALL (%(patterns)s::text[])
 ORDER BY c.updated_at DESC LIMIT {MOST_TITLES}"""  # noqa: S608  constants of this module
-_MATCH = "w.words @@ %(words)s::tsquery AND m.text ILIKE ALL (%(checked)s::text[])"
+# The sum in ORDER BY keeps PostgreSQL from reading everybody's messages from the last one on, until it has enough.
 _BEST = f"""
+WITH latest AS MATERIALIZED (
+    SELECT message_id FROM chat_messagewords WHERE words @@ %(words)s::tsquery
+    ORDER BY message_id + 0 DESC LIMIT %(most)s::int
+)
 SELECT m.id, m.conversation_id, ts_rank(w.words, %(words)s::tsquery, 1)
-FROM chat_messagewords w JOIN chat_message m ON m.id = w.message_id JOIN chat_conversation c ON c.id = m.conversation_id
-WHERE {_OF_CUSTOMER} AND {_MATCH} LIMIT {MOST_RANKED + 1}"""  # noqa: S608
-_LATEST = f"""
-SELECT hit.id, c.id, hit.rank FROM chat_conversation c CROSS JOIN LATERAL (
-    SELECT m.id, ts_rank(w.words, %(words)s::tsquery, 1) AS rank
-    FROM chat_message m JOIN chat_messagewords w ON w.message_id = m.id
-    WHERE m.conversation_id = c.id AND {_MATCH} ORDER BY m.id DESC LIMIT {MOST_HITS}
-) hit WHERE {_OF_CUSTOMER} ORDER BY c.updated_at DESC LIMIT {MOST_RANKED}"""  # noqa: S608
+FROM latest JOIN chat_messagewords w USING (message_id) JOIN chat_message m ON m.id = w.message_id
+    JOIN chat_conversation c ON c.id = m.conversation_id
+WHERE {_OF_CUSTOMER} AND m.text ILIKE ALL (%(checked)s::text[])"""  # noqa: S608
 _SIGNS_ONLY = f"""
 SELECT id, conversation_id, 0::float8 FROM (
     SELECT m.id, m.conversation_id, m.text FROM chat_conversation c JOIN chat_message m ON m.conversation_id = c.id
@@ -123,20 +129,22 @@ class _Match:
 
 
 def find_conversation_ids(*, user: Any, text: str) -> set[UUID]:
-    """The conversations that contain the text, in two or three queries. Raises QuestionTooLong."""
+    """The conversations that contain the text, in three or four queries. Raises QuestionTooLong."""
     question = Question(text)
     if not question.terms:
         return set()
-    return {*_find_titles(user, question), *(match.conversation_id for match in _find_messages(user, question))}
+    titles, messages = _find(user, question)
+    return {*titles, *(match.conversation_id for match in messages)}
 
 
 def search(*, user: Any, question: Question) -> tuple[list[Found], bool]:
-    """The best MOST_SHOWN conversations, and whether there are more. At most five queries. Raises QuestionTooLong."""
+    """The best MOST_SHOWN conversations, and whether there are more. At most six queries. Raises QuestionTooLong."""
     if not question.terms:
         return [], False
-    scores: dict[UUID, float] = defaultdict(float, dict.fromkeys(_find_titles(user, question), 1.0))
+    titles, messages = _find(user, question)
+    scores: dict[UUID, float] = defaultdict(float, dict.fromkeys(titles, 1.0))
     matches = defaultdict(list)
-    for match in sorted(_find_messages(user, question), key=lambda one: (-one.rank, -one.message_id)):
+    for match in sorted(messages, key=lambda one: (-one.rank, -one.message_id)):
         if match.conversation_id not in matches:
             scores[match.conversation_id] += match.rank
         matches[match.conversation_id].append(match.message_id)
@@ -158,32 +166,33 @@ def mark(text: str, question: Question) -> list[tuple[str, bool]]:
     return [(piece, number % 2 == 1) for number, piece in enumerate(pieces) if piece]
 
 
-def _find_titles(user: Any, question: Question) -> list[UUID]:
-    return [pk for (pk,) in fetch_all(_TITLES, _parameters(user, question))]
-
-
-def _find_messages(user: Any, question: Question) -> list[_Match]:
-    """Messages that contain all terms. Of very many, those of the latest conversations."""
+def _find(user: Any, question: Question) -> tuple[list[UUID], list[_Match]]:
+    """The conversations whose title contains all terms, and the messages that do."""
     parameters = _parameters(user, question)
-    if not parameters["words"]:
-        rows = fetch_all(_SIGNS_ONLY, parameters)
-    else:
-        rows = fetch_all(_BEST, parameters)
-        if len(rows) > MOST_RANKED:
-            rows = fetch_all(_LATEST, parameters)
+    with transaction.atomic():  # the settings end with it
+        fetch_one(_STEADY, [])
+        return [pk for (pk,) in fetch_all(_TITLES, parameters)], _find_messages(parameters)
+
+
+def _find_messages(parameters: dict[str, Any]) -> list[_Match]:
+    """Messages that contain all terms; of very many, the latest."""
+    rows = fetch_all(_BEST if parameters["words"] else _SIGNS_ONLY, parameters)
     return [_Match(*row) for row in rows]
 
 
 def _parameters(user: Any, question: Question) -> dict[str, Any]:
     if len(question.text) > MOST_CHARACTERS:
         raise QuestionTooLong
+    checked = [_pattern(term) for term in question.terms if _is_checked(term)]
+    is_narrow = bool(checked or question.model or question.since or question.until)
     return {
         "user": user.pk,
+        "most": MOST_CHECKED if is_narrow else MOST_RANKED,
         "model": question.model,
         "since": question.since,
         "until": question.until,
         "patterns": [_pattern(term) for term in question.terms],
-        "checked": [_pattern(term) for term in question.terms if _is_checked(term)],
+        "checked": checked,
         "words": " & ".join(f"'{user.pk}:{one}" for term in question.terms for one in _lexemes(term)),
     }
 

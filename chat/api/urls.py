@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.api import views
+from chat.api import links, views
 
 MESSAGE = "conversations/<uuid:conversation_id>/messages/<int:message_id>"
 
@@ -16,4 +16,7 @@ urlpatterns = [
     path(f"{MESSAGE}/continue", views.Continue.as_view(), name="message_continue"),
     path("conversations/<uuid:conversation_id>/stop", views.Stop.as_view(), name="conversation_stop"),
     path("conversations/<uuid:conversation_id>/branch", views.Branch.as_view(), name="conversation_branch"),
+    path("conversations/<uuid:conversation_id>/export", links.Export.as_view(), name="conversation_export"),
+    path("conversations/<uuid:conversation_id>/links", links.Links.as_view(), name="conversation_links"),
+    path("conversations/<uuid:conversation_id>/links/<int:link_id>", links.Link.as_view(), name="conversation_link"),
 ]

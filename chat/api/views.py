@@ -9,6 +9,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,6 +18,7 @@ from chat import messages
 from chat.api import examples
 from chat.api.serializers import (
     BranchIn,
+    ConversationChangesIn,
     ConversationIn,
     ConversationOut,
     ExchangeOut,
@@ -24,10 +26,16 @@ from chat.api.serializers import (
     RatingIn,
     RegenerateIn,
     SendIn,
-    TitleIn,
 )
 from chat.branches import MessageGone, Place, read_branches
-from chat.conversations import branch_conversation, delete_conversation, open_conversation, rename_conversation
+from chat.conversations import (
+    TooManyPinned,
+    branch_conversation,
+    change_conversation,
+    hide_conversation,
+    open_conversation,
+    restore_conversation,
+)
 from chat.models import Conversation, Message, Role
 from chat.search import find_conversation_ids
 from chat.versions import delete_exchange, rate_answer, select_version
@@ -46,7 +54,9 @@ ASKING = (402, 404, 409, 422, 503)
 
 explain(messages.AnswerInProgress, CONFLICT)
 explain(messages.NotContinuable, CONFLICT)
+explain(messages.NotWrittenHere, CONFLICT)
 explain(MessageGone, CONFLICT)
+explain(TooManyPinned, CONFLICT)
 
 
 class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
@@ -58,10 +68,12 @@ class ConversationFilter(django_filters.FilterSet):  # type: ignore[misc]
         help_text="Words of the title or of one message. The last one may go on: `fox` finds `foxes`.",
     )
     model = django_filters.CharFilter(field_name="model_id", max_length=64)
+    is_pinned = django_filters.BooleanFilter(field_name="pinned_at", lookup_expr="isnull", exclude=True)
+    is_archived = django_filters.BooleanFilter(field_name="archived_at", lookup_expr="isnull", exclude=True)
 
     class Meta:
         model = Conversation
-        fields = ("q", "model")
+        fields = ("q", "model", "is_pinned", "is_archived")
 
     def search(self, conversations: Any, _name: str, text: str) -> Any:
         """Search as the page does."""
@@ -149,27 +161,36 @@ class One(ConversationView):
 
     @operation(
         tag=TAG,
-        summary="Rename a conversation",
+        summary="Change a conversation",
         answer=ConversationOut,
         example=examples.CONVERSATION | {"title": "Physics"},
-        body=TitleIn,
+        body=ConversationChangesIn,
         body_example={"title": "Physics"},
-        errors=(422,),
+        errors=(409, 422),
     )
     def patch(self, _request: Request, conversation_id: UUID) -> Response:
-        """Give it another title."""
+        """Give it another title, pin or archive it, or restore it within CONVERSATION_UNDO_HOURS of its deletion, a day
+        if the operator says nothing else. Pinning takes it out of the archive, and archiving unpins it.
+        """
+        fields = self.read_body(ConversationChangesIn)
+        if fields.get("is_deleted"):
+            raise exceptions.ValidationError({"is_deleted": [_("Use DELETE to delete it.")]})
+        if "is_deleted" in fields:
+            deleted = Conversation.objects.deleted_by(self.caller).filter(pk=conversation_id).first()
+            if deleted is not None:
+                restore_conversation(conversation=deleted)
         conversation = self.find(conversation_id)
-        fields = self.read_body(TitleIn)
-        if "title" in fields:
-            rename_conversation(conversation=conversation, title=fields["title"])
+        change_conversation(conversation=conversation, changes=fields)
+        conversation.refresh_from_db()
         return Response(ConversationOut(conversation).data)
 
     @operation(tag=TAG, summary="Delete a conversation", status=204, errors=(409,))
     def delete(self, _request: Request, conversation_id: UUID) -> Response:
-        """Remove it with its messages and the text of its answers. What they cost stays in the history of credits.
-        409 while an answer is being written.
+        """It is gone at once, with its links. For CONVERSATION_UNDO_HOURS, a day if the operator says nothing else,
+        `PATCH` with `{"is_deleted": false}` restores it. Then its messages and the text of its answers are erased. What
+        they cost stays in the history of credits. 409 while an answer is being written.
         """
-        delete_conversation(conversation=self.find(conversation_id))
+        hide_conversation(conversation=self.find(conversation_id))
         return Response(status=204)
 
 

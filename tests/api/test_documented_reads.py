@@ -32,13 +32,18 @@ NO_DATA = {
     "AdjustmentOut.decided_by_id",
     "AdjustmentOut.ledger_entry_id",
     "CodeOut.approved_by_id",
+    "ConversationOut.archived_at",
+    "ConversationOut.pinned_at",
     "EventOut.id",
     "GenerationOut.stop",
     "GenerationOut.stop_requested_at",
     "GrantOut.expires_at",
+    "ExportOut.parameters",
+    "ExportedMessageOut.rating",
     "KeyOut.last_used_at",
     "KeyOut.replaced_until",
     "KeyOut.revoked_at",
+    "LinkOut.revoked_at",
     "NotificationOut.read_at",
     "PriceOut.created_by_id",
     "RefundOut.topup_id",
@@ -96,6 +101,7 @@ def give_everything(client, alice, staff):
     talk = client.post("/api/v1/conversations", json={"model": DEMO_KEY}).json()
     sent = client.post(f"/api/v1/conversations/{talk['id']}/messages", json={"text": "Hello"}).json()
     client.patch(f"/api/v1/conversations/{talk['id']}/messages/{sent['answer']['id']}", json={"rating": 1})
+    client.post(f"/api/v1/conversations/{talk['id']}/links", json={"days": 7})
     generation = sent["answer"]["generation"]
     wait_until(lambda: Hold.objects.get(pk=generation["hold"]).closed_at, 20, "the answer")
     open_hold(alice)

@@ -2,6 +2,7 @@
 
 from typing import Any
 from unittest import mock
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
@@ -15,6 +16,7 @@ from billing.models import Notice, PromotionCode
 from billing.refunds import requests
 from billing.topups.orders import offer_of_amount, start_topup
 from billing.topups.sandbox import play
+from chat.transfer.sharing import share_conversation
 from tests.api.routes import methods_of, routes
 from tests.billing.holds import open_hold
 from tests.support.cast import CREDIT, UserFactory
@@ -121,6 +123,10 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("message_continue", "post"): CHAT,
     ("conversation_stop", "post"): CHAT,
     ("conversation_branch", "post"): CHAT,
+    ("conversation_export", "get"): CHAT,
+    ("conversation_links", "get"): CHAT,
+    ("conversation_links", "post"): CHAT,
+    ("conversation_link", "delete"): CHAT,
     ("ops_health", "get"): OPERATORS,
     ("ops_system", "get"): OPERATORS,
     ("ops_models", "get"): OPERATORS,
@@ -180,6 +186,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
         "conversation_id": talk.pk,
         "message_id": talk.messages.last().pk,
         "generation_id": talk.messages.last().generation_id,
+        "link_id": share_conversation(conversation=talk, days=7, key=uuid4()).pk,
         "notice_id": Notice.objects.create(user=alice, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
         "adjustment_id": adjustment.pk,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from importlib import import_module
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from chat import search as searching
@@ -146,12 +146,30 @@ def test_filters_by_model_and_by_day(alice, talk):
     assert found(alice, "heron", model="gemma-3-1b") == []
 
 
-def test_of_a_word_that_is_everywhere_the_latest_conversations_are_shown(alice, talk, monkeypatch):
+def test_of_a_word_that_is_everywhere_the_latest_messages_are_shown(alice, talk, monkeypatch):
     for number in range(4):
-        talk(f"the {number}", f"the other {number}")
-    monkeypatch.setattr(searching, "_BEST", searching._BEST.replace("LIMIT 1001", "LIMIT 3"))
+        talk(f"the {number}")
     monkeypatch.setattr(searching, "MOST_RANKED", 2)
-    assert len(found(alice, "the")) == 8
+    assert found(alice, "the") == ["the 3", "the 2"]
+    assert len(found(alice, "the", model="gemma-3-270m")) == 4
+
+
+def test_a_search_reads_no_whole_table_and_nothing_of_anybody_else(alice, charlie, talk):
+    for number in range(20):
+        talk(*["heron stork crane"] * 20, user=charlie, title=f"Talk {number}")
+    talk("a heron")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE chat_message, chat_messagewords, chat_conversation")
+    parameters = searching._parameters(alice, Question("heron"))
+    for statement in (searching._BEST, searching._TITLES):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(searching._STEADY)
+            cursor.execute("EXPLAIN (ANALYZE) " + statement, parameters)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "Seq Scan" not in plan
+        assert (statement is searching._TITLES) or "chat_messagewords_words" in plan
+        for rows in re.findall(r"Bitmap Index Scan on chat_messagewords_words .*actual.* rows=([\d.]+) loops", plan):
+            assert float(rows) == 1
 
 
 def test_more_conversations_than_are_shown_are_said(alice, talk, monkeypatch):

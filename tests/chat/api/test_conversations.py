@@ -1,10 +1,14 @@
 """Conversations over REST: the same ones as on the pages."""
 
+from datetime import timedelta
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from billing.models import Hold
+from chat.conversations import erase_deleted_conversations
 from chat.models import Conversation, Message
 from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
@@ -71,7 +75,53 @@ def test_a_conversation_is_opened_renamed_listed_and_deleted(alices, url):
     assert [item["title"] for item in alices.get(URL).json()["results"]] == ["Red foxes"]
     assert alices.delete(url).status_code == 204
     assert alices.get(url).status_code == alices.delete(url).status_code == 404
-    assert Conversation.objects.count() == 0
+    assert alices.get(URL).json()["results"] == alices.get(f"{URL}?q=foxes").json()["results"] == []
+
+
+def test_a_deleted_conversation_can_be_restored(alices, url, with_key, charlie):
+    alices.delete(url)
+    assert alices.patch(url, {"title": "x"}).status_code == 404
+    assert with_key(charlie).patch(url, {"is_deleted": False}).status_code == 404
+    for _twice in range(2):
+        assert alices.patch(url, {"is_deleted": False}).json()["title"] == "Foxes"
+    assert alices.get(url).status_code == 200
+    assert alices.patch(url, {"is_deleted": True}).status_code == 400
+
+
+def test_conversations_are_pinned_and_archived(alices, url, monkeypatch):
+    assert alices.patch(url, {"is_pinned": True}).json()["pinned_at"]
+    assert len(alices.get(f"{URL}?is_pinned=true").json()["results"]) == 1
+    changed = alices.patch(url, {"is_archived": True}).json()
+    assert (changed["pinned_at"], bool(changed["archived_at"])) == (None, True)
+    assert alices.get(f"{URL}?is_archived=false").json()["results"] == []
+    monkeypatch.setattr("chat.conversations.MOST_PINNED", 0)
+    refused = alices.patch(url, {"title": "Wolves", "is_pinned": True})
+    assert (refused.status_code, alices.get(url).json()["title"]) == (409, "Foxes")
+    assert alices.patch(url, {"is_archived": False, "is_pinned": False}).json()["archived_at"] is None
+
+
+def test_a_link_is_made_listed_read_and_revoked(alices, url, say, client, with_key, charlie):
+    assert alices.post(f"{url}/links").status_code == 409  # there is nothing to read
+    say()
+    link = alices.post(f"{url}/links", {"days": None}).json()
+    path = urlsplit(link["url"]).path
+    assert (link["expires_at"], client.get(path).status_code) == (None, 200)
+    assert [one["id"] for one in alices.get(f"{url}/links").json()["results"]] == [link["id"]]
+    assert with_key(charlie).get(f"{url}/links").status_code == 404
+    assert with_key(charlie).delete(f"{url}/links/{link['id']}").status_code == 404
+    for _twice in range(2):
+        assert alices.delete(f"{url}/links/{link['id']}").status_code == 204
+    assert client.get(path).status_code == 410
+    for days in (0, 366, "7", 1.5):
+        assert alices.post(f"{url}/links", {"days": days}).status_code == 400
+
+
+def test_an_export_has_all_of_it(alices, url, say, with_key, charlie):
+    say()
+    export = alices.get(f"{url}/export").json()
+    assert [message["text"] for message in export["messages"]] == ["What is a fox?", "The quick brown fox jumps over"]
+    assert export["shown"] == 2
+    assert with_key(charlie).get(f"{url}/export").status_code == 404
 
 
 def test_renaming_keeps_its_place_in_the_list(alices, url):
@@ -90,7 +140,7 @@ def test_the_list_is_searched_and_filtered(alices, url, say, django_assert_num_q
     say("Tell me of wolves")
     alices.post(URL, {"model": "gemma-3-1b", "title": "Bears"})
     for query, found in (("q=wolves", 1), ("q=bear", 1), ("q=zebra", 0), ("model=gemma-3-1b", 1), ("", 2)):
-        with django_assert_num_queries(4 if query.startswith("q=") else 2):
+        with django_assert_num_queries((6 + (found > 0)) if query.startswith("q=") else 2):
             assert len(alices.get(f"{URL}?{query}").json()["results"]) == found
 
 
@@ -208,6 +258,8 @@ def test_deleting_removes_the_words_and_keeps_the_books(alices, url, say, paid, 
     before = paid()
     assert before[0] > 0
     assert alices.delete(url).status_code == 204
+    Conversation.objects.update(deleted_at=timezone.now() - timedelta(hours=25))
+    assert erase_deleted_conversations() == 1
     generation = Generation.objects.get()
     assert (generation.text, generation.state) == ("", GenerationState.COMPLETED)
     assert Message.objects.count() == 0

@@ -32,7 +32,7 @@ def test_a_stranger_learns_at_the_front_door_what_it_is_and_what_it_costs(client
     assert "0.02 0.04 0.017" in text  # in and out for 1,000 tokens, and about what an answer costs
     assert "Start with 10 free credits" in text
     assert "10 credits pay for about 600 answers of Gemma 3 270M demo." in text  # 10 credits / 0.01624, rounded down
-    assert "5.00 USD 500 credits" in text
+    assert "$5 500 credits" in text
     assert "$20 2,000 credits and 100 as a bonus" in text
     assert "Or any amount from $1 to $1,000. One USD buys 100 credits." in text
     assert "You pay nothing" in text

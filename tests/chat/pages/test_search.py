@@ -28,7 +28,7 @@ def look_for(client, **query):
 
 
 def test_a_hit_shows_its_conversation_and_leads_to_its_message(client, talk, django_assert_num_queries):
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(10):
         page = look_for(client, q="secret answer").content.decode()
     answer = talk.messages.last()
     assert "<mark>secret</mark> <mark>answer</mark>" in page
