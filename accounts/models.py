@@ -124,7 +124,8 @@ class ApiKey(models.Model):
 
     The secret has 256 random bits, so a plain SHA-256 cannot be reversed and a slow hash is not needed. After a
     rotation, the previous secret also works until `replaced_until`; the key's name, cap and spending stay the same.
-    `allowed_models` are the catalogue keys of the models that it may ask; empty for all.
+    `allowed_models` are the catalogue keys of the models that it may ask; empty for all. `form_id` names the page on
+    which it was made: a form that is sent twice makes one key.
     """
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
@@ -141,6 +142,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    form_id = models.UUIDField(null=True, blank=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -162,6 +164,7 @@ class ApiKey(models.Model):
                 name="accounts_key_cap_is_positive",
                 condition=Q(monthly_cap_microcredits__isnull=True) | Q(monthly_cap_microcredits__gt=0),
             ),
+            models.UniqueConstraint(name="accounts_key_one_a_form", fields=["user", "form_id"]),
         ]
 
     def __str__(self) -> str:

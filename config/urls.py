@@ -7,6 +7,7 @@ from django.db import transaction
 from django.urls import include, path, re_path
 
 from accounts.pages.open_login import open_login
+from billing.pages.settings.urls import urlpatterns as money_settings
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Tally"
@@ -31,6 +32,7 @@ urlpatterns = [
     *account_changes,
     path("accounts/open/<str:token>/", open_login, name="account_open_login"),
     path("accounts/", include("allauth.urls")),
+    path("settings/", include((money_settings, "settings"))),
     path("credits/", include("billing.pages.urls")),
     path("v1/", include("inference.openai.urls")),
     path("api/v1/", include("config.api_urls")),

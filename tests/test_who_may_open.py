@@ -66,6 +66,11 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "billing:statement_csv": (GET, LOGIN),
     "billing:receipt": (GET, HERS),
     "billing:stripe_webhook": (POST, PUBLIC),  # it believes signatures alone
+    "settings:keys": (GET, LOGIN),
+    "settings:new_key": (BOTH, LOGIN),
+    "settings:key": (BOTH, LOGIN),  # asks for the password first; then others get 404
+    "settings:rotate_key": (BOTH, LOGIN),
+    "settings:revoke_key": (BOTH, LOGIN),
     "openai:models": (GET, CHAT),
     "openai:model": (GET, CHAT),
     "openai:chat_completions": (POST, CHAT),
@@ -152,6 +157,7 @@ def things(alice, catalogue, settings, monkeypatch):
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
         "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
         "month": timezone.now().date().replace(day=1),
+        "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 
 
