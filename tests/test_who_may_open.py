@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
@@ -66,6 +67,11 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "billing:statement_csv": (GET, LOGIN),
     "billing:receipt": (GET, HERS),
     "billing:stripe_webhook": (POST, PUBLIC),  # it believes signatures alone
+    "usersessions_list": (BOTH, PUBLIC),  # redirects to the list among the settings
+    "settings:devices": (GET, LOGIN),
+    "settings:end_all_others": (POST, LOGIN),
+    "settings:end_browser": (POST, HERS),
+    "settings:end_program": (POST, HERS),
     "settings:keys": (GET, LOGIN),
     "settings:new_key": (BOTH, LOGIN),
     "settings:key": (BOTH, LOGIN),  # asks for the password first; then others get 404
@@ -141,7 +147,7 @@ def clients(alice, charlie, staff, rf):
 
 
 @pytest.fixture
-def things(alice, catalogue, settings, monkeypatch):
+def things(alice, catalogue, settings, monkeypatch, rf):
     """Something of alice's for each name in a path."""
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
@@ -157,6 +163,8 @@ def things(alice, catalogue, settings, monkeypatch):
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
         "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
         "month": timezone.now().date().replace(day=1),
+        "row_id": UserSession.objects.create(user=alice, session_key="elsewhere", ip="127.0.0.1").pk,
+        "session_id": open_session(user=alice, request=rf.post("/")).session.pk,
         "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 
@@ -216,7 +224,11 @@ def test_head_opens_what_get_opens(clients, things):
 @pytest.mark.django_db(transaction=True)
 def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     wrong = []
-    last = {"billing:remove_card": 1, "account_logout": 2}  # they end what the others are about
+    last = {
+        "billing:remove_card": 1,
+        "settings:end_all_others": 2,
+        "account_logout": 3,
+    }  # they end what the others are about
     for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
         path = path_of(name, route, things)
         methods, rule = TABLE[name]
@@ -237,7 +249,7 @@ def test_other_methods_are_refused(clients, things):
     for name, route in routes():
         methods, rule = TABLE[name]
         for method in {"get", "post", "put", "patch", "delete"} - set(methods):
-            is_library = name.startswith("account_")
+            is_library = name.startswith(("account_", "mfa_", "usersessions_"))
             answer = getattr(client, method)(path_of(name, route, things))
             if not is_library and rule != NOTHING and answer.status_code != 405:
                 wrong.append(f"{method} {name} is {answer.status_code}")

@@ -14,6 +14,7 @@ from accounts.login import devices
 from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.mail import security_notices
 from accounts.models import User, clean_address
+from core.addresses import is_address
 from core.client_addresses import client_address
 
 
@@ -40,8 +41,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The client's address."""
-        return client_address(request)
+        """The client's address; 0.0.0.0 if a server behind a Unix socket was told none. The column takes no words."""
+        address = client_address(request)
+        return address if is_address(address) else "0.0.0.0"  # noqa: S104  nothing listens there
 
     @transaction.atomic
     def login(self, request: HttpRequest, user: User) -> None:
@@ -72,10 +74,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         except APIException as error:
             raise ValidationError(str(error.detail)) from error
 
-    def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Add a message, except in the API: its answers must not set the cookie of messages."""
-        if not request.path.startswith("/api/"):
-            super().add_message(request, *args, **kwargs)
+    def add_message(
+        self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Add a message: not that somebody logged in, which they see; nor in the API, where it would set a cookie."""
+        if message_template != "account/messages/logged_in.txt" and not request.path.startswith("/api/"):
+            super().add_message(request, level, message_template, *args, **kwargs)
 
 
 def _public(url: str) -> str:

@@ -14,6 +14,8 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionS
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from accounts.login.visits import note_visit
+
 
 class SessionStore(DatabaseSessionStore):
     """Django requires this name."""
@@ -38,6 +40,9 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
 def _user_of(request: HttpRequest) -> AbstractBaseUser | AnonymousUser:
     request.session.keeps_its_name = True  # type: ignore[attr-defined]
     try:
-        return auth.get_user(request)
+        user = auth.get_user(request)
     finally:
         request.session.keeps_its_name = False  # type: ignore[attr-defined]
+    if user.is_authenticated:
+        note_visit(request)
+    return user

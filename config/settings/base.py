@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "corsheaders",
     "allauth",
     "allauth.account",
+    "allauth.usersessions",
     "django_htmx",
     "rest_framework",
     "django_filters",
