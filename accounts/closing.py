@@ -5,6 +5,7 @@ The ledger, payments and the audit log are kept as bookkeeping, and no longer na
 """
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -37,6 +38,7 @@ def erase_person(*, user: User) -> None:
     ApiSession.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
     ApiSession.objects.filter(user=user).update(address=None, user_agent="")
     UserSession.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
     user.email, user.first_name, user.last_name = f"deleted-{user.pk}@deleted.invalid", "", ""
     user.is_active = False
     user.set_unusable_password()

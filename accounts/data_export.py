@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
@@ -84,6 +85,8 @@ def add_account_sections() -> None:
     add_section(Section("api_sessions", lambda user: ApiSession.objects.filter(user=user), sessions))
     browsers = ("ip", "user_agent", "created_at", "last_seen_at")
     add_section(Section("browser_sessions", lambda user: UserSession.objects.filter(user=user), browsers))
+    factors = ("type", "created_at", "last_used_at")
+    add_section(Section("second_factors", lambda user: Authenticator.objects.filter(user=user), factors))
     events = ("action", "details", "created_at")
     add_section(Section("audit_events", lambda user: AuditEvent.objects.filter(subject=user), events))
     mails = ("subject", "created_at", "sent_at")

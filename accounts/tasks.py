@@ -8,6 +8,7 @@ import logging
 from celery import shared_task
 
 from accounts import purge
+from accounts.login import second_factor
 from accounts.mail import outbox
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def give_up_old_mails() -> None:
 
 @shared_task(name="accounts.purge", queue="default")
 def purge_accounts() -> None:
-    """Delete log-ins that ended long ago, and old mails."""
+    """Delete log-ins that ended long ago, and old mails; encrypt secrets with the newest SECRET_KEY."""
     logins, mails = purge.purge_logins(), purge.purge_mails()
     logger.info("%d log-ins that had ended and %d old mails were deleted", logins, mails)
+    logger.info("%d secrets of second factors were encrypted anew", second_factor.renew_secrets())

@@ -17,10 +17,7 @@ admin.site.site_title = "Tally"
 
 # A change of an account and the mail about it are written in one transaction.
 account_changes = [
-    path("accounts/email/", transaction.atomic(account_views.email), name="account_email"),
-    path(
-        "accounts/password/change/", transaction.atomic(account_views.password_change), name="account_change_password"
-    ),
+    path("accounts/", include("accounts.pages.settings.allauth_urls")),
     path("accounts/password/set/", transaction.atomic(account_views.password_set), name="account_set_password"),
     re_path(
         r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",

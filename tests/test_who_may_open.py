@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -68,6 +70,20 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "billing:receipt": (GET, HERS),
     "billing:stripe_webhook": (POST, PUBLIC),  # it believes signatures alone
     "usersessions_list": (BOTH, PUBLIC),  # redirects to the list among the settings
+    "mfa_index": (GET, LOGIN),
+    "mfa_authenticate": (BOTH, PUBLIC),
+    "mfa_reauthenticate": (BOTH, LOGIN),
+    "mfa_activate_totp": (BOTH, LOGIN),
+    "mfa_deactivate_totp": (BOTH, HERS),  # alice has an app
+    "mfa_view_recovery_codes": (GET, HERS),
+    "mfa_generate_recovery_codes": (BOTH, LOGIN),
+    "mfa_download_recovery_codes": (GET, HERS),
+    "mfa_list_webauthn": (BOTH, PUBLIC),  # redirects to mfa_index
+    "mfa_add_webauthn": (BOTH, LOGIN),
+    "mfa_reauthenticate_webauthn": (BOTH, LOGIN),
+    "mfa_remove_webauthn": (BOTH, LOGIN),
+    "mfa_edit_webauthn": (BOTH, LOGIN),
+    "settings:signing_in": (GET, LOGIN),
     "settings:devices": (GET, LOGIN),
     "settings:end_all_others": (POST, LOGIN),
     "settings:end_browser": (POST, HERS),
@@ -155,6 +171,8 @@ def things(alice, catalogue, settings, monkeypatch, rf):
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()
+    TOTP.activate(alice, generate_totp_secret())
+    RecoveryCodes.activate(alice)
     return {
         "hold_id": message.generation.hold_id,
         "generation_id": message.generation_id,
@@ -174,6 +192,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
     others = {
         "account_confirm_email": {"key": "x"},
         "account_open_login": {"token": "x"},
+        "mfa_remove_webauthn": {"pk": 1},  # the password is asked for first
+        "mfa_edit_webauthn": {"pk": 1},
         "account_reset_password_from_key": {"uidb36": "1", "key": "x-y"},
     }
     if name == "openai:unknown":

@@ -2,8 +2,10 @@
 
 from importlib import import_module
 
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
 
-import_module("allauth.usersessions.admin")
-admin.site.unregister(UserSession)
+for app in ("allauth.mfa", "allauth.usersessions"):
+    import_module(f"{app}.admin")
+admin.site.unregister([Authenticator, UserSession])

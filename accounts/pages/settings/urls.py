@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from accounts.pages.settings import devices
+from accounts.pages.settings import devices, signing_in
 
 urlpatterns = [
+    path("signing-in/", signing_in.signing_in, name="signing_in"),
     path("devices/", devices.devices, name="devices"),
     path("devices/others/end/", devices.end_all_others, name="end_all_others"),
     path("devices/<int:row_id>/end/", devices.end_browser, name="end_browser"),
