@@ -77,7 +77,7 @@ def _read_batch(section: Section, user: User, after: Any) -> list[dict[str, Any]
 
 def add_account_sections() -> None:
     """Add the tables of this app."""
-    person = ("email", "first_name", "last_name", "date_joined", "last_login")
+    person = ("email", "first_name", "last_name", "language", "time_zone", "look", "date_joined", "last_login")
     keys = ("name", "prefix", "scopes", "monthly_cap_microcredits", "created_at", "last_used_at", "revoked_at")
     sessions = ("address", "user_agent", "created_at", "refreshed_at", "revoked_at")
     add_section(Section("account", lambda user: User.objects.filter(pk=user.pk), person))

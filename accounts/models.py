@@ -43,12 +43,23 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
+class Look(models.TextChoices):
+    """The colours of the pages."""
+
+    SYSTEM = "system", _("System")
+    LIGHT = "light", _("Light")
+    DARK = "dark", _("Dark")
+
+
 class User(AbstractUser):
     """A customer, a member of staff or an operator."""
 
     username = None  # type: ignore[assignment]
     email = models.EmailField(_("e-mail address"), unique=True)
     login_epoch = models.PositiveIntegerField(default=0, editable=False)
+    language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
+    time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", db_default="UTC")
+    look = models.CharField(_("look"), max_length=10, choices=Look.choices, default=Look.SYSTEM, db_default=Look.SYSTEM)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -62,6 +73,7 @@ class User(AbstractUser):
         constraints = [
             models.UniqueConstraint(Lower("email"), name="accounts_user_email_is_unique_in_any_case"),
             models.CheckConstraint(name="accounts_user_email_has_an_at", condition=Q(email__regex="^[^@]+@[^@]+$")),
+            models.CheckConstraint(name="accounts_user_look_exists", condition=Q(look__in=Look.values)),
         ]
 
     def __str__(self) -> str:

@@ -83,6 +83,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "mfa_reauthenticate_webauthn": (BOTH, LOGIN),
     "mfa_remove_webauthn": (BOTH, LOGIN),
     "mfa_edit_webauthn": (BOTH, LOGIN),
+    "settings:profile": (BOTH, LOGIN),
     "settings:signing_in": (GET, LOGIN),
     "settings:devices": (GET, LOGIN),
     "settings:end_all_others": (POST, LOGIN),

@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from accounts.pages.settings import devices, signing_in
+from accounts.pages.settings import devices, profile, signing_in
 
 urlpatterns = [
+    path("", profile.profile, name="profile"),
     path("signing-in/", signing_in.signing_in, name="signing_in"),
     path("devices/", devices.devices, name="devices"),
     path("devices/others/end/", devices.end_all_others, name="end_all_others"),
