@@ -39,6 +39,8 @@ def erase_person(*, user: User) -> None:
     ApiSession.objects.filter(user=user).update(address=None, user_agent="")
     UserSession.objects.filter(user=user).delete()
     Authenticator.objects.filter(user=user).delete()
+    user.archives.all().delete()
+    user.closes_at = user.gives_up_microcredits = None
     user.email, user.first_name, user.last_name = f"deleted-{user.pk}@deleted.invalid", "", ""
     user.is_active = False
     user.set_unusable_password()

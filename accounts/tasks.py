@@ -7,7 +7,7 @@ import logging
 
 from celery import shared_task
 
-from accounts import purge
+from accounts import data_archives, purge
 from accounts.login import second_factor
 from accounts.mail import outbox
 
@@ -40,3 +40,16 @@ def purge_accounts() -> None:
     logins, mails = purge.purge_logins(), purge.purge_mails()
     logger.info("%d log-ins that had ended and %d old mails were deleted", logins, mails)
     logger.info("%d secrets of second factors were encrypted anew", second_factor.renew_secrets())
+
+
+@shared_task(name=data_archives.MAKE, queue="default")
+def make_archive(*, archive_id: str) -> None:
+    """Make the archive of one user's data."""
+    data_archives.make_archive(archive_id=archive_id)
+
+
+@shared_task(name="accounts.queue_archives", queue="default")
+def queue_archives() -> None:
+    """Queue the archives whose task was lost or whose worker died, and delete those that have expired."""
+    data_archives.queue_due_archives()
+    data_archives.delete_expired_archives()

@@ -5,6 +5,7 @@ A page that is not here fails.
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
@@ -89,6 +90,11 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "settings:end_all_others": (POST, LOGIN),
     "settings:end_browser": (POST, HERS),
     "settings:end_program": (POST, HERS),
+    "settings:notifications": (BOTH, LOGIN),
+    "settings:data": (BOTH, LOGIN),
+    "settings:archive": (GET, LOGIN),  # asks for the password first; then others get 404
+    "settings:delete": (BOTH, LOGIN),
+    "settings:keep": (POST, LOGIN),
     "settings:keys": (GET, LOGIN),
     "settings:new_key": (BOTH, LOGIN),
     "settings:key": (BOTH, LOGIN),  # asks for the password first; then others get 404
@@ -184,6 +190,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
         "month": timezone.now().date().replace(day=1),
         "row_id": UserSession.objects.create(user=alice, session_key="elsewhere", ip="127.0.0.1").pk,
         "session_id": open_session(user=alice, request=rf.post("/")).session.pk,
+        "archive_id": uuid4(),
         "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 

@@ -41,6 +41,7 @@ NOT_VERIFIED = Kind(
     "The e-mail address is not confirmed",
     "Follow the mailed link, or ask for another: POST /api/v1/auth/verify-email/resend.",
 )
+CLOSES = Kind(403, "account_closes", "The account is about to be deleted", "Log in on the pages, and keep it.")
 WRONG_PASSWORD = Kind(401, "wrong_credentials", "Log-in failed", "Check both, or POST /api/v1/auth/password/reset.")
 PASSWORD_WANTED = Kind(403, "password_required", "The password is wanted", "Send it in `password`, or log in again.")
 CODE_WANTED = Kind(
@@ -54,6 +55,7 @@ explain(registration.WrongPassword, WRONG_PASSWORD)
 explain(second_factor.CodeWanted, CODE_WANTED)
 explain(second_factor.WrongCode, WRONG_CODE)
 explain(registration.NotVerified, NOT_VERIFIED)
+explain(registration.AccountCloses, CLOSES)
 explain(registration.PasswordWanted, PASSWORD_WANTED)
 explain(sessions.InvalidToken, INVALID_TOKEN)
 

@@ -144,7 +144,7 @@ def _live_session(token: Token) -> ApiSession:
     except (KeyError, ValueError) as error:
         raise InvalidToken from error
     session = ApiSession.objects.live().select_related("user").filter(pk=session_id).first()
-    if session is None or not session.user.is_active:
+    if session is None or not session.user.is_active or session.user.closes_at is not None:
         raise InvalidToken
     if not is_of_this_password(session, session.user):
         raise InvalidToken

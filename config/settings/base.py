@@ -209,6 +209,8 @@ CELERY_BEAT_SCHEDULE = {
     "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
     "queue-due-mails": {"task": "accounts.queue_due_mails", "schedule": 60.0, "options": {"expires": 60}},
     "give-up-old-mails": {"task": "accounts.give_up_old_mails", "schedule": 3600.0, "options": {"expires": 3600}},
+    "queue-archives": {"task": "accounts.queue_archives", "schedule": 300.0, "options": {"expires": 300}},
+    "close-accounts": {"task": "billing.close_accounts", "schedule": crontab(minute=40), "options": {"expires": 3600}},
     "reconcile-payments": {
         "task": "billing.reconcile_payments",
         "schedule": crontab(hour=4, minute=20),
