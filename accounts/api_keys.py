@@ -5,6 +5,7 @@ import secrets
 import string
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -21,6 +22,7 @@ MARK = "tly_"
 PREFIX_LENGTH = 10
 SECRET_LENGTH = 43  # of 62 letters and digits: 256 bits
 MOST_KEYS = 50
+SENT_AGAIN_OVERLAP = timedelta(days=1)  # how long the text goes on that the first answer to a form showed
 USED_AGAIN_SECONDS = 60  # `last_used_at` is written at most this often
 FIND_KEY = "SELECT {key}, {user} FROM accounts_apikey k JOIN accounts_user u ON u.id = k.user_id WHERE k.prefix = %s"
 FIND_REPLACED = (
@@ -56,6 +58,23 @@ def create_key(*, user: User, **settings: Any) -> tuple[ApiKey, str]:
     audit.record(actor=user, action="key created", subject=user, key=key.pk, name=key.name, scopes=scopes)
     tell_of_key(user=user, name=key.name, what=KeyNews.MADE)
     return key, text
+
+
+@transaction.atomic
+def create_key_once(*, user: User, form_id: UUID, **settings: Any) -> tuple[ApiKey, str, bool]:
+    """Make the one key of a form. Return it, its text, and whether it is new. Raises TooManyKeys or KeyEnded.
+
+    A browser that sends a form twice shows only the last answer. So the second call gives the same key another text;
+    the text before goes on for SENT_AGAIN_OVERLAP, for somebody who has kept it.
+    """
+    User.objects.select_for_update().get(pk=user.pk)
+    made = ApiKey.objects.for_user(user).filter(form_id=form_id).first()
+    if made is not None:
+        return *rotate_key(key=made, by=user, overlap=SENT_AGAIN_OVERLAP), False
+    key, text = create_key(user=user, **settings)
+    key.form_id = form_id
+    key.save(update_fields=["form_id"])
+    return key, text, True
 
 
 @transaction.atomic

@@ -5,6 +5,8 @@ The ledger, payments and the audit log are kept as bookkeeping, and no longer na
 """
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.mail import send_mail
@@ -35,6 +37,10 @@ def erase_person(*, user: User) -> None:
     ApiKey.objects.filter(user=user).update(name="deleted")
     ApiSession.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
     ApiSession.objects.filter(user=user).update(address=None, user_agent="")
+    UserSession.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
+    user.archives.all().delete()
+    user.closes_at = user.gives_up_microcredits = None
     user.email, user.first_name, user.last_name = f"deleted-{user.pk}@deleted.invalid", "", ""
     user.is_active = False
     user.set_unusable_password()

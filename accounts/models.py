@@ -43,12 +43,29 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
+class Look(models.TextChoices):
+    """The colours of the pages."""
+
+    SYSTEM = "system", _("System")
+    LIGHT = "light", _("Light")
+    DARK = "dark", _("Dark")
+
+
 class User(AbstractUser):
-    """A customer, a member of staff or an operator."""
+    """A customer, a member of staff or an operator.
+
+    From the moment that a user asks to delete the account until `closes_at`, it can be kept. Meanwhile keys and tokens
+    open nothing. `gives_up_microcredits` are the credits that the user agreed to give up.
+    """
 
     username = None  # type: ignore[assignment]
     email = models.EmailField(_("e-mail address"), unique=True)
     login_epoch = models.PositiveIntegerField(default=0, editable=False)
+    language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
+    time_zone = models.CharField(_("time zone"), max_length=64, default="UTC", db_default="UTC")
+    closes_at = models.DateTimeField(null=True, blank=True, editable=False)
+    gives_up_microcredits = models.BigIntegerField(null=True, blank=True, editable=False)
+    look = models.CharField(_("look"), max_length=10, choices=Look.choices, default=Look.SYSTEM, db_default=Look.SYSTEM)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -62,6 +79,7 @@ class User(AbstractUser):
         constraints = [
             models.UniqueConstraint(Lower("email"), name="accounts_user_email_is_unique_in_any_case"),
             models.CheckConstraint(name="accounts_user_email_has_an_at", condition=Q(email__regex="^[^@]+@[^@]+$")),
+            models.CheckConstraint(name="accounts_user_look_exists", condition=Q(look__in=Look.values)),
         ]
 
     def __str__(self) -> str:
@@ -124,7 +142,8 @@ class ApiKey(models.Model):
 
     The secret has 256 random bits, so a plain SHA-256 cannot be reversed and a slow hash is not needed. After a
     rotation, the previous secret also works until `replaced_until`; the key's name, cap and spending stay the same.
-    `allowed_models` are the catalogue keys of the models that it may ask; empty for all.
+    `allowed_models` are the catalogue keys of the models that it may ask; empty for all. `form_id` names the page on
+    which it was made: a form that is sent twice makes one key.
     """
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
@@ -141,6 +160,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    form_id = models.UUIDField(null=True, blank=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -162,6 +182,7 @@ class ApiKey(models.Model):
                 name="accounts_key_cap_is_positive",
                 condition=Q(monthly_cap_microcredits__isnull=True) | Q(monthly_cap_microcredits__gt=0),
             ),
+            models.UniqueConstraint(name="accounts_key_one_a_form", fields=["user", "form_id"]),
         ]
 
     def __str__(self) -> str:
@@ -288,3 +309,67 @@ class OutgoingMail(models.Model):
 
     def __str__(self) -> str:
         return f"mail {self.pk}"
+
+
+class DataArchiveQuerySet(models.QuerySet["DataArchive"]):
+    """Queries for archives."""
+
+    def for_user(self, user: Any) -> "DataArchiveQuerySet":
+        """The archives of this user, the latest first."""
+        return self.filter(user=user).order_by("-created_at")
+
+    def ready(self) -> "DataArchiveQuerySet":
+        """The archives that can be downloaded."""
+        return self.filter(ready_at__isnull=False, expires_at__gt=Now())
+
+    def unfinished(self) -> "DataArchiveQuerySet":
+        """The archives that are asked for and not made yet."""
+        return self.filter(ready_at__isnull=True)
+
+
+class DataArchive(models.Model):
+    """A ZIP file of everything that is kept about a user, made in the background, deleted after `expires_at`.
+
+    A worker may claim it from `due_at` on; a claim moves that to when it lapses. The file lies in the database, in
+    parts, so that any web process can serve what any worker made.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="archives")
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now())
+    ready_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    size_bytes = models.BigIntegerField(default=0)
+
+    objects = DataArchiveQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()  # no staff may read it
+        constraints = [
+            models.UniqueConstraint(
+                name="accounts_archive_one_unfinished", fields=["user"], condition=Q(ready_at__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="accounts_archive_expires_once_ready",
+                condition=Q(ready_at__isnull=True, expires_at__isnull=True) | Q(expires_at__gt=models.F("ready_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"archive {self.pk}"
+
+
+class DataArchivePart(models.Model):
+    """One piece of an archive's file; the pieces in the order of `number` are the file."""
+
+    archive = models.ForeignKey(DataArchive, on_delete=models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(name="accounts_archive_part_once", fields=["archive", "number"])]
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.archive_id}"

@@ -1,11 +1,20 @@
 """Changes that users make to their own profile."""
 
+from zoneinfo import available_timezones
+
 from accounts.models import User
+
+AREAS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 
 
 def change_profile(*, user: User, **names: str) -> User:
-    """Set `first_name`, `last_name` or both, and return the user."""
+    """Set `first_name`, `last_name`, `language`, `time_zone` or `look`, and return the user."""
     for field, value in names.items():
         setattr(user, field, value)
     user.save(update_fields=list(names) or None)
     return user
+
+
+def time_zones() -> list[str]:
+    """The names of the time zones that one can choose: UTC, then places such as Europe/Berlin."""
+    return ["UTC", *sorted(name for name in available_timezones() if name.partition("/")[0] in AREAS and "/" in name)]

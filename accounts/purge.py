@@ -7,9 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
@@ -24,7 +25,14 @@ def purge_logins() -> int:
     long_ago = days_ago(settings.KEEP_ENDED_LOGINS_DAYS)
     expired = Session.objects.filter(expire_date__lt=Now())
     ended = ApiSession.objects.filter(Q(revoked_at__lt=long_ago) | Q(expires_at__lt=long_ago))
-    return in_batches(expired, delete) + in_batches(ended, delete)
+    sessions = Session.objects.filter(session_key=OuterRef("session_key"))
+    return in_batches(expired, delete) + in_batches(ended, delete) + in_batches(_without(sessions), delete)
+
+
+def _without(sessions: QuerySet[Session]) -> QuerySet[UserSession]:
+    """What allauth noted of sessions that are no longer there."""
+    rows: QuerySet[UserSession] = UserSession.objects.filter(~Exists(sessions))
+    return rows
 
 
 def purge_mails() -> int:

@@ -3,9 +3,12 @@
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from allauth.account.signals import email_added, email_removed, password_reset
+from allauth.account.signals import email_added, email_changed, email_removed, password_changed, password_reset
+from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added, authenticator_removed, authenticator_reset
 from django.dispatch import receiver
 
+from accounts import audit
 from accounts.login.guesses import open_for_user
 from accounts.mail import security_notices
 from accounts.models import User
@@ -28,3 +31,33 @@ def tell_removed_address(email_address: EmailAddress, **_kwargs: Any) -> None:
 def open_after_reset(user: User, **_kwargs: Any) -> None:
     """Open the account: a user who sets a new password by mail is its owner, even after many wrong guesses."""
     open_for_user(user)
+
+
+@receiver(password_changed, dispatch_uid="accounts.record_password")
+def record_password(user: User, **_kwargs: Any) -> None:
+    """Record a new password in the audit log."""
+    audit.record(actor=user, action="password changed", subject=user)
+
+
+@receiver(email_changed, dispatch_uid="accounts.record_address")
+def record_address(user: User, **_kwargs: Any) -> None:
+    """Record another address in the audit log, which names none: it outlives the account."""
+    audit.record(actor=user, action="e-mail address changed", subject=user)
+
+
+@receiver(authenticator_added, dispatch_uid="accounts.record_factor_added")
+def record_factor_added(user: User, authenticator: Authenticator, **_kwargs: Any) -> None:
+    """Record in the audit log that an app, a passkey or recovery codes were added."""
+    audit.record(actor=user, action="second factor added", subject=user, kind=authenticator.type)
+
+
+@receiver(authenticator_removed, dispatch_uid="accounts.record_factor_removed")
+def record_factor_removed(user: User, authenticator: Authenticator, **_kwargs: Any) -> None:
+    """Record in the audit log that one was removed."""
+    audit.record(actor=user, action="second factor removed", subject=user, kind=authenticator.type)
+
+
+@receiver(authenticator_reset, dispatch_uid="accounts.record_new_codes")
+def record_new_codes(user: User, **_kwargs: Any) -> None:
+    """Record in the audit log that recovery codes were replaced."""
+    audit.record(actor=user, action="recovery codes replaced", subject=user)

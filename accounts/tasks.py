@@ -7,7 +7,8 @@ import logging
 
 from celery import shared_task
 
-from accounts import purge
+from accounts import data_archives, purge
+from accounts.login import second_factor
 from accounts.mail import outbox
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,20 @@ def give_up_old_mails() -> None:
 
 @shared_task(name="accounts.purge", queue="default")
 def purge_accounts() -> None:
-    """Delete log-ins that ended long ago, and old mails."""
+    """Delete log-ins that ended long ago, and old mails; encrypt secrets with the newest SECRET_KEY."""
     logins, mails = purge.purge_logins(), purge.purge_mails()
     logger.info("%d log-ins that had ended and %d old mails were deleted", logins, mails)
+    logger.info("%d secrets of second factors were encrypted anew", second_factor.renew_secrets())
+
+
+@shared_task(name=data_archives.MAKE, queue="default")
+def make_archive(*, archive_id: str) -> None:
+    """Make the archive of one user's data."""
+    data_archives.make_archive(archive_id=archive_id)
+
+
+@shared_task(name="accounts.queue_archives", queue="default")
+def queue_archives() -> None:
+    """Queue the archives whose task was lost or whose worker died, and delete those that have expired."""
+    data_archives.queue_due_archives()
+    data_archives.delete_expired_archives()

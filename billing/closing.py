@@ -1,15 +1,31 @@
-"""Closing an account: its remaining credits are given up, exactly as many as the customer agreed to."""
+"""Closing an account: its remaining credits are given up, exactly as many as the customer agreed to.
 
+Through the API it is closed at once. On the pages it closes after COOLING_OFF, until which its owner may keep it.
+"""
+
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts import audit
 from accounts.closing import erase_person
+from accounts.login.sessions import revoke_sessions
+from accounts.mail import closing_notices
 from accounts.models import User
 from billing import ledger
 from billing.models import Notice, TopUp, TopUpState
+from billing.topups import automatic
 from billing.topups.cards import remove_card
+from billing.topups.payments import PaymentError
+
+logger = logging.getLogger(__name__)
+
+COOLING_OFF = timedelta(days=7)
 
 
 class ClosingRefused(Exception):
@@ -68,6 +84,62 @@ def close_account(*, user: User, forfeits_microcredits: int) -> None:
             )
         Notice.objects.filter(user=user).delete()
         erase_person(user=user)
+
+
+@transaction.atomic
+def request_closing(*, user: User, forfeits_microcredits: int) -> User:
+    """Let an account close after COOLING_OFF. Keys and tokens open nothing from now on. Return the user.
+
+    A second call changes nothing. Raises ForfeitChanged and ClosingRefused as `close_account` does.
+    """
+    ledger.lock_wallet(user=user)
+    row = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if row.closes_at is not None:
+        return row
+    _demand_closable(row, forfeits_microcredits)
+    row.closes_at = timezone.now() + COOLING_OFF
+    row.gives_up_microcredits = forfeits_microcredits
+    row.save(update_fields=["closes_at", "gives_up_microcredits"])
+    revoke_sessions(user=row)
+    automatic.turn_off(user=row)
+    audit.record(actor=row, action="closing asked for", subject=row, closes_at=row.closes_at.isoformat())
+    closing_notices.tell_of_closing(user=row)
+    return row
+
+
+@transaction.atomic
+def keep_account(*, user: User) -> bool:
+    """Undo `request_closing`; return whether there was something to undo. Keys work again; log-ins stay ended."""
+    kept = User.objects.filter(pk=user.pk, closes_at__isnull=False, is_active=True)
+    if not kept.update(closes_at=None, gives_up_microcredits=None):
+        return False
+    audit.record(actor=user, action="account kept", subject=user)
+    closing_notices.tell_of_keeping(user=user)
+    return True
+
+
+def close_due_accounts() -> int:
+    """Close the accounts whose cooling-off is over; return how many.
+
+    One that an obstacle keeps open is tried again at the next call. One that has more credits than its owner agreed to
+    give up, since a refund came in, is not closed: its owner is told.
+    """
+    closed = 0
+    for user in User.objects.filter(closes_at__lte=Now(), is_active=True):
+        try:
+            closed += _close_if_agreed(user)
+        except (ClosingRefused, PaymentError) as error:
+            logger.warning("the account of user %d is not closed yet: %s", user.pk, error)
+    return closed
+
+
+def _close_if_agreed(user: User) -> bool:
+    forfeits = plan_closing(user=user).forfeits_microcredits
+    if forfeits > (user.gives_up_microcredits or 0):
+        keep_account(user=user)
+        return False
+    close_account(user=user, forfeits_microcredits=forfeits)
+    return True
 
 
 def _demand_closable(user: User, forfeits_microcredits: int) -> None:

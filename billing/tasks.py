@@ -5,7 +5,7 @@ from functools import partial
 
 from celery import shared_task
 
-from billing import ledger, purge
+from billing import closing, ledger, purge
 from billing.ledger.verification import proofs
 from billing.notices import low_balance
 from billing.refunds import payouts
@@ -34,6 +34,14 @@ def send_approved_refunds() -> None:
 def expire_grants() -> None:
     """Take back what is left of grants whose time is over."""
     ledger.expire_grants()
+
+
+@shared_task(name="billing.close_accounts", queue="default")
+def close_accounts() -> None:
+    """Close the accounts whose owners asked for it and did not change their mind."""
+    closed = closing.close_due_accounts()
+    if closed:
+        logger.info("%d accounts were closed", closed)
 
 
 @shared_task(name="billing.sum_usage", queue="default")

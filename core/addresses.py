@@ -31,7 +31,7 @@ def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
         if not _is_among(client, trusted):
             break
         told = _plain(_without_port(entry.strip()))
-        if not _is_address(told):
+        if not is_address(told):
             break
         client = told
     return client
@@ -39,7 +39,7 @@ def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
 
 def network_of(address: str) -> str:
     """Return what an address counts as: an IPv4 address as itself, an IPv6 address as its /64, other text as it is."""
-    if not _is_address(address):
+    if not is_address(address):
         return address
     found = ip_address(_plain(address))
     if isinstance(found, IPv6Address):
@@ -49,7 +49,7 @@ def network_of(address: str) -> str:
 
 def _plain(text: str) -> str:
     """An address in its shortest form. An IPv4 address in IPv6 notation becomes a plain IPv4 address."""
-    if not _is_address(text):
+    if not is_address(text):
         return text
     found = ip_address(text)
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
@@ -62,7 +62,8 @@ def _without_port(text: str) -> str:
     return text.partition(":")[0] if text.count(":") == 1 else text
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 or IPv6 address."""
     try:
         ip_address(text)
     except ValueError:
@@ -71,4 +72,4 @@ def _is_address(text: str) -> bool:
 
 
 def _is_among(text: str, networks: tuple[Network, ...]) -> bool:
-    return _is_address(text) and any(ip_address(text) in network for network in networks)
+    return is_address(text) and any(ip_address(text) in network for network in networks)

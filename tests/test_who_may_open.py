@@ -8,6 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
@@ -68,6 +71,36 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "billing:statement_csv": (GET, LOGIN),
     "billing:receipt": (GET, HERS),
     "billing:stripe_webhook": (POST, PUBLIC),  # it believes signatures alone
+    "usersessions_list": (BOTH, PUBLIC),  # redirects to the list among the settings
+    "mfa_index": (GET, LOGIN),
+    "mfa_authenticate": (BOTH, PUBLIC),
+    "mfa_reauthenticate": (BOTH, LOGIN),
+    "mfa_activate_totp": (BOTH, LOGIN),
+    "mfa_deactivate_totp": (BOTH, HERS),  # alice has an app
+    "mfa_view_recovery_codes": (GET, HERS),
+    "mfa_generate_recovery_codes": (BOTH, LOGIN),
+    "mfa_download_recovery_codes": (GET, HERS),
+    "mfa_list_webauthn": (BOTH, PUBLIC),  # redirects to mfa_index
+    "mfa_add_webauthn": (BOTH, LOGIN),
+    "mfa_reauthenticate_webauthn": (BOTH, LOGIN),
+    "mfa_remove_webauthn": (BOTH, LOGIN),
+    "mfa_edit_webauthn": (BOTH, LOGIN),
+    "settings:profile": (BOTH, LOGIN),
+    "settings:signing_in": (GET, LOGIN),
+    "settings:devices": (GET, LOGIN),
+    "settings:end_all_others": (POST, LOGIN),
+    "settings:end_browser": (POST, HERS),
+    "settings:end_program": (POST, HERS),
+    "settings:notifications": (BOTH, LOGIN),
+    "settings:data": (BOTH, LOGIN),
+    "settings:archive": (GET, LOGIN),  # asks for the password first; then others get 404
+    "settings:delete": (BOTH, LOGIN),
+    "settings:keep": (POST, LOGIN),
+    "settings:keys": (GET, LOGIN),
+    "settings:new_key": (BOTH, LOGIN),
+    "settings:key": (BOTH, LOGIN),  # asks for the password first; then others get 404
+    "settings:rotate_key": (BOTH, LOGIN),
+    "settings:revoke_key": (BOTH, LOGIN),
     "openai:models": (GET, CHAT),
     "openai:model": (GET, CHAT),
     "openai:chat_completions": (POST, CHAT),
@@ -164,7 +197,7 @@ def clients(alice, charlie, staff, rf):
 
 
 @pytest.fixture
-def things(alice, catalogue, settings, monkeypatch):
+def things(alice, catalogue, settings, monkeypatch, rf):
     """Something of alice's for each name in a path."""
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
@@ -173,6 +206,8 @@ def things(alice, catalogue, settings, monkeypatch):
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()
     shared = share_conversation(conversation=talk, days=None, key=uuid4())
+    TOTP.activate(alice, generate_totp_secret())
+    RecoveryCodes.activate(alice)
     return {
         "hold_id": message.generation.hold_id,
         "generation_id": message.generation_id,
@@ -183,6 +218,10 @@ def things(alice, catalogue, settings, monkeypatch):
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
         "card_id": SavedCard.objects.create(wallet=alice.wallet, provider="sandbox").pk,
         "month": timezone.now().date().replace(day=1),
+        "row_id": UserSession.objects.create(user=alice, session_key="elsewhere", ip="127.0.0.1").pk,
+        "session_id": open_session(user=alice, request=rf.post("/")).session.pk,
+        "archive_id": uuid4(),
+        "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 
 
@@ -191,6 +230,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
     others = {
         "account_confirm_email": {"key": "x"},
         "account_open_login": {"token": "x"},
+        "mfa_remove_webauthn": {"pk": 1},  # the password is asked for first
+        "mfa_edit_webauthn": {"pk": 1},
         "account_reset_password_from_key": {"uidb36": "1", "key": "x-y"},
     }
     if name == "openai:unknown":
@@ -249,7 +290,8 @@ def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
         "chat:delete": 2,
         "chat:restore": 3,
         "billing:remove_card": 4,
-        "account_logout": 5,
+        "settings:end_all_others": 5,
+        "account_logout": 6,
     }
     for name, route in sorted(routes(), key=lambda one: last.get(one[0], 0)):
         path = path_of(name, route, things)
@@ -271,7 +313,7 @@ def test_other_methods_are_refused(clients, things):
     for name, route in routes():
         methods, rule = TABLE[name]
         for method in {"get", "post", "put", "patch", "delete"} - set(methods):
-            is_library = name.startswith("account_")
+            is_library = name.startswith(("account_", "mfa_", "usersessions_"))
             answer = getattr(client, method)(path_of(name, route, things))
             if not is_library and rule != NOTHING and answer.status_code != 405:
                 wrong.append(f"{method} {name} is {answer.status_code}")

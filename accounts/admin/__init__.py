@@ -1,5 +1,5 @@
 """The admin of users, groups, e-mail addresses and the audit log."""
 
-from accounts.admin import users
+from accounts.admin import users, without_pages
 
-__all__ = ["users"]
+__all__ = ["users", "without_pages"]

@@ -19,6 +19,7 @@ from accounts.api.login_serializers import (
     PasswordResetIn,
     RefreshIn,
     SessionOut,
+    TokenIn,
     TokenOut,
     VerifiedTokenOut,
     VerifyEmailIn,
@@ -26,7 +27,7 @@ from accounts.api.login_serializers import (
 )
 from accounts.callers.authentication import LoggedIn
 from accounts.callers.views import ApiList, ApiView
-from accounts.login import registration, sessions
+from accounts.login import registration, second_factor, sessions
 from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.models import ApiSession
 from core.rest.problems import REFUSED, Kind, explain
@@ -40,13 +41,21 @@ NOT_VERIFIED = Kind(
     "The e-mail address is not confirmed",
     "Follow the mailed link, or ask for another: POST /api/v1/auth/verify-email/resend.",
 )
+CLOSES = Kind(403, "account_closes", "The account is about to be deleted", "Log in on the pages, and keep it.")
 WRONG_PASSWORD = Kind(401, "wrong_credentials", "Log-in failed", "Check both, or POST /api/v1/auth/password/reset.")
 PASSWORD_WANTED = Kind(403, "password_required", "The password is wanted", "Send it in `password`, or log in again.")
+CODE_WANTED = Kind(
+    403, "second_factor_required", "A code is wanted", "Send the app's code, or a recovery code, in `code`."
+)
+WRONG_CODE = Kind(401, "wrong_code", "The code is wrong", "Wait for the app's next code, or use a recovery code.")
 INVALID_TOKEN = Kind(401, "invalid_token", "The token is not valid", "Log in again with POST /api/v1/auth/token.")
 
 explain(registration.FieldsRefused, REFUSED, lambda error: {"errors": error.errors})
 explain(registration.WrongPassword, WRONG_PASSWORD)
+explain(second_factor.CodeWanted, CODE_WANTED)
+explain(second_factor.WrongCode, WRONG_CODE)
 explain(registration.NotVerified, NOT_VERIFIED)
+explain(registration.AccountCloses, CLOSES)
 explain(registration.PasswordWanted, PASSWORD_WANTED)
 explain(sessions.InvalidToken, INVALID_TOKEN)
 
@@ -94,22 +103,25 @@ class Token(OpenView):
         summary="Log in",
         answer=TokenOut,
         example=examples.TOKENS,
-        body=LoginIn,
+        body=TokenIn,
         body_example=examples.LOGIN_BODY,
         errors=(401, 403),
     )
     def post(self, _request: Request) -> Response:
         """Exchange address and password for an access token (ten minutes) and a refresh token (fourteen days, good
-        once). Wrong passwords are counted by account and by address, here and on the pages together, and shut the
-        door for a while that grows: 429 says for how long.
+        once). A user who has turned two-step on sends a `code` too: without one the answer is 403 with the code
+        `second_factor_required`. Wrong passwords and codes are counted by account, and passwords by address, here and
+        on the pages together, and shut the door for a while that grows: 429 says for how long.
         """
-        fields = self.read_body(LoginIn)
+        fields = self.read_body(TokenIn)
+        code = fields.pop("code", None)
         demand_open_for(self.http, fields["email"])
         try:
             user = registration.check_password(request=self.http, **fields)
         except registration.WrongPassword:
             count_wrong_password(self.http, fields["email"])
             raise
+        second_factor.confirm_code(request=self.http, user=user, code=code)
         return Response(TokenOut(sessions.open_session(user=user, request=self.http)).data)
 
 

@@ -15,6 +15,15 @@ class LoginIn(ApiInput):
     password = Secret()
 
 
+class TokenIn(LoginIn):
+    """A log-in, with a code where the user has a second factor."""
+
+    code = Secret(
+        required=False,
+        help_text="Of the authenticator app, or a recovery code; wanted when the user has turned two-step on.",
+    )
+
+
 class EmailIn(ApiInput):
     """An address."""
 

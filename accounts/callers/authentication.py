@@ -37,7 +37,7 @@ def read_credential(request: HttpRequest) -> Credential | None:
         except InvalidToken:
             raise AuthenticationFailed(_("The access token is not valid, or its log-in has ended.")) from None
     key = find_key(text)
-    if key is None or not key.user.is_active:
+    if key is None or not key.user.is_active or key.user.closes_at is not None:
         raise AuthenticationFailed(_("The API key is not valid."))
     note_use(key)
     return key

@@ -8,12 +8,14 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from rest_framework.exceptions import APIException
 
 from accounts.login import devices
 from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.mail import security_notices
 from accounts.models import User, clean_address
+from core.addresses import is_address
 from core.client_addresses import client_address
 
 
@@ -40,8 +42,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The client's address."""
-        return client_address(request)
+        """The client's address; 0.0.0.0 if a server behind a Unix socket was told none. The column takes no words."""
+        address = client_address(request)
+        return address if is_address(address) else "0.0.0.0"  # noqa: S104  nothing listens there
 
     @transaction.atomic
     def login(self, request: HttpRequest, user: User) -> None:
@@ -58,6 +61,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         devices.remember_device(response=response, request=request, user=user)
         return response
 
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:  # noqa: ARG002  allauth passes it
+        """Where a changed password leads."""
+        return reverse("settings:signing_in")
+
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Raises ValidationError, which the form shows, while there are too many wrong passwords."""
         try:
@@ -72,10 +79,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         except APIException as error:
             raise ValidationError(str(error.detail)) from error
 
-    def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Add a message, except in the API: its answers must not set the cookie of messages."""
-        if not request.path.startswith("/api/"):
-            super().add_message(request, *args, **kwargs)
+    def add_message(
+        self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Add a message: not that somebody logged in, which they see; nor in the API, where it would set a cookie."""
+        if message_template != "account/messages/logged_in.txt" and not request.path.startswith("/api/"):
+            super().add_message(request, level, message_template, *args, **kwargs)
 
 
 def _public(url: str) -> str:

@@ -48,6 +48,10 @@ class PasswordWanted(Exception):
     """The log-in is too old for this action, so the password must be sent again."""
 
 
+class AccountCloses(Exception):
+    """The user asked to delete the account. It can be kept on the pages, and until then programs are refused."""
+
+
 class NotVerified(Exception):
     """The password is right, but the address was never confirmed."""
 
@@ -71,12 +75,17 @@ def register_user(*, request: HttpRequest, email: str, password: str) -> None:
 
 
 def check_password(*, request: HttpRequest, email: str, password: str) -> User:
-    """Return the user who may log in with these. Raises WrongPassword or NotVerified. The caller counts the tries."""
+    """Return the user who may log in with these. The caller counts the tries.
+
+    Raises WrongPassword, NotVerified or AccountCloses.
+    """
     user = authenticate(request, email=email, password=password)
     if not isinstance(user, User):
         raise WrongPassword(_("The e-mail address or the password is wrong."))
     if not EmailAddress.objects.filter(user=user, verified=True).exists():
         raise NotVerified(_("Confirm your e-mail address first: follow the link we mailed."))
+    if user.closes_at is not None:
+        raise AccountCloses(_("This account is about to be deleted, as you asked. Log in on the pages to keep it."))
     return user
 
 

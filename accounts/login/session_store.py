@@ -11,8 +11,12 @@ from django.contrib.auth import middleware
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
+
+from accounts.login import personal
+from accounts.login.visits import note_visit
 
 
 class SessionStore(DatabaseSessionStore):
@@ -30,14 +34,24 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
     """Django's own; but the session keeps its name while its user is read."""
 
     def process_request(self, request: HttpRequest) -> None:
-        """Set `request.user`, which is read from the session at its first use."""
+        """Set `request.user`, which is read from the session at its first use. Times are in UTC until then."""
+        timezone.deactivate()
         super().process_request(request)
         request.user = SimpleLazyObject(lambda: _user_of(request))  # type: ignore[assignment]
+
+    def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Leave no user's time zone to the next request of this thread."""
+        timezone.deactivate()
+        return response
 
 
 def _user_of(request: HttpRequest) -> AbstractBaseUser | AnonymousUser:
     request.session.keeps_its_name = True  # type: ignore[attr-defined]
     try:
-        return auth.get_user(request)
+        user = auth.get_user(request)
     finally:
         request.session.keeps_its_name = False  # type: ignore[attr-defined]
+    if user.is_authenticated:
+        note_visit(request)
+        personal.activate(user)
+    return user

@@ -113,9 +113,9 @@ def find_session(text: str) -> ApiSession:
     return _live_session(_decode(text, AccessToken))
 
 
-def revoke_session(*, session: ApiSession) -> None:
-    """End a log-in. Its access token, too, stops working immediately. A second call changes nothing."""
-    ApiSession.objects.filter(pk=session.pk, revoked_at__isnull=True).update(revoked_at=timezone.now())
+def revoke_session(*, session: ApiSession) -> bool:
+    """End a log-in; return whether it was open. Its access token, too, stops working immediately."""
+    return bool(ApiSession.objects.filter(pk=session.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()))
 
 
 def revoke_sessions(*, user: User, but: ApiSession | None = None) -> int:
@@ -144,16 +144,16 @@ def _live_session(token: Token) -> ApiSession:
     except (KeyError, ValueError) as error:
         raise InvalidToken from error
     session = ApiSession.objects.live().select_related("user").filter(pk=session_id).first()
-    if session is None or not session.user.is_active:
+    if session is None or not session.user.is_active or session.user.closes_at is not None:
         raise InvalidToken
-    if not _is_of_this_password(session):
+    if not is_of_this_password(session, session.user):
         raise InvalidToken
     return session
 
 
-def _is_of_this_password(session: ApiSession) -> bool:
-    """Whether the password is still that of the log-in; SECRET_KEY may have been replaced since then."""
-    user, kept = session.user, session.password_hash
+def is_of_this_password(session: ApiSession, user: User) -> bool:
+    """Whether the password of its user is still that of the log-in; SECRET_KEY may have been replaced since then."""
+    kept = session.password_hash
     if constant_time_compare(kept, _password_hash(user)):
         return True
     return any(constant_time_compare(kept, older[:64]) for older in user.get_session_auth_fallback_hash())

@@ -25,14 +25,14 @@ class RotatingKeys(TokenBackend):
 
     def __init__(self, keys: Sequence[str], nameless_keys: Sequence[str]) -> None:
         super().__init__(api_settings.ALGORITHM, signing_key=keys[0], issuer=api_settings.ISSUER)
-        self._name = name_of(keys[0])
+        self._key, self._name = keys[0], name_of(keys[0])
         self._keys = {name_of(key): key for key in keys}
         self._nameless_keys = nameless_keys
 
     def encode(self, payload: dict[str, Any]) -> str:
         """A signed token, with the name of its key in the header."""
         claims = payload | {"iss": self.issuer}
-        return jwt.encode(claims, self.signing_key, algorithm=self.algorithm, headers={"kid": self._name})
+        return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self._name})
 
     def get_verifying_key(self, token: Any) -> str:
         """The key that a token says it was signed with. Raises TokenBackendError for one that nobody has."""

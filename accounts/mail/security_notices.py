@@ -46,6 +46,16 @@ def tell_of_guesses(*, user: User, link: str) -> None:
     _send(user.email, _("Somebody tries passwords at your account"), "guesses", link=link)
 
 
+def tell_of_archive(*, user: User, link: str, days: int) -> None:
+    """Mail the user that the archive of their data is ready, with its link."""
+    _send(user.email, _("Your data is ready"), "archive", link=link, days=days)
+
+
+def tell_of_wrong_codes(*, user: User) -> None:
+    """Mail the user that somebody with the password sent wrong codes of the second factor."""
+    _send(user.email, _("Somebody has your password"), "wrong_codes")
+
+
 def _send(to: str, subject: str, template: str, **facts: Any) -> None:
     text = render_to_string(f"accounts/mail/{template}.txt", {**facts, "public_url": settings.PUBLIC_URL})
     send_mail(subject, text, None, [to])

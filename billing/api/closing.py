@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from accounts.callers.authentication import LoggedIn
 from accounts.callers.views import ApiView
 from accounts.login.registration import confirm_password
+from accounts.login.second_factor import confirm_code
 from billing.closing import close_account, plan_closing
 from core.rest.fields import ApiInput, Credits, Microcredits, Secret
 from core.rest.schema import operation
@@ -44,6 +45,7 @@ class ClosingIn(ApiInput):
     """The password again, and the agreement to what is given up."""
 
     password = Secret()
+    code = Secret(required=False, help_text="Of the authenticator app, or a recovery code, if two-step is on.")
     forfeits_microcredits = Microcredits(min_value=0, help_text="As GET says; another figure is a 409.")
 
 
@@ -74,11 +76,12 @@ class Closing(ApiView):
         body=ClosingIn,
         body_example={"password": "correct horse battery staple", "forfeits_microcredits": 9_400_320},
         status=204,
-        errors=(409, 422, 503),
+        errors=(401, 403, 409, 422, 503),
     )
     def post(self, request: Request) -> Response:
         """Give up what is left and erase the person, at once. Agree to the exact credits that are given up."""
         fields = self.read_body(ClosingIn)
         confirm_password(request=request._request, user=self.caller, password=fields["password"])  # noqa: SLF001
+        confirm_code(request=request._request, user=self.caller, code=fields.get("code"))  # noqa: SLF001
         close_account(user=self.caller, forfeits_microcredits=fields["forfeits_microcredits"])
         return Response(status=204)

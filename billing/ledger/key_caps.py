@@ -3,6 +3,8 @@
 The amount spent is counted as for a customer's own cap (`caps`), but only for the holds of one key.
 """
 
+from collections.abc import Iterable
+
 from django.db.models import Count, Max, Q, Sum
 
 from accounts.models import ApiKey
@@ -36,6 +38,20 @@ def key_cap_room_microcredits(api_key: ApiKey | None, wallet: Wallet) -> int | N
     active = Hold.objects.filter(api_key=api_key, state=HoldState.ACTIVE)
     held = active.aggregate(total=Sum("amount_microcredits", default=0))["total"]
     return max(0, api_key.monthly_cap_microcredits - int(held) - _count_spent(api_key, wallet))
+
+
+def read_spent_by_key(keys: Iterable[ApiKey]) -> dict[int, int]:
+    """The microcredits that each key spent this calendar month (UTC), less refunds, by its id. One query.
+
+    It reads all of the month's answers of these keys: it is for a page, not for every answer.
+    """
+    of_month = LedgerEntry.objects.filter(
+        kind__in=[EntryKind.USAGE, EntryKind.REFUND],
+        hold__api_key__in=[key.pk for key in keys],
+        hold__closed_at__gte=first_moment(this_month()),
+    )
+    sums = of_month.order_by().values_list("hold__api_key").annotate(total=Sum("amount_microcredits"))
+    return {key_id: -int(total) for key_id, total in sums}
 
 
 def _count_spent(api_key: ApiKey, wallet: Wallet) -> int:

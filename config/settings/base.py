@@ -58,6 +58,8 @@ INSTALLED_APPS = [
     "corsheaders",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "django_htmx",
     "rest_framework",
     "django_filters",
@@ -208,6 +210,8 @@ CELERY_BEAT_SCHEDULE = {
     "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
     "queue-due-mails": {"task": "accounts.queue_due_mails", "schedule": 60.0, "options": {"expires": 60}},
     "give-up-old-mails": {"task": "accounts.give_up_old_mails", "schedule": 3600.0, "options": {"expires": 3600}},
+    "queue-archives": {"task": "accounts.queue_archives", "schedule": 300.0, "options": {"expires": 300}},
+    "close-accounts": {"task": "billing.close_accounts", "schedule": crontab(minute=40), "options": {"expires": 3600}},
     "reconcile-payments": {
         "task": "billing.reconcile_payments",
         "schedule": crontab(hour=4, minute=20),
@@ -256,6 +260,16 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_CHANGE_EMAIL = True  # one address; another replaces it once it is confirmed
+MFA_ADAPTER = "accounts.login.second_factor.MfaAdapter"
+MFA_FORMS = {
+    "authenticate": "accounts.login.second_factor_forms.AuthenticateForm",
+    "reauthenticate": "accounts.login.second_factor_forms.ReauthenticateForm",
+}
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_TOTP_ISSUER = "Tally"  # what authenticator apps show
+MFA_TOTP_TOLERANCE = 1  # a code is good for half a minute more, as clocks differ
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody logs in without a confirmed address; a second one waits while it replaces it
 PASSWORD_RESET_TIMEOUT = 2 * 3600  # seconds for which a mailed link can set a password
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.partition(":")[0]
 EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"

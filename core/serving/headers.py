@@ -8,11 +8,14 @@ from django.conf import settings
 # Browser features that no page of Tally uses. They are forbidden, so that injected code cannot use them either.
 UNUSED_FEATURES = (
     "accelerometer", "autoplay", "browsing-topics", "camera", "display-capture", "encrypted-media", "geolocation",
-    "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "publickey-credentials-create",
-    "publickey-credentials-get", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking",
+    "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "screen-wake-lock",
+    "serial", "usb", "xr-spatial-tracking",
 )  # fmt: skip
+OWN_FEATURES = ("publickey-credentials-create", "publickey-credentials-get")  # passkeys, for this site alone
 HEADERS = {
-    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in UNUSED_FEATURES),
+    "Permissions-Policy": ", ".join(
+        [f"{feature}=()" for feature in UNUSED_FEATURES] + [f"{feature}=(self)" for feature in OWN_FEATURES]
+    ),
     "Cross-Origin-Resource-Policy": "same-origin",  # browsers ignore it for CORS requests
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",  # pages have their own

@@ -69,6 +69,7 @@ def test_every_answer_closes_what_no_page_needs(url, path, status):
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     for feature in ("camera", "microphone", "geolocation", "payment"):
         assert f"{feature}=()" in answer.headers["Permissions-Policy"]
+    assert "publickey-credentials-get=(self)" in answer.headers["Permissions-Policy"]
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     for name in ("Content-Security-Policy", "Permissions-Policy", "Cross-Origin-Resource-Policy"):
