@@ -106,7 +106,7 @@ def test_a_stream_that_is_taken_up_after_the_log_in_is_gone_logs_in(open_page, a
     engine.step_seconds, engine.length = 0.1, 100
     page = open_page(alice, path_of(talk))
     answer = ask(page, "Go on")
-    wait_until(lambda: len(answer.inner_text()) > 20, 10, "some text")
+    wait_until(lambda: len(answer.locator(".said").inner_text()) > 20, 10, "some text")
     hide(page, True)
     Session.objects.all().delete()
     hide(page, False)

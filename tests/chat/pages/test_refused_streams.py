@@ -74,7 +74,7 @@ def test_a_page_that_is_closed_frees_its_place_at_once(open_page, alice, talk, h
     engine.length, engine.step_seconds = 1000, 0.1
     page = open_page(alice, path_of(talk))
     answer = ask(page, "Go on")
-    wait_until(lambda: len(answer.inner_text()) > 20, 10, "some text")
+    wait_until(lambda: len(answer.locator(".said").inner_text()) > 20, 10, "some text")
     generation = Generation.objects.order_by("created_at").last()
     assert is_full(http, generation)
     page.close()
