@@ -73,6 +73,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "openai:unknown": (BOTH, NOTHING),
     "healthz": (GET, PUBLIC),
     "readyz": (GET, PUBLIC),
+    "metrics": (GET, NOTHING),  # unless the settings name a token or networks: tests/monitoring/prometheus
     "monitoring:status": (GET, PUBLIC),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
@@ -141,6 +142,7 @@ def things(alice, catalogue, settings, monkeypatch):
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
     settings.TERMS = settings.PRIVACY = "Words."
+    settings.METRICS_NETWORKS = ()
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()

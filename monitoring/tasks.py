@@ -1,0 +1,17 @@
+"""The Celery tasks of monitoring, all on the queue `default`."""
+
+import time
+
+from celery import shared_task
+
+from monitoring.totals.adding import add_up
+
+MOST_SECONDS = 8.0  # less than until the next time
+
+
+@shared_task(name="monitoring.add_up", queue="default", ignore_result=True)
+def add_up_totals() -> None:
+    """Add what is new to the totals, so that a scrape finds little to do."""
+    began = time.monotonic()
+    while add_up() and time.monotonic() - began < MOST_SECONDS:
+        pass
