@@ -48,3 +48,21 @@ class TotalsMark(models.Model):
 
     def __str__(self) -> str:
         return f"totals up to entry {self.settled}"
+
+
+class Sample(models.Model):
+    """All totals at one moment (`monitoring.totals.samples`). What happened between two moments is their difference.
+
+    A sample is kept for longer the greater its `resolution_seconds` is. `totals` is a list of series, each with the
+    name of its metric, its labels, its amount, its total and its buckets.
+    """
+
+    taken_at = models.DateTimeField(default=timezone.now, unique=True)
+    resolution_seconds = models.PositiveIntegerField()
+    totals = models.JSONField()
+
+    class Meta:
+        indexes = [models.Index(name="monitoring_sample_to_thin", fields=["resolution_seconds", "taken_at"])]
+
+    def __str__(self) -> str:
+        return f"sample of {self.taken_at:%Y-%m-%d %H:%M:%S}"

@@ -232,6 +232,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 3600},
     },
     "add-up-totals": {"task": "monitoring.add_up", "schedule": 10.0, "options": {"expires": 10}},
+    "thin-samples": {"task": "monitoring.thin_samples", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 # People
