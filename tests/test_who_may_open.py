@@ -22,6 +22,7 @@ from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
+OPERATORS = "operators alone"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
 OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/staff/test_roles.py
 
@@ -75,6 +76,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "readyz": (GET, PUBLIC),
     "metrics": (GET, NOTHING),  # unless the settings name a token or networks: tests/monitoring/prometheus
     "monitoring:status": (GET, PUBLIC),
+    "monitoring:operations": (GET, OPERATORS),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
@@ -182,6 +184,8 @@ def expected(who: str, rule: str) -> str:
         return "404"
     if is_outside or who.startswith("key"):
         return "log in"
+    if rule == OPERATORS:
+        return "in" if who in (OPERATOR, "superuser") else "403"
     return "404" if rule == HERS and who != "customer" else "in"
 
 

@@ -11,7 +11,7 @@ from core import sql
 from core.postgresql.capacity import LIMIT
 from monitoring import machine
 from monitoring.totals import adding
-from monitoring.totals.metrics import CREDITS, METRICS, MODEL, Sum, Sums
+from monitoring.totals.metrics import METRICS, MODEL, Sum
 
 Gauge = GaugeMetricFamily
 Family = CounterMetricFamily | HistogramMetricFamily
@@ -35,7 +35,7 @@ def read_totals() -> Iterator[Metric]:
     for (name, labels), series in sums.series.items():
         _add_series(families[name], labels, series)
     yield from families.values()
-    owned = _owned_microcredits(sums)
+    owned = adding.owned_microcredits(sums)
     yield Gauge(
         "tally_credits_owned_microcredits", "Credits of all customers, sold or given and not spent.", value=owned
     )
@@ -58,12 +58,6 @@ def _add_series(family: Family, labels: tuple[str, ...], series: Sum) -> None:
         buckets=list(zip(limits, counts, strict=True)),
         sum_value=series.total / METRICS[family.name].parts_of_one,
     )
-
-
-def _owned_microcredits(sums: Sums) -> int:
-    """What came into all wallets and did not leave them: the sum of all entries, which is that of all balances."""
-    moved = [(labels[1], series.amount) for (name, labels), series in sums.series.items() if name == CREDITS.name]
-    return sum(amount if direction == "in" else -amount for direction, amount in moved)
 
 
 def read_answers_now() -> Iterator[Metric]:

@@ -84,6 +84,18 @@ def read_totals() -> Sums | None:
         return sums
 
 
+def owned_microcredits(sums: Sums) -> int:
+    """What came into all wallets and did not leave them: the sum of all entries, which is that of all balances."""
+    moved = [(labels[1], series.amount) for (name, labels), series in sums.series.items() if name == CREDITS.name]
+    return sum(amount if direction == "in" else -amount for direction, amount in moved)
+
+
+def read_owned_microcredits() -> int | None:
+    """What all customers own now, None while the past is being added up. Raises DatabaseError."""
+    sums = read_totals()
+    return None if sums is None else owned_microcredits(sums)
+
+
 def _lock_mark() -> TotalsMark:
     return TotalsMark.objects.select_for_update().get_or_create(pk=1)[0]
 
