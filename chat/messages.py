@@ -262,7 +262,7 @@ def is_continuable(generation: Generation) -> bool:
 
 def lock_conversation(conversation_id: UUID) -> Conversation:
     """The conversation, locked until the transaction ends. Raises MessageGone if it was deleted meanwhile."""
-    conversation = Conversation.objects.select_for_update().filter(pk=conversation_id).first()
+    conversation = Conversation.objects.select_for_update().filter(pk=conversation_id, deleted_at=None).first()
     if conversation is None:
         raise MessageGone(_("This conversation was deleted meanwhile."))
     return conversation

@@ -20,9 +20,13 @@ from core.garbage import look_for_garbage_less_often  # noqa: E402
 from core.postgresql.roles import refuse_to_start_with_might  # noqa: E402
 from core.redis_users import refuse_mighty_users  # noqa: E402
 from core.serving.handlers import Dispatcher  # noqa: E402
+from monitoring.prometheus.access import is_switched_on  # noqa: E402
+from monitoring.prometheus.requests import measure_requests  # noqa: E402
 
 refuse_mighty_users()
 refuse_to_start_with_might()
+if is_switched_on():
+    measure_requests()
 application = Dispatcher()
 _ = get_resolver().url_patterns  # imports all views: the first customer would wait half a second for that
 

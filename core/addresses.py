@@ -28,7 +28,7 @@ def find_client(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
     """
     client = _plain(peer)
     for entry in reversed(forwarded.split(",")):
-        if not _is_among(client, trusted):
+        if not is_among(client, trusted):
             break
         told = _plain(_without_port(entry.strip()))
         if not is_address(told):
@@ -45,6 +45,11 @@ def network_of(address: str) -> str:
     if isinstance(found, IPv6Address):
         return str(ip_network((found, IPV6_PREFIX), strict=False))
     return str(found)
+
+
+def is_among(text: str, networks: tuple[Network, ...]) -> bool:
+    """Whether a text is an address in one of these networks."""
+    return is_address(text) and any(ip_address(text) in network for network in networks)
 
 
 def _plain(text: str) -> str:
@@ -69,7 +74,3 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_among(text: str, networks: tuple[Network, ...]) -> bool:
-    return is_address(text) and any(ip_address(text) in network for network in networks)

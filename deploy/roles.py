@@ -15,6 +15,7 @@ def web(address: str, *, processes: str) -> list[str]:
     """The web server at `address`, host:port."""
     command = ["gunicorn", "config.asgi:application", "-k", "core.serving.web_server.WebWorker"]
     command += ["--workers", processes, "--bind", address]
+    command += ["--config", "python:monitoring.prometheus.web_server_hooks"]
     return [*command, "--graceful-timeout", "20", "--timeout", "60", "--no-control-socket"]
 
 

@@ -29,7 +29,7 @@ keep() {
     echo "made secrets/$1"
 }
 
-for name in secret_key jwt_signing_key mailbox_secret; do
+for name in secret_key jwt_signing_key mailbox_secret metrics_token; do
     random 48 | keep "$name"
 done
 
@@ -50,6 +50,7 @@ done
 printf '%s\nuser health on nopass -@all +ping\n' "$rules" | keep redis.acl
 
 printf 'operator:%s' "$(random 16)" | keep flower_basic_auth
+random 16 | keep grafana_password
 
 # What only you know: write it into these files. Empty, there is no such service.
 for name in email_url stripe_secret_key stripe_webhook_secret hf_token; do

@@ -35,10 +35,7 @@ OF_MODELS = (PromptFormat.CHAT_TEMPLATE, PromptFormat.TRANSCRIPT)
 
 
 class TokenIds(ArrayField[Any, Any]):
-    """A list of token ids. It is sent to PostgreSQL as the list that it is.
-
-    Django would prepare every id by itself, which takes longer for a prompt than anything else about its row.
-    """
+    """A list of token ids, sent to PostgreSQL as it is: to prepare every id by itself, as Django would, takes long."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"base_field": models.IntegerField(), **options})
@@ -232,6 +229,8 @@ class Generation(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
+    first_token_at = models.DateTimeField(null=True, blank=True, editable=False)  # by the clock of `started_at`
+    last_token_at = models.DateTimeField(null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     logprobs: list[Any] | None = None  # those of AnswerLogprobs, once they were read; not stored here
@@ -264,6 +263,7 @@ class Generation(models.Model):
                 fields=["follows"],
                 condition=Q(state=GenerationState.QUEUED, follows__isnull=False),
             ),
+            models.Index(name="inference_unpaid", fields=["ended_at"], condition=Q(state__in=["cancelled", "failed"])),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -27,6 +27,7 @@ from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
+OPERATORS = "operators alone"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
 OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/staff/test_roles.py
 
@@ -108,7 +109,9 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "openai:unknown": (BOTH, NOTHING),
     "healthz": (GET, PUBLIC),
     "readyz": (GET, PUBLIC),
+    "metrics": (GET, NOTHING),  # unless the settings name a token or networks: tests/monitoring/prometheus
     "monitoring:status": (GET, PUBLIC),
+    "monitoring:operations": (GET, OPERATORS),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
@@ -202,6 +205,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
     settings.PAYMENT_PROVIDERS |= {"stripe": "billing.stripe.provider.StripeProvider"}
     settings.STRIPE_WEBHOOK_SECRET = "whsec_x"
     settings.TERMS = settings.PRIVACY = "Words."
+    settings.METRICS_NETWORKS = ()
     monkeypatch.setattr("monitoring.views.unserved_models", list)  # no GPU worker runs here
     talk = answered_talk(alice, catalogue)
     message = talk.messages.last()
@@ -254,6 +258,8 @@ def expected(who: str, rule: str) -> str:
         return "404"
     if is_outside or who.startswith("key"):
         return "log in"
+    if rule == OPERATORS:
+        return "in" if who in (OPERATOR, "superuser") else "403"
     return "404" if rule == HERS and who != "customer" else "in"
 
 

@@ -116,6 +116,15 @@ DEMAND_ENOUGH_CONNECTIONS = False  # whether to refuse a server that has too few
 PGBOUNCER = env.bool("PGBOUNCER", default=False)  # in transaction mode, where DATABASE_URL leads to it
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=20)
 
+# Who may read /metrics: whoever sends this token, and clients in these networks. With neither, nobody may, and the
+# duration of requests is not measured.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="").strip()
+try:
+    METRICS_NETWORKS = read_networks(env.list("METRICS_NETWORKS", default=[]))
+except ValueError as _unreadable:
+    wrong(f"METRICS_NETWORKS: addresses or networks with commas between; {_unreadable}.")
+    METRICS_NETWORKS = ()
+
 # PostgreSQL in every environment. The ASGI threads share a pool: a thread holds a connection only while it works.
 DATABASES = {
     "default": {
@@ -228,6 +237,8 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 3600},
     },
     "erase-deleted-conversations": {"task": "chat.erase_deleted", "schedule": 600.0, "options": {"expires": 600}},
+    "add-up-totals": {"task": "monitoring.add_up", "schedule": 10.0, "options": {"expires": 10}},
+    "thin-samples": {"task": "monitoring.thin_samples", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 # People

@@ -19,6 +19,7 @@ UNUSED = (
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
     "HF_TOKEN",
+    "METRICS_TOKEN",
 )
 os.environ.update(
     SECRET_KEY=secrets.token_urlsafe(50),

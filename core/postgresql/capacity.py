@@ -17,7 +17,8 @@ SIDE_CONNECTIONS = (4 + 2) + (2 + 2) + (1 + 2) + 2
 SPARE_CONNECTIONS = 5  # for `migrate`, a backup, and a person who looks
 LEAST_POOL = 4
 
-_LIMITS = """
+# How many connections this role may have in this database.
+LIMIT = """
 SELECT least(
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - coalesce(current_setting('reserved_connections', true)::int, 0),
@@ -65,7 +66,7 @@ def refuse_small_server(connection: "psycopg.Connection[Any]") -> None:
     if _has_been_checked or settings.PGBOUNCER:
         return
     with connection.transaction():
-        row = connection.execute(_LIMITS).fetchone()
+        row = connection.execute(LIMIT).fetchone()
     finding = missing_connections(row[0]) if row else ""
     if finding and settings.DEMAND_ENOUGH_CONNECTIONS:
         raise ImproperlyConfigured(finding)

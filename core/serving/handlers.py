@@ -7,7 +7,8 @@ costs more than the answer itself (docs/adr/0016).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
@@ -27,6 +28,9 @@ from core.serving.paths import OPENAI, path_meant
 COROUTINE_PATHS = OPENAI
 _security = SecurityMiddleware(lambda _request: HttpResponse())  # only its hooks are used; they never block
 
+# Called with each request, its response, and the seconds until the response began. They must not block or raise.
+observers: list[Callable[[HttpRequest, HttpResponseBase, float], None]] = []
+
 
 class _Handler(ASGIHandler):
     """What both handlers have in common."""
@@ -36,7 +40,10 @@ class _Handler(ASGIHandler):
 
         Otherwise the view would produce the stream, perhaps for minutes, although a HEAD response has no body.
         """
+        began = time.perf_counter()
         response: Any = await super().run_get_response(request)
+        for observe in observers:
+            observe(request, response, time.perf_counter() - began)
         if request.method == "HEAD" and response.streaming:
             response.streaming_content = _nothing()
         return response

@@ -52,6 +52,7 @@ def _module(words: list[str]) -> None:
 
 
 def _web(_arguments: list[str]) -> None:
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", "/tmp/metrics")  # noqa: S108  of this container alone
     _module(roles.web(f"0.0.0.0:{health.WEB_PORT}", processes=os.environ.get("WEB_WORKERS") or "1"))
 
 

@@ -39,6 +39,7 @@ NOT_FOR_FLOWER = (  # secrets; of Redis it has the broker's URL
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
     "HF_TOKEN",
+    "METRICS_TOKEN",
 )
 _ONE_ROLE = """\
     There is a DATABASE_URL, but no DATABASE_OWNER_URL: Tally runs as the role that owns its tables. What its
@@ -223,7 +224,7 @@ class Stack:
             self._app(
                 "web",
                 web,
-                variables,
+                variables | {"PROMETHEUS_MULTIPROC_DIR": str(self._directory / "metrics")},
                 readiness.answers(web_address, "/readyz"),
                 is_well=readiness.is_served(web_address, "/healthz"),
             ),

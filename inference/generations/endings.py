@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from billing import ledger
 from inference import heartbeats
 from inference.generations.logprobs import keep_logprobs
-from inference.generations.statements import end_generation
+from inference.generations.statements import TokenTimes, end_generation
 from inference.generations.tickets import send_ticket
 from inference.models import LIVE_STATES, Generation, GenerationState
 from inference.relay import streams, writer
@@ -75,6 +75,7 @@ def settle_generation(
     completion_tokens: int,
     finish_reason: str,
     logprobs: Sequence[Any] | None = None,
+    token_times: TokenTimes | None = None,
 ) -> Generation | None:
     """Charge and save a running answer that completed or was stopped, with its log probabilities unless None.
 
@@ -87,6 +88,7 @@ def settle_generation(
         text=text,
         completion_tokens=completion_tokens,
         finish_reason=finish_reason,
+        token_times=token_times,
     )
     if generation is not None:
         ledger.settle_within(hold_id=generation.hold_id, completion_tokens=completion_tokens)
@@ -209,6 +211,7 @@ def _end(
     completion_tokens: int = 0,
     finish_reason: str = "",
     error: str = "",
+    token_times: TokenTimes | None = None,
     condition: str = "TRUE",
 ) -> Generation | None:
     """End the row if it is in one of `states`. The order of locks: generation, wallet, key of the answer cache."""
@@ -221,5 +224,6 @@ def _end(
         finish_reason=finish_reason,
         error=error,
         ended_at=timezone.now(),
+        token_times=token_times,
         condition=condition,
     )

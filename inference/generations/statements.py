@@ -16,6 +16,8 @@ from billing.ledger.charges import Charge, charge_of
 from core import sql
 from inference.models import LIVE_STATES, CatalogueModel, Generation, GenerationState
 
+TokenTimes = tuple[float, float]  # seconds from the claim of an answer to its first and to its last token
+
 TOLD_BY_THE_DATABASE = ("created_at", "enqueued_at")  # set by the database's clock, which time-outs compare them with
 
 OFFERED_MODEL = "SELECT {model} FROM inference_cataloguemodel m WHERE m.key = %s AND m.is_active"
@@ -60,7 +62,8 @@ RETURNING next.place, {generation}, {model}"""
 
 END_GENERATION = """
 UPDATE inference_generation g SET state = %s, text = %s, completion_tokens = LEAST(%s, g.max_completion_tokens),
-    finish_reason = %s, error = %s, prompt_token_ids = '{{}}', ended_at = %s
+    finish_reason = %s, error = %s, prompt_token_ids = '{{}}', ended_at = %s,
+    first_token_at = g.started_at + make_interval(secs => %s), last_token_at = g.started_at + make_interval(secs => %s)
 WHERE g.id = %s AND g.state = ANY(%s) AND {condition} RETURNING {generation}"""
 
 
@@ -128,13 +131,14 @@ def end_generation(
     finish_reason: str,
     error: str,
     ended_at: datetime,
+    token_times: TokenTimes | None = None,
     condition: str = "TRUE",
 ) -> Generation | None:
     """End a row if it is in one of `states` and `condition` holds. Returns the new row, or None. Locks the row.
 
     `condition` is SQL about the row, which is `g`.
     """
-    values: list[Any] = [state, text, completion_tokens, finish_reason, error, ended_at]
+    values: list[Any] = [state, text, completion_tokens, finish_reason, error, ended_at, *(token_times or (None, None))]
     statement = END_GENERATION.format(generation=sql.columns(Generation, "g"), condition=condition)
     row = sql.fetch_one(statement, [*values, generation_id, list(states)])
     return None if row is None else sql.instance(Generation, row)

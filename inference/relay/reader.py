@@ -7,7 +7,7 @@ everything else that is done for a streamed answer (docs/adr/0017).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,8 @@ ANSWER_SECONDS = 5.0  # without an answer of Redis for so long, it counts as awa
 ENTRIES_A_READ = 500  # of one stream
 AWAY_SECONDS = 1.0  # between two tries while Redis is away
 
+observers: list[Callable[[int], None]] = []  # called with 1 when a follower begins to read, and with -1 when it ends
+
 
 async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncGenerator[list[Chunk]]:
     """Yield the entries after the id `after` as they come; an empty list if none came for `wait_seconds`.
@@ -37,11 +39,13 @@ async def follow(generation_id: UUID, after: str, wait_seconds: float) -> AsyncG
     follower = _Follower(stream_key(generation_id), after)
     reader = _reader_of_this_loop()
     reader.add(follower)
+    _observe(1)
     try:
         while True:
             yield await follower.take(wait_seconds)
     finally:
         reader.remove(follower)
+        _observe(-1)
 
 
 class _Follower:
@@ -168,6 +172,11 @@ _readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Reader]" = WeakKeyDicti
 
 def _reader_of_this_loop() -> _Reader:
     return _readers.setdefault(asyncio.get_running_loop(), _Reader())
+
+
+def _observe(change: int) -> None:
+    for observe in observers:
+        observe(change)
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

@@ -36,6 +36,7 @@ class Job:
     logprobs: list[Any] = field(default_factory=list)  # as `inference.generations.logprobs` keeps them
     completion_tokens: int = 0
     is_handed_back: bool = False
+    token_times: tuple[float, float] | None = None  # seconds from `started` to the first and to the last token
     _engine: Engine | None = None
     _beginning: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,6 +60,8 @@ class Job:
 
         If a stop came just before the engine knew the request, stop it now.
         """
+        since_claim = time.monotonic() - self.started
+        self.token_times = (self.token_times[0] if self.token_times else since_claim, since_claim)
         logprobs = packed(delta.logprobs)
         self.logprobs += logprobs
         self.text.append(delta.text)

@@ -118,6 +118,7 @@ class Worker:
                 completion_tokens=job.completion_tokens,
                 finish_reason=finish_reason,
                 logprobs=None if generation.top_logprobs is None else job.logprobs,
+                token_times=job.token_times,
             )
             ended = try_again_while_the_database_is_away(settle)
             writer.end(ended.state if ended else GenerationState.FAILED)

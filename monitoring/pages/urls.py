@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from monitoring.pages import status
+from monitoring.pages import operations, status
 
 app_name = "monitoring"
 urlpatterns = [
     path("status/", status.status, name="status"),
+    path("ops/", operations.now, name="operations"),
 ]

@@ -19,6 +19,8 @@ WEAK = {
     "TRUSTED_PROXIES": [None, "*", "proxy.internal"],
     "STRIPE_WEBHOOK_SECRET": [""],
     "TOPUP_CURRENCY": ["qqq"],
+    "METRICS_TOKEN": ["too short", GOOD["SECRET_KEY"]],
+    "METRICS_NETWORKS": ["*", "0.0.0.0/0"],
 }
 CASES = [(name, value) for name, values in WEAK.items() for value in values]
 

@@ -21,12 +21,12 @@ OF_OPERATORS = (
     "/%61dmin/",
     "//admin/",
     "/ops/",
-    "/metrics",
     "/flower/",
     "/flower/api/workers",
     "/api/v1/admin/users",
     "/API/v1//admin/users",
 )
+OF_NOBODY = ("/metrics", "/metrics/", "/metrics?part=site", "//metrics", "/%6detrics", "/METRICS", "/Metrics/x")
 PEOPLES = ("/", "/accounts/login/", "/api/v1/me", "/v1/models", "/administrator", "/flowers")
 LOG_IN = ("operator@example.com", "a long password")
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
@@ -53,6 +53,14 @@ def test_strangers_are_refused_by_their_network(closed, visit, path):
 @pytest.mark.parametrize("path", PEOPLES)
 def test_customers_are_not_meant(closed, visit, path):
     assert visit(closed, ELSEWHERE).get(path).status_code == 503
+
+
+@pytest.mark.parametrize("path", OF_NOBODY)
+@pytest.mark.parametrize("address", [HERE, ELSEWHERE])
+def test_nobody_reaches_the_metrics_by_the_proxy(closed, visit, path, address):
+    """Not even with the token: Prometheus asks the application itself."""
+    headers = {"Authorization": "Bearer whatever"}
+    assert visit(closed, address).get(closed.url + path, headers=headers).status_code == 404
 
 
 def test_a_forged_address_does_not_help(closed, visit):

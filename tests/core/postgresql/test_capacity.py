@@ -74,9 +74,9 @@ def test_production_refuses_it_and_looks_once(db, unchecked):
 def test_the_limit_of_the_role_counts_too(db, unchecked):
     unchecked.DEMAND_ENOUGH_CONNECTIONS = True
     with connection.cursor() as cursor:
-        cursor.execute(capacity._LIMITS)
+        cursor.execute(capacity.LIMIT)
         [whole] = cursor.fetchone()
-        cursor.execute(capacity._LIMITS.replace("rolconnlimit", "7"))
+        cursor.execute(capacity.LIMIT.replace("rolconnlimit", "7"))
         assert cursor.fetchone() == (7,)
     assert 50 < whole < 1000
 

@@ -1,0 +1,55 @@
+"""How the money stands now, for operators: open holds, and what the proofs of the ledger found. Reads few rows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
+
+from billing.models import Hold, HoldState, Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """Holds of answers that have not ended: how many, their microcredits, and how many have outlived their time."""
+
+    active: int
+    held_microcredits: int
+    stuck: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastProof:
+    """The latest proof of everything, or of what is new."""
+
+    is_of_everything: bool
+    started_at: datetime
+    seconds: float
+    entries: int
+    faults: int
+
+
+def read_holds() -> Holds:
+    """One query, of active holds alone."""
+    stuck = Count("pk", filter=Q(expires_at__lt=Now()))
+    figures = Hold.objects.filter(state=HoldState.ACTIVE).aggregate(
+        active=Count("pk"), held=Sum("amount_microcredits"), stuck=stuck
+    )
+    return Holds(figures["active"], figures["held"] or 0, figures["stuck"])
+
+
+def read_last_proofs() -> list[LastProof]:
+    """The last proof of each kind that there was. Two queries."""
+    proofs = Proof.objects.order_by("-started_at")
+    found = [proofs.filter(after_entry__isnull=is_of_everything).first() for is_of_everything in (True, False)]
+    return [
+        LastProof(
+            proof.after_entry is None,
+            proof.started_at,
+            (proof.ended_at - proof.started_at).total_seconds(),
+            proof.entries_count,
+            proof.faults_count,
+        )
+        for proof in found
+        if proof is not None
+    ]

@@ -1,0 +1,109 @@
+"""Samples of the totals, so that operators see what happened in the last minutes, days and months.
+
+Totals only grow. So to keep fewer samples of the past, the others are deleted, and nothing is averaged. The difference
+of two samples is exact, however far apart they are, and percentiles come from the histograms in it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from monitoring.models import Sample
+from monitoring.totals.adding import limited_transaction, read_totals
+from monitoring.totals.metrics import METRICS, Metric, Sum, Sums
+
+# For how long samples are kept, by the seconds between them. A year of them takes about 200 MB.
+KEPT = {10: timedelta(days=1), 300: timedelta(days=60), 3600: timedelta(days=730)}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What happened in a number of seconds."""
+
+    seconds: float
+    sums: Sums
+
+    def amount(self, metric: Metric, **labels: str) -> int:
+        """How many values the series with these labels took, or how much they were increased."""
+        return sum(series.amount for series in self._of(metric, labels))
+
+    def total(self, metric: Metric, **labels: str) -> float:
+        """The sum of the values."""
+        return sum(series.total for series in self._of(metric, labels)) / metric.parts_of_one
+
+    def percentile(self, metric: Metric, share: float, **labels: str) -> float | None:
+        """The value that this share of all values does not exceed, None if there are none.
+
+        Within a bucket values count as evenly spread. Of the last bucket only the lower limit is known.
+        """
+        buckets = [sum(counts) for counts in zip(*(series.buckets for series in self._of(metric, labels)), strict=True)]
+        left = share * sum(buckets)
+        if not sum(buckets):
+            return None
+        for index, count in enumerate(buckets[:-1]):
+            lower = metric.bounds[index - 1] if index else 0.0
+            if count and left <= count:
+                return float(lower + (metric.bounds[index] - lower) * left / count)
+            left -= count
+        return metric.bounds[-1]
+
+    def _of(self, metric: Metric, labels: dict[str, str]) -> list[Sum]:
+        places = [(metric.labels.index(name), value) for name, value in labels.items()]
+        return [
+            series
+            for (name, values), series in self.sums.series.items()
+            if name == metric.name and all(values[place] == value for place, value in places)
+        ]
+
+
+def take_sample() -> None:
+    """Keep the totals of now, unless the past is still being added up. Raises DatabaseError."""
+    sums = read_totals()
+    if sums is None:
+        return
+    totals = [[name, labels, one.amount, one.total, one.buckets] for (name, labels), one in sums.series.items()]
+    now = timezone.now()
+    with limited_transaction():
+        Sample.objects.create(taken_at=now, resolution_seconds=_resolution_at(now), totals=totals)
+
+
+def thin_samples() -> int:
+    """Delete the samples that are kept no longer. Returns how many there were."""
+    now = timezone.now()
+    return sum(
+        Sample.objects.filter(resolution_seconds=seconds, taken_at__lt=now - kept).delete()[0]
+        for seconds, kept in KEPT.items()
+    )
+
+
+def read_period(length: timedelta) -> Period | None:
+    """What happened since about so long ago, until now. None if there is no sample of then. Raises DatabaseError."""
+    sums, now = read_totals(), timezone.now()
+    begin = now - length
+    samples = Sample.objects.filter(taken_at__range=(begin - length, begin + length / 2)).order_by("-taken_at")
+    before = samples.filter(taken_at__lte=begin).first() or samples.last()
+    if sums is None or before is None:
+        return None
+    return Period((now - before.taken_at).total_seconds(), _difference(before.totals, sums))
+
+
+def _resolution_at(now: datetime) -> int:
+    """The greatest resolution of which this is the first sample in its time."""
+    last = Sample.objects.order_by("-taken_at").values_list("taken_at", flat=True).first()
+    for seconds in sorted(KEPT, reverse=True):
+        if last is None or now.timestamp() // seconds > last.timestamp() // seconds:
+            return seconds
+    return min(KEPT)
+
+
+def _difference(before: list[Any], after: Sums) -> Sums:
+    earlier = {(name, tuple(labels)): Sum(amount, total, buckets) for name, labels, amount, total, buckets in before}
+    sums = Sums()
+    for key, now in after.series.items():
+        sums.add(key, now)
+        then = earlier.get(key)
+        if then is not None and key[0] in METRICS:
+            sums.add(key, Sum(-then.amount, -then.total, [-count for count in then.buckets]))
+    return sums
