@@ -2,7 +2,7 @@
 
 An amount is an integer of the smallest unit in use (`_minor`): cents of a dollar, whole yen, fils of a dinar. Babel
 knows the number of decimals from the CLDR (https://cldr.unicode.org). A provider may count differently:
-`billing.stripe.amounts` converts for Stripe. The settings use this module, so it imports nothing from Django.
+`billing.stripe.amounts` converts for Stripe. The settings use this module, so it imports nothing that reads them.
 """
 
 from decimal import Decimal
@@ -10,6 +10,7 @@ from functools import cache
 
 from babel.core import get_global
 from babel.numbers import get_currency_precision, get_territory_currencies
+from django.utils.formats import number_format
 
 DECIMALS_OF_CARDS = 2  # Stripe and its partners charge at most two: a third decimal must be zero
 
@@ -61,6 +62,11 @@ def from_minor(amount_minor: int, currency: str) -> Decimal:
     return Decimal(amount_minor).scaleb(-decimals_of(currency))
 
 
+def format_amount(amount_minor: int, currency: str) -> str:
+    """For people, in their language, without the currency: 123456 usd is '1,234.56', in German '1.234,56'."""
+    return number_format(from_minor(amount_minor, currency), decimals_of(currency), force_grouping=True)
+
+
 def format_money(amount_minor: int, currency: str) -> str:
-    """For people: 123456 usd is '1,234.56 USD', 500 jpy is '500 JPY'."""
-    return f"{from_minor(amount_minor, currency):,f} {currency.upper()}"
+    """For people, in their language: 123456 usd is '1,234.56 USD', in German '1.234,56 USD'; 500 jpy is '500 JPY'."""
+    return f"{format_amount(amount_minor, currency)} {currency.upper()}"

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db import transaction
 from django.urls import include, path, re_path
 
+from accounts.pages.languages import choose_language
 from accounts.pages.open_login import open_login
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -31,6 +32,7 @@ urlpatterns = [
     *account_changes,
     path("accounts/open/<str:token>/", open_login, name="account_open_login"),
     path("accounts/", include("allauth.urls")),
+    path("language/", choose_language, name="choose_language"),
     path("credits/", include("billing.pages.urls")),
     path("v1/", include("inference.openai.urls")),
     path("api/v1/", include("config.api_urls")),

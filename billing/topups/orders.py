@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from billing import ledger
-from billing.currencies import format_money, from_minor, step_minor
+from billing.currencies import format_amount, format_money, step_minor
 from billing.models import MICROCREDITS_PER_CREDIT, AutomaticTopUp, EntryKind, Package, TopUp, TopUpState
 from billing.notices.notices import notify
 from billing.templatetags.money import format_credits
@@ -65,8 +65,8 @@ def offer_of_amount(amount_minor: int) -> Offer:
     """
     (least, most), currency = settings.TOPUP_MINOR_BOUNDS, settings.TOPUP_CURRENCY
     if type(amount_minor) is not int or not least <= amount_minor <= most:
-        bounds = {"least": from_minor(least, currency), "most": format_money(most, currency)}
-        raise InvalidAmount(_("Choose an amount between {least:,f} and {most}.").format(**bounds))
+        bounds = {"least": format_amount(least, currency), "most": format_money(most, currency)}
+        raise InvalidAmount(_("Choose an amount between {least} and {most}.").format(**bounds))
     if amount_minor % step_minor(currency):
         step = format_money(step_minor(currency), currency)
         raise InvalidAmount(_("Choose an amount in steps of {step}.").format(step=step))
