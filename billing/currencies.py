@@ -2,7 +2,7 @@
 
 An amount is an integer of the smallest unit in use (`_minor`): cents of a dollar, whole yen, fils of a dinar. Babel
 knows the number of decimals from the CLDR (https://cldr.unicode.org). A provider may count differently:
-`billing.stripe.amounts` converts for Stripe. The settings use this module, so it imports nothing from Django.
+`billing.stripe.amounts` converts for Stripe. The settings use this module, so it imports nothing that reads them.
 """
 
 from decimal import Decimal
@@ -15,6 +15,7 @@ from babel.numbers import (
     get_currency_symbol,
     get_territory_currencies,
 )
+from django.utils.translation import get_language
 
 DECIMALS_OF_CARDS = 2  # Stripe and its partners charge at most two: a third decimal must be zero
 
@@ -66,9 +67,9 @@ def from_minor(amount_minor: int, currency: str) -> Decimal:
     return Decimal(amount_minor).scaleb(-decimals_of(currency))
 
 
-def format_money(amount_minor: int, currency: str, locale: str = "en") -> str:
-    """For people, as it is written in their language: 123456 usd is '$1,234.56', 500 usd '$5', 500 jpy '¥500'."""
-    amount, spoken = from_minor(amount_minor, currency), Locale.parse(locale, sep="-")
+def format_money(amount_minor: int, currency: str) -> str:
+    """For people, as it is written in the active language: 123456 usd is '$1,234.56', 500 usd '$5', 500 jpy '¥500'."""
+    amount, spoken = from_minor(amount_minor, currency), Locale.parse(get_language() or "en", sep="-")
     pattern = spoken.currency_formats["standard"].pattern
     if get_currency_symbol(currency.upper(), spoken).isalpha():
         pattern = pattern.replace("¤#", "¤\u00a0#")  # a code and a number stand apart: 'KWD 5'

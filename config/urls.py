@@ -7,6 +7,7 @@ from django.db import transaction
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from accounts.pages.languages import choose_language
 from accounts.pages.open_login import open_login
 from accounts.pages.settings.urls import urlpatterns as personal_settings
 from billing.pages.settings.urls import urlpatterns as money_settings
@@ -33,6 +34,7 @@ urlpatterns = [
     path("accounts/sessions/", RedirectView.as_view(pattern_name="settings:devices"), name="usersessions_list"),
     path("accounts/", include("allauth.urls")),
     path("settings/", include((personal_settings + money_settings, "settings"))),
+    path("language/", choose_language, name="choose_language"),
     path("credits/", include("billing.pages.urls")),
     path("v1/", include("inference.openai.urls")),
     path("api/v1/", include("config.api_urls")),

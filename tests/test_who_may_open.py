@@ -48,6 +48,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "account_reset_password_from_key_done": (GET, PUBLIC),
     "account_reset_password_from_key": (BOTH, PUBLIC),
     "account_reset_password_done": (GET, PUBLIC),
+    "choose_language": (POST, PUBLIC),
     "billing:overview": (GET, LOGIN),
     "billing:export_csv": (GET, LOGIN),
     "billing:export_json": (GET, LOGIN),

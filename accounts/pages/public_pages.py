@@ -1,6 +1,10 @@
 """Pages that are the same for everybody: caches may keep them, and strangers cannot load the database with them.
 
 Such a page reads no session and sets no cookie. So its template shows neither who is logged in nor a form.
+
+Caches that others share keep it only under an address that names its language (`?lang=de`), as all links to it do.
+Without that it is in the reader's language (`accounts.pages.languages`), and only the reader's browser keeps it: some
+shared caches ignore `Vary`, and would show an English page to German readers.
 """
 
 from collections.abc import Callable
@@ -8,10 +12,12 @@ from functools import wraps
 from typing import Any, cast
 
 from django.core.cache import cache
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import get_language
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
+
+from accounts.pages.languages import named_language
 
 View = Callable[..., HttpResponseBase]
 
@@ -20,11 +26,20 @@ KEPT_SECONDS = 60  # for how long browsers and proxies may show the page without
 
 
 def public_page(kept_seconds: int = KEPT_SECONDS) -> Callable[[View], View]:
-    """Decorate a view whose answer is the same for everybody: it is cached publicly, and has an ETag."""
+    """Decorate a view whose answer is the same for all who read its language. It has an ETag."""
 
     def decorate(view: View) -> View:
-        kept: Any = cache_control(public=True, max_age=kept_seconds)(conditional_page(public_answer(view)))
-        return cast(View, require_safe(kept))
+        marked: Any = conditional_page(public_answer(view))
+        for_all = cache_control(public=True, max_age=kept_seconds)(marked)
+        for_the_reader = cache_control(private=True, no_cache=True)(marked)
+
+        @wraps(view)
+        def respond(request: HttpRequest, *words: Any, **options: Any) -> HttpResponseBase:
+            kept = for_all if named_language(request) else for_the_reader
+            return cast(HttpResponseBase, kept(request, *words, **options))
+
+        respond.is_public = True  # type: ignore[attr-defined]  # read by LanguageMiddleware
+        return cast(View, require_safe(respond))
 
     return decorate
 

@@ -95,7 +95,9 @@ def customer_of(refund: Refund) -> User:
 
 def worth_of(amount: int, topup: TopUp | None) -> str:
     """Return an amount of a refund as text: in credits for an answer, in money for a payment."""
-    return f"{format_credits(amount)} credits" if topup is None else money(amount, topup.currency)
+    if topup is None:
+        return _("{credits} credits").format(credits=format_credits(amount))
+    return money(amount, topup.currency)
 
 
 def key_of(refund: Refund) -> str:

@@ -1,7 +1,9 @@
-"""Credits and money for people: exact, without needless zeros."""
+"""Credits and money for people, in the form of their language: exact, without needless zeros."""
+
+from decimal import Decimal
 
 from django import template
-from django.utils.translation import get_language
+from django.utils.formats import number_format
 
 from billing.currencies import format_money
 from billing.models import MICROCREDITS_PER_CREDIT
@@ -13,10 +15,9 @@ MICROCREDITS_PER_CENT = MICROCREDITS_PER_CREDIT // 100  # of a credit
 
 @register.filter("credits")
 def format_credits(microcredits: int) -> str:
-    """Format microcredits as credits: 1234567890 is '1,234.56789', 500000 is '0.50', -200 is '-0.0002'."""
-    whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
-    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if microcredits < 0 else ''}{whole:,}.{decimals}"
+    """Format microcredits as credits: 1234567890 is '1,234.56789', in German '1.234,56789'; 500000 is '0.50'."""
+    decimals = len(f"{abs(microcredits) % MICROCREDITS_PER_CREDIT:06d}".rstrip("0"))
+    return number_format(_in_credits(microcredits), max(2, decimals), force_grouping=True)
 
 
 @register.filter("balance")
@@ -28,7 +29,9 @@ def format_balance(microcredits: int) -> str:
 @register.filter
 def round_credits(microcredits: int) -> str:
     """Format credits for a headline, where whole ones have no decimals: 10000000 is '10', 500000 is '0.50'."""
-    return format_credits(microcredits).removesuffix(".00")
+    if microcredits % MICROCREDITS_PER_CREDIT:
+        return format_credits(microcredits)
+    return number_format(_in_credits(microcredits), 0, force_grouping=True)
 
 
 @register.filter
@@ -47,10 +50,14 @@ def roughly(microcredits: int) -> str:
 @register.filter
 def money(amount_minor: int, currency: str) -> str:
     """Format smallest units of a currency: 123456 usd is '$1,234.56', 500 usd '$5', 500 jpy '¥500'."""
-    return format_money(amount_minor, currency, get_language() or "en")
+    return format_money(amount_minor, currency)
 
 
 @register.filter
 def per_thousand(microcredits_per_token: int) -> str:
     """Format a price per token as credits for 1,000 tokens."""
     return format_credits(microcredits_per_token * 1000)
+
+
+def _in_credits(microcredits: int) -> Decimal:
+    return Decimal(microcredits) / MICROCREDITS_PER_CREDIT

@@ -8,9 +8,11 @@ relay entry, so a browser that reconnects goes on where it was.
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils import translation
 from django.utils.html import strip_tags
 from django.utils.translation import gettext as _
 
@@ -22,18 +24,23 @@ from inference.models import Generation, GenerationState
 from inference.relay import streams
 from inference.relay.following import follow_to_end
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 async def stream_answer(
-    generation_id: UUID, last_event_id: str, render_done: Callable[[], str]
+    generation_id: UUID, last_event_id: str, render_done: Callable[[], str], *, language: str
 ) -> AsyncGenerator[bytes]:
     """Yield the events after `last_event_id` until the answer has ended. It holds no database connection meanwhile.
 
-    `render_done` renders the finished message; it runs in a thread and may query.
+    `render_done` renders the finished message; it runs in a thread and may query. `language` is the page's: where the
+    events of an answer are made, no language is active.
     """
-    events = _Events(last_event_id)
+    events = _Events(last_event_id, _in_language(language, lambda: _("Loading the model…"))())
+    status_of, rendered = _in_language(language, _status), _in_language(language, render_done)
     if not last_event_id:
         yield _event("start", "")
-    async with aclosing(follow_to_end(generation_id, _status)) as batches:
+    async with aclosing(follow_to_end(generation_id, status_of)) as batches:
         async for chunks, status in batches:
             if any(chunk.state for chunk in chunks):
                 break
@@ -42,13 +49,14 @@ async def stream_answer(
             if status and not events.has_text:
                 yield events.status(status)
     yield _event("heard", events.rest())
-    yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(render_done)))
+    yield _event("done", await in_thread(lambda: try_again_while_the_database_is_away(rendered)))
 
 
 class _Events:
     """Turns relay entries into events, without those that the browser already has."""
 
-    def __init__(self, last_event_id: str) -> None:
+    def __init__(self, last_event_id: str, loading: str) -> None:
+        self._loading = loading
         self._seen = _parts(last_event_id)
         self._markdown = StreamingMarkdown()
         self._status = ""
@@ -69,7 +77,7 @@ class _Events:
                 yield _event("block", finished)
             yield _event("tail", tail, new[-1].id)
         elif any(chunk.notice for chunk in new):
-            yield self.status(_("Loading the model…"))
+            yield self.status(self._loading)
 
     def rest(self) -> str:
         """The words of the last block, which is never finished by another one."""
@@ -91,6 +99,16 @@ def _status(generation_id: UUID) -> str | None:
     if generation.state == GenerationState.QUEUED:
         return find_place(generation).describe()
     return _("Reading your prompt, {count} tokens").format(count=intcomma(generation.prompt_tokens))
+
+
+def _in_language(language: str, function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, while this language is active."""
+
+    def run(*words: P.args, **options: P.kwargs) -> T:
+        with translation.override(language):
+            return function(*words, **options)
+
+    return run
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from accounts.pages.public_pages import public_page
@@ -27,12 +28,12 @@ def privacy(_request: HttpRequest) -> HttpResponse:
 def _show(text: str, heading: str) -> HttpResponse:
     if not text:
         raise Http404
-    return HttpResponse(_render(text, heading))
+    return HttpResponse(_render(text, heading, get_language()))
 
 
 @lru_cache(maxsize=4)
-def _render(text: str, heading: str) -> str:
-    """The page as HTML. A heading in the text's first line becomes that of the page."""
+def _render(text: str, heading: str, _language: str) -> str:
+    """The page as HTML, kept for each language. A heading in the text's first line becomes that of the page."""
     first, _newline, rest = text.partition("\n")
     if first.startswith(MARK) and (title := first.removeprefix(MARK).strip()):
         heading, text = title, rest

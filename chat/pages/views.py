@@ -137,8 +137,9 @@ async def events(request: Request, generation_id: UUID) -> HttpResponse | Stream
         return await in_thread(partial(answer_too_often, request, int(refused.wait)))
     # A browser that reconnects by itself sends the last event's id as a header; a page that was hidden, in the URL.
     last_event_id = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
+    render_done, language = partial(_render_done, request, answer_id), request.LANGUAGE_CODE
     response = StreamingHttpResponse(
-        keep_slot(slot, stream_answer(generation_id, last_event_id, lambda: _render_done(request, answer_id))),
+        keep_slot(slot, stream_answer(generation_id, last_event_id, render_done, language=language)),
         content_type="text/event-stream",
     )
     response["Cache-Control"] = "no-store"

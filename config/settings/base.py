@@ -76,10 +76,10 @@ MIDDLEWARE = [
     "core.rest.middleware.api_middleware",
     "accounts.pages.private_pages.private_pages_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.login.session_store.AuthenticationMiddleware",
+    "accounts.pages.languages.LanguageMiddleware",  # it asks who the customer is
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -313,7 +313,12 @@ DEVICE_COOKIE_NAME = "tally_device"  # see accounts.login.devices
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", _("English"))]
+LANGUAGES = [("en", _("English")), ("de", _("German"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]  # completed and compiled by `python3 -m deploy.messages`
+LANGUAGE_COOKIE_NAME = "tally_language"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"

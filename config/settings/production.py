@@ -49,11 +49,13 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
+LANGUAGE_COOKIE_SECURE = True
 # A browser accepts a cookie with this prefix only from this host and over https. So no other host of the domain can set
 # one.
 SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken"
 DEVICE_COOKIE_NAME = "__Host-tally_device"
+LANGUAGE_COOKIE_NAME = "__Host-tally_language"
 MESSAGE_STORAGE = "core.cookies.MessageStorage"
 
 _SECRETS = {"SECRET_KEY": SECRET_KEY, "JWT_SIGNING_KEY": JWT_SIGNING_KEY}

@@ -1,8 +1,9 @@
 """Credits as people read them."""
 
 import pytest
+from django.utils import translation
 
-from billing.templatetags.money import format_credits, per_thousand, roughly
+from billing.templatetags.money import format_balance, format_credits, money, per_thousand, roughly, round_credits
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,15 @@ def test_prices_are_said_for_a_thousand_tokens():
 )
 def test_an_estimate_is_rounded_up_to_two_digits(microcredits, text):
     assert roughly(microcredits) == text
+
+
+@pytest.mark.parametrize(("language", "marks"), [("en", ",."), ("de", ".,")])
+def test_amounts_are_written_in_the_form_of_the_language(language, marks):
+    written = str.maketrans(",.", marks)
+    with translation.override(language):
+        assert format_credits(1_234_567_890_000) == "1,234,567.89".translate(written)
+        assert format_credits(-200) == "-0.0002".translate(written)
+        assert format_balance(9_986_440) == "9.98".translate(written)
+        assert round_credits(10_000_000_000) == "10,000".translate(written)
+        assert money(123_456, "usd") == "1,234.56".translate(written) + " USD"
+        assert money(500, "jpy") == "500 JPY"

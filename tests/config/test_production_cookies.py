@@ -12,7 +12,7 @@ from tests.core.postgresql.production import read_production
 def test_every_cookie_has_the_prefix_that_binds_it_to_the_host(monkeypatch):
     production = read_production(monkeypatch)
     assert production["DEVICE_COOKIE_NAME"].startswith("__Host-")
-    for name in ("SESSION", "CSRF"):
+    for name in ("SESSION", "CSRF", "LANGUAGE"):
         assert production[f"{name}_COOKIE_NAME"].startswith("__Host-")
         assert production[f"{name}_COOKIE_SECURE"] is True
         assert production.get(f"{name}_COOKIE_DOMAIN") is None

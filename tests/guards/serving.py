@@ -62,6 +62,14 @@ SERVING = [
         "no_shared_cache_keeps_the_front_door",
     ),
     Guard(
+        "languages in shared caches",
+        "accounts/pages/public_pages.py",
+        "for_all if named_language(request) else for_the_reader",
+        "for_all",
+        "tests/accounts/pages/test_languages.py",
+        "caches_share_a_page_only",
+    ),
+    Guard(
         "strangers load the database",
         "accounts/pages/public_pages.py",
         'cache.get_or_set(f"public-page:{get_language()}:{name}", render, seconds)',

@@ -35,6 +35,19 @@ async def test_csv_and_json_say_what_the_ledger_says(async_client, alice):
     assert (entry["amount_credits"], entry["hold_id"], entry["reason"]) == ("100.000000", None, "test")
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_file_is_the_same_in_every_language(async_client, alice):
+    await async_client.aforce_login(alice)
+    for name in ("csv", "json"):
+        texts = []
+        for language in ("de", "en"):
+            answer = await async_client.get(reverse(f"billing:export_{name}"), headers={"Accept-Language": language})
+            assert answer["Content-Language"] == language
+            texts.append(b"".join([part async for part in answer.streaming_content]))
+        assert texts[0] == texts[1]
+        assert b"100.000000" in texts[0]
+
+
 @pytest.fixture
 def used(alice):
     return use(alice, completion_tokens=42)

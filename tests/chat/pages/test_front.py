@@ -13,7 +13,7 @@ from inference.catalogue import DEMO_KEY
 from inference.models import CatalogueModel
 from tests.support.databases.redis_admin import admin
 
-PUBLIC = ["/pricing/"]
+PUBLIC = ["/pricing/?lang=en"]  # an address that names its language: caches may keep it
 
 
 def words(response):
@@ -37,7 +37,7 @@ def test_a_stranger_learns_at_the_front_door_what_it_is_and_what_it_costs(client
     assert "Or any amount from $1 to $1,000. One USD buys 100 credits." in text
     assert "You pay nothing" in text
     for name in ("account_login", "account_signup", "chat:pricing", "billing:who_pays", "api:redoc"):
-        assert f'href="{reverse(name)}"' in page.content.decode(), name
+        assert f'href="{reverse(name)}' in page.content.decode(), name
 
 
 def test_the_page_has_a_title_and_a_description(client, catalogue):

@@ -100,7 +100,7 @@ def test_the_front_door_works_without_javascript(open_page, offers):
     page.click("text=See the prices")
     assert page.url.endswith("#prices")
     page.click("header >> text=Sign up")
-    assert page.url.endswith("/accounts/signup/")
+    assert page.url.endswith("/accounts/signup/?lang=en")
 
 
 def test_the_five_lines_are_copied_with_a_click(open_page, offers):

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 TEXT = (
     "# Terms of *this* house\n\n## Money\n\nPay **before**.\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1))\n"
 )
-PAGES = [("/terms/", "TERMS"), ("/privacy/", "PRIVACY")]
+PAGES = [("/terms/?lang=en", "TERMS"), ("/privacy/?lang=en", "PRIVACY")]
 LINKED_FROM = ["/", "/pricing/", "/status/", "/accounts/login/", "/accounts/signup/"]
 
 
@@ -64,7 +64,7 @@ def test_customers_find_it_in_their_menu(client, alice, settings):
     settings.TERMS = TEXT
     client.force_login(alice)
     body = client.get("/").content.decode()
-    assert [path for path in ("/terms/", "/status/", "/pricing/") if f'href="{path}"' not in body] == []
+    assert [path for path in ("/terms/", "/status/", "/pricing/") if f'href="{path}?lang=en"' not in body] == []
 
 
 def test_the_text_comes_from_the_file_that_terms_file_names(tmp_path):
