@@ -11,6 +11,7 @@ from csp.constants import SELF
 from csp.decorators import csp_update
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import translation
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 
@@ -42,6 +43,7 @@ def redoc(request: HttpRequest) -> HttpResponse:
 
 @cache
 def _render_schema() -> bytes:
-    """The schema as JSON. It depends only on the code, so each process makes it once."""
-    document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return json.dumps(document).encode()
+    """The schema as JSON, in English. It depends only on the code, so each process makes it once."""
+    with translation.override("en"):  # whatever the language of who asks first
+        document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+        return json.dumps(document).encode()

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from accounts.models import OutgoingMail, User
+from core.rest import docs
 
 GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-DE,de;q=0.9,en;q=0.8"}
 PUBLIC = ["/pricing/", "/status/", "/terms/", "/privacy/"]
@@ -112,6 +113,13 @@ def test_the_api_explains_in_the_language_that_a_client_accepts_and_sets_no_cook
     english = client.post("/api/v1/auth/token", login, content_type="application/json")
     assert german.json()["detail"] == "Die E-Mail-Adresse oder das Passwort ist falsch."
     assert english.json()["detail"] == "The e-mail address or the password is wrong."
+
+
+def test_the_documentation_of_the_api_is_english_whoever_asks_first(client, db):
+    docs._render_schema.cache_clear()
+    first = client.get(reverse("api:schema"), **GERMAN).content.decode()
+    assert "waiting for payment" in first
+    assert "wartet auf Zahlung" not in first
 
 
 def test_a_mail_is_in_the_language_of_the_page_that_sends_it(client, alice):
