@@ -2,6 +2,9 @@
 
 from zoneinfo import available_timezones
 
+from django.conf import settings
+from django.utils import translation
+
 from accounts.models import User
 
 AREAS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
@@ -13,6 +16,11 @@ def change_profile(*, user: User, **names: str) -> User:
         setattr(user, field, value)
     user.save(update_fields=list(names) or None)
     return user
+
+
+def language_of(user: User) -> str:
+    """The language in which this user is written to: the chosen one, or else the one that is active."""
+    return user.language or translation.get_language() or settings.LANGUAGE_CODE
 
 
 def time_zones() -> list[str]:

@@ -6,10 +6,11 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.db.models import TextChoices
 from django.template.loader import render_to_string
-from django.utils.translation import gettext as _
+from django.utils import translation
 from django.utils.translation import gettext_lazy as _lazy
 
 from accounts.models import User
+from accounts.profile import language_of
 
 
 class KeyNews(TextChoices):
@@ -23,39 +24,44 @@ class KeyNews(TextChoices):
 
 def tell_of_key(*, user: User, name: str, what: KeyNews) -> None:
     """Mail the owner that an API key was made, changed, rotated or revoked."""
-    _send(user.email, str(what.label), "key", name=name, what=what.value)
+    _send(user, what.label, "key", name=name, what=what.value)
 
 
 def tell_of_log_in(*, user: User, address: str, user_agent: str) -> None:
     """Mail the user about a log-in with the right password from an unknown device."""
-    _send(user.email, _("A log-in from a new device"), "log_in", address=address, user_agent=user_agent)
+    _send(user, _lazy("A log-in from a new device"), "log_in", address=address, user_agent=user_agent)
 
 
 def tell_of_new_address(*, user: User, added: str) -> None:
     """Mail the account's address that another address was added."""
-    _send(user.email, _("An e-mail address was added to your account"), "address_added", added=added)
+    _send(user, _lazy("An e-mail address was added to your account"), "address_added", added=added)
 
 
 def tell_removed_address(*, removed: str) -> None:
     """Mail an address that it was removed from its account."""
-    _send(removed, _("This e-mail address was removed from an account"), "address_removed")
+    _send_to(removed, _lazy("This e-mail address was removed from an account"), "address_removed")
 
 
 def tell_of_guesses(*, user: User, link: str) -> None:
     """Mail the user that wrong passwords shut the account, with the link that opens it again."""
-    _send(user.email, _("Somebody tries passwords at your account"), "guesses", link=link)
+    _send(user, _lazy("Somebody tries passwords at your account"), "guesses", link=link)
 
 
 def tell_of_archive(*, user: User, link: str, days: int) -> None:
     """Mail the user that the archive of their data is ready, with its link."""
-    _send(user.email, _("Your data is ready"), "archive", link=link, days=days)
+    _send(user, _lazy("Your data is ready"), "archive", link=link, days=days)
 
 
 def tell_of_wrong_codes(*, user: User) -> None:
     """Mail the user that somebody with the password sent wrong codes of the second factor."""
-    _send(user.email, _("Somebody has your password"), "wrong_codes")
+    _send(user, _lazy("Somebody has your password"), "wrong_codes")
 
 
-def _send(to: str, subject: str, template: str, **facts: Any) -> None:
+def _send(user: User, subject: Any, template: str, **facts: Any) -> None:
+    with translation.override(language_of(user)):
+        _send_to(user.email, subject, template, **facts)
+
+
+def _send_to(address: str, subject: Any, template: str, **facts: Any) -> None:
     text = render_to_string(f"accounts/mail/{template}.txt", {**facts, "public_url": settings.PUBLIC_URL})
-    send_mail(subject, text, None, [to])
+    send_mail(str(subject), text, None, [address])

@@ -4,7 +4,7 @@ It is the one that the address names (`?lang=de`), else the customer's own, else
 browser's. Caches that others share keep only pages whose address names the language (`public_pages`), so that nobody
 gets a page in the language of somebody else. The API under /api/v1/ answers in the language that the client accepts.
 
-Mails are written in the language that is active when they are made. Workers make theirs in English.
+Mails are written in the customer's own language, or else in the one that is active when they are made.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,21 @@ from django.utils import translation
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
+from accounts.models import User
+from accounts.profile import change_profile
 from core.rest.middleware import PATHS as API_PATHS
 
 PARAMETER = "lang"
-choose_language = require_POST(set_language)  # the menu of customers; it sets the cookie and goes back to the page
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponseBase:
+    """The menu of customers: keep the language with the account and in the cookie, and go back to the page."""
+    chosen = request.POST.get("language", "")
+    if isinstance(request.user, User) and chosen in dict(settings.LANGUAGES):
+        change_profile(user=request.user, language=chosen)
+    answer: HttpResponseBase = set_language(request)
+    return answer
 
 
 def named_language(request: HttpRequest) -> str | None:

@@ -4,9 +4,10 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
 from django.template.loader import render_to_string
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.models import User
+from accounts.profile import language_of
 from billing.models import Notice
 
 
@@ -18,10 +19,11 @@ def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
     customer gets no mail, but finds the notice in the API.
     """
     notice = Notice.objects.create(user_id=user_id, name=name, path=path, figures=figures)
-    address = User.objects.filter(pk=user_id, is_active=True).values_list("email", flat=True).first()
-    if address is not None:
-        subject, body = words_of(notice)
-        send_mail(subject, f"{body}\n", None, [address])
+    customer = User.objects.filter(pk=user_id, is_active=True).only("email", "language").first()
+    if customer is not None:
+        with translation.override(language_of(customer)):
+            subject, body = words_of(notice)
+        send_mail(subject, f"{body}\n", None, [customer.email])
 
 
 def words_of(notice: Notice) -> tuple[str, str]:

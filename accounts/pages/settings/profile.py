@@ -37,7 +37,10 @@ class ProfileForm(forms.Form):
     )
     look = forms.ChoiceField(label=gettext_lazy("Look"), choices=Look.choices, widget=forms.RadioSelect)
     language = forms.ChoiceField(
-        label=gettext_lazy("Language"), choices=settings.LANGUAGES, widget=forms.Select(attrs={"class": "field"})
+        label=gettext_lazy("Language"),
+        required=False,
+        choices=[("", gettext_lazy("As the browser asks")), *settings.LANGUAGES],
+        widget=forms.Select(attrs={"class": "field"}),
     )
     time_zone = forms.ChoiceField(label=gettext_lazy("Time zone"), widget=forms.Select(attrs={"class": "field"}))
 

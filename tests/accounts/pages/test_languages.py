@@ -5,8 +5,13 @@ import re
 import pytest
 from django.conf import settings
 from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import gettext
 
+from accounts.mail.security_notices import tell_of_wrong_codes
 from accounts.models import OutgoingMail, User
+from accounts.profile import change_profile
+from billing.notices.notices import notify
 from core.rest import docs
 
 GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-DE,de;q=0.9,en;q=0.8"}
@@ -125,3 +130,27 @@ def test_the_documentation_of_the_api_is_english_whoever_asks_first(client, db):
 def test_a_mail_is_in_the_language_of_the_page_that_sends_it(client, alice):
     client.post(reverse("account_reset_password"), {"email": alice.email}, **GERMAN)
     assert "ein neues Passwort für Ihr Konto" in OutgoingMail.objects.get().text
+
+
+def test_the_menu_keeps_the_language_with_the_account(client, alice):
+    client.force_login(alice)
+    assert client.post("/language/", {"language": "de", "next": "/credits/"})["Location"] == "/credits/"
+    alice.refresh_from_db()
+    assert alice.language == "de"
+    client.cookies.pop("django_language")  # another browser, which has no cookie
+    assert language_of(client.get("/credits/")) == "de"
+    client.post("/language/", {"language": "en", "next": "/credits/"})
+    assert language_of(client.get("/credits/")) == "en"
+    client.post("/language/", {"language": "xx", "next": "/credits/"})
+    alice.refresh_from_db()
+    assert alice.language == "en"
+
+
+def test_workers_write_to_a_customer_in_the_customers_language(alice):
+    change_profile(user=alice, language="de")
+    tell_of_wrong_codes(user=alice)
+    notify(user_id=alice.pk, name="low_balance", path="/credits/", available="1.00", below="5.00")
+    subjects = list(OutgoingMail.objects.order_by("pk").values_list("subject", flat=True))
+    with translation.override("de"):
+        assert subjects[0] == gettext("Somebody has your password") != "Somebody has your password"
+    assert "Guthaben" in subjects[1]
