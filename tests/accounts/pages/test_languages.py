@@ -9,7 +9,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from accounts.mail.security_notices import tell_of_wrong_codes
-from accounts.models import OutgoingMail, User
+from accounts.models import OutgoingMail
 from accounts.profile import change_profile
 from billing.notices.notices import notify
 from core.rest import docs
@@ -98,14 +98,14 @@ def test_nobody_elses_page_changes_the_language_of_a_customer(alice):
     assert careful.post(reverse("choose_language"), {"language": "de"}).status_code == 403
 
 
-def test_the_customers_own_language_comes_before_cookie_and_browser(client, alice, monkeypatch):
-    monkeypatch.setattr(User, "language", "de", raising=False)
+def test_the_customers_own_language_comes_before_cookie_and_browser(client, alice):
+    change_profile(user=alice, language="de")
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "en"
     assert language_of(client.get("/accounts/login/")) == "en"  # nobody is logged in
     client.force_login(alice)
     assert language_of(client.get(reverse("billing:overview"))) == "de"
     assert language_of(client.get(reverse("billing:overview"), {"lang": "en"})) == "en"
-    monkeypatch.setattr(User, "language", "xx")
+    change_profile(user=alice, language="xx")  # one that Tally does not speak any more
     assert language_of(client.get(reverse("billing:overview"))) == "en"
 
 
@@ -137,7 +137,7 @@ def test_the_menu_keeps_the_language_with_the_account(client, alice):
     assert client.post("/language/", {"language": "de", "next": "/credits/"})["Location"] == "/credits/"
     alice.refresh_from_db()
     assert alice.language == "de"
-    client.cookies.pop("django_language")  # another browser, which has no cookie
+    client.cookies.pop(settings.LANGUAGE_COOKIE_NAME)  # another browser, which has no cookie
     assert language_of(client.get("/credits/")) == "de"
     client.post("/language/", {"language": "en", "next": "/credits/"})
     assert language_of(client.get("/credits/")) == "en"
