@@ -183,7 +183,7 @@ def test_the_list_says_what_each_key_spent_in_few_questions(client, alice, catal
         talk = answered_talk(alice, catalogue, api_key=key)
         spent.append(-talk.messages.last().generation.hold.entries.get().amount_microcredits)
     client.force_login(alice)
-    with django_assert_num_queries(5):  # session, user, keys, what they spent, ended keys
+    with django_assert_num_queries(7):  # the side bar's two; session, user, keys, what they spent, ended keys
         page = unescape(client.get(LIST).content.decode())
     assert page.count("of 1\n") == 3
     assert "<b>0</b>" not in client.get(LIST).content.decode()

@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_said_beside_its_field(client, alice, below):
 
 def test_the_page_asks_little(client, alice, django_assert_num_queries):
     client.force_login(alice)
-    with django_assert_num_queries(4):  # session, user, wallet, preferences
+    with django_assert_num_queries(5):  # the side bar's; session, user, wallet, preferences
         client.get(PAGE)
 
 

@@ -192,5 +192,5 @@ def test_somebody_elses_passkey_is_not_there(confirmed, alice, charlie):
 
 
 def test_the_page_asks_little(app, alice, django_assert_num_queries):
-    with django_assert_num_queries(4):  # session, user, addresses, factors
+    with django_assert_num_queries(6):  # the side bar's two; session, user, addresses, factors
         alice.browser.get("/settings/signing-in/")
