@@ -40,7 +40,7 @@ class ConversationChangesIn(ApiInput):
     title = Text(required=False, max_length=TITLE_LENGTH)
     is_pinned = Flag(required=False, help_text="Pinned conversations stand on top of the page's list.")
     is_archived = Flag(required=False, help_text="Archived ones leave the page's list.")
-    is_deleted = Flag(required=False, help_text="`false` restores a deleted one. To delete, use DELETE.")
+    is_deleted = Flag(required=False, help_text="`true` deletes as DELETE does; `false` restores.")
 
 
 class MessageOut(serializers.ModelSerializer[Message]):
@@ -92,7 +92,9 @@ class RegenerateIn(ApiInput):
 class RatingIn(ApiInput):
     """What you think of an answer."""
 
-    rating = serializers.ChoiceField(Rating.values, allow_null=True, help_text="Good (1), bad (-1), or null.")
+    rating = serializers.ChoiceField(
+        Rating.values, required=False, allow_null=True, help_text="Good (1), bad (-1), or null."
+    )
 
 
 class ExchangeOut(serializers.Serializer[Any]):

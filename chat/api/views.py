@@ -9,7 +9,6 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -173,15 +172,15 @@ class One(ConversationView):
         if the operator says nothing else. Pinning takes it out of the archive, and archiving unpins it.
         """
         fields = self.read_body(ConversationChangesIn)
-        if fields.get("is_deleted"):
-            raise exceptions.ValidationError({"is_deleted": [_("Use DELETE to delete it.")]})
-        if "is_deleted" in fields:
+        if "is_deleted" in fields and not fields["is_deleted"]:
             deleted = Conversation.objects.deleted_by(self.caller).filter(pk=conversation_id).first()
             if deleted is not None:
                 restore_conversation(conversation=deleted)
         conversation = self.find(conversation_id)
         change_conversation(conversation=conversation, changes=fields)
         conversation.refresh_from_db()
+        if fields.get("is_deleted"):
+            hide_conversation(conversation=conversation)
         return Response(ConversationOut(conversation).data)
 
     @operation(tag=TAG, summary="Delete a conversation", status=204, errors=(409,))
@@ -264,7 +263,9 @@ class OneMessage(ConversationView):
     def patch(self, _request: Request, conversation_id: UUID, message_id: int) -> Response:
         """Keep whether an answer was good (1) or bad (-1); null takes it back. 404 for a prompt."""
         answer = self.find_answer(conversation_id, message_id)
-        rate_answer(answer=answer, rating=self.read_body(RatingIn)["rating"])
+        fields = self.read_body(RatingIn)
+        if "rating" in fields:
+            rate_answer(answer=answer, rating=fields["rating"])
         shown = Message.objects.select_related("generation__hold").get(pk=answer.pk)
         return Response(MessageOut(shown).data)
 

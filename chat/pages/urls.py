@@ -3,7 +3,8 @@
 from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import acting, conversations, front, installing, search, sharing, texts, transfer, views
+from chat.pages import acting, conversations, search, sharing, transfer, views
+from chat.pages.public import front, installing, texts
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 costed = limited("estimates", lambda request: request.method != "POST")

@@ -16,8 +16,8 @@ from chat import messages
 from chat.branches import MessageGone
 from chat.estimates import estimate_message
 from chat.models import Conversation, Message
-from chat.pages import front
 from chat.pages.forms import MessageForm
+from chat.pages.public import front
 from chat.pages.showing import (
     FAILURES,
     number_of,

@@ -13,6 +13,7 @@ from billing.currencies import UnknownCurrency, known_currency
 from config.settings.api import *
 from config.settings.demands import wrong
 from config.settings.inference import *
+from config.settings.retention import *
 from core.addresses import read_networks
 from core.origins import is_origin
 
@@ -372,13 +373,6 @@ MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     wrong("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
-# How long old data is kept before it is deleted (accounts.purge, billing.purge).
-KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
-KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
-KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
-KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
-CONVERSATION_UNDO_HOURS = env.int("CONVERSATION_UNDO_HOURS", default=24)  # then a deleted one is erased
-KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
 # Values that would only fail with the first customer are refused at the start.
 _LEAST = {
     "REFUND_APPROVAL_MICROCREDITS": 0,
@@ -389,17 +383,11 @@ _LEAST = {
     "CREDITS_PER_MINOR_UNIT": 1,
     "HOLD_LIFETIME_SECONDS": 1,
     "MIN_AFFORDABLE_TOKENS": 1,
-    "KEEP_ENDED_LOGINS_DAYS": 0,
-    "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe repeats an event for three days
-    "KEEP_READ_NOTICES_DAYS": 0,
-    "CONVERSATION_UNDO_HOURS": 1,
-    "KEEP_NOTICES_DAYS": 7,  # so that customers can read them
     "EMAIL_TIMEOUT": 1,
     "DATABASE_POOL_SIZE": 4,  # a web process with fewer lets its threads wait for each other
     "WEB_MACHINES": 1,
     "WEB_WORKERS": 1,
     "GPU_WORKERS": 0,
-    "KEEP_MAILS_DAYS": 2,  # a mail is tried for a day at most
 }
 for _name, _least in _LEAST.items():
     if vars()[_name] < _least:

@@ -39,7 +39,6 @@ NO_DATA = {
     "GenerationOut.stop_requested_at",
     "GrantOut.expires_at",
     "ExportOut.parameters",
-    "ExportedMessageOut.rating",
     "KeyOut.last_used_at",
     "KeyOut.replaced_until",
     "KeyOut.revoked_at",

@@ -60,7 +60,7 @@ def open_page(
 
     def open_one(user: Any, path: str = "/", *, host: str = "127.0.0.1", **options: Any) -> Any:
         url = f"http://{host}:{urlsplit(server.url).port}"
-        context = chromium.new_context(base_url=url, **options)
+        context = chromium.new_context(base_url=url, **{"service_workers": "block", **options})
         contexts.append(context)
         context.set_default_timeout(20_000)
         if user is not None:

@@ -13,4 +13,5 @@ def look_at(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
     violations = Axe().run(page).response["violations"]
-    assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations] == [], name
+    found = [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations]
+    assert not found, f"{name}: {found}"

@@ -102,7 +102,7 @@ def test_the_keyboard_alone_sends_and_stops(browse):
     page.keyboard.type("second line")
     page.keyboard.press("Enter")
     page.wait_for_selector(".turn.it")
-    assert page.locator(".turn.me .said").text_content() == "First line\nsecond line"
+    assert page.locator(".turn.me .words").text_content() == "First line\nsecond line"
     page.wait_for_selector("[data-stop]")
     page.keyboard.press("Escape")
     receipt_of(page.locator(".turn.it").last)

@@ -55,10 +55,10 @@ SERVING = [
     ),
     Guard(
         "front door in shared caches",
-        "chat/pages/front.py",
+        "chat/pages/public/front.py",
         "@cache_control(private=True, no_cache=True)",
         "@cache_control(public=True, max_age=60)",
-        "tests/chat/pages/test_front.py",
+        "tests/chat/pages/public/test_front.py",
         "no_shared_cache_keeps_the_front_door",
     ),
     Guard(
@@ -74,7 +74,7 @@ SERVING = [
         "accounts/pages/public_pages.py",
         'cache.get_or_set(f"public-page:{get_language()}:{name}", render, seconds)',
         "render()",
-        "tests/chat/pages/test_front.py",
+        "tests/chat/pages/public/test_front.py",
         "ask_the_database_once",
     ),
     Guard(

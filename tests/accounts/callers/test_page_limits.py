@@ -34,7 +34,7 @@ def test_estimates_searches_and_files_have_limits_of_their_own(client, alice, bo
     draft = {"model": catalogue.key, "text": "x" * 1000}
     asked = {
         "estimates": lambda: client.post(reverse("chat:estimate_new"), draft),
-        "searches": lambda: client.get(reverse("chat:home"), {"q": "fox"}),
+        "searches": lambda: client.get(reverse("chat:search"), {"q": "fox"}),
     }
     client.force_login(alice)
     for what, ask in asked.items():
@@ -46,10 +46,10 @@ def test_estimates_searches_and_files_have_limits_of_their_own(client, alice, bo
     part = client.post(reverse("chat:estimate_new"), draft, headers={"HX-Request": "true"})
     assert (part.status_code, part["HX-Retarget"]) == (429, "#compose-error")  # beside the draft, which stays
     assert "That was a lot at once." in part.content.decode()
-    assert client.get(reverse("chat:home")).status_code == 200  # a page is no search
+    assert client.get(reverse("chat:search")).status_code == 200  # a page without words is no search
     assert client.get(reverse("billing:overview"), {"text": "fox"}).status_code == 429  # the same kind of work
     client.force_login(bob)
-    assert client.get(reverse("chat:home"), {"q": "fox"}).status_code == 200
+    assert client.get(reverse("chat:search"), {"q": "fox"}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
@@ -77,4 +77,4 @@ def test_without_redis_the_pages_stay_open(client, alice, at_most, monkeypatch):
     monkeypatch.setattr("accounts.callers.page_limits.count_in_minute", lambda *_counted: None)
     at_most("searches", 0)
     client.force_login(alice)
-    assert client.get(reverse("chat:home"), {"q": "fox"}).status_code == 200
+    assert client.get(reverse("chat:search"), {"q": "fox"}).status_code == 200

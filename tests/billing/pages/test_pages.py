@@ -21,7 +21,7 @@ def test_the_overview_lists_every_movement(client, alice, django_assert_max_num_
     for _ in range(3):
         ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
     client.force_login(alice)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         page = client.get(reverse("billing:overview")).content.decode()
     assert page.count("-0.00032") == 3
     assert "99.99904" in page
@@ -35,7 +35,7 @@ def test_the_overview_says_what_the_cap_leaves_and_what_expires(client, alice, d
     set_cap(user=alice, cap_microcredits=2_000_000_000)
     ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=3)
     give(alice, 7_001_999, expires_in=timedelta(days=3))
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         page = client.get(reverse("billing:overview")).content.decode()
     assert "0.00 of 2,000" in page
     assert '<progress max="2000000000" value="320"' in " ".join(page.split())
@@ -63,7 +63,7 @@ def test_nobody_sees_credits_without_log_in(client, db):
 def test_a_receipt_leads_to_who_pays_and_prints_with_its_owner(client, alice, django_assert_num_queries):
     hold = ledger.settle(hold_id=open_hold(alice).pk, completion_tokens=42)
     client.force_login(alice)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         page = client.get(reverse("billing:receipt", args=[hold.pk])).content.decode()
     assert reverse("billing:who_pays") in page
     paper = page.split('class="paper')[1]
@@ -86,7 +86,7 @@ def test_a_receipt_shows_what_was_refunded_and_the_net(client, alice, staff, dja
     assert "Refund" not in client.get(url).content.decode()
     for key, amount in (("a", 80), ("b", 500)):
         ledger.refund(hold_id=hold.pk, amount_microcredits=amount, idempotency_key=key, reason=f"why {key}", by=staff)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         page = client.get(url).content.decode()
     assert '<td class="amount" id="charged">0.00188</td>' in page
     assert '<td class="amount plus" id="refunded">-0.00058</td>' in page
@@ -159,7 +159,7 @@ def test_anybody_reads_who_pays_for_what(client, db, django_assert_num_queries):
 
 def test_a_customer_reads_who_pays_among_their_pages(client, alice, django_assert_num_queries):
     client.force_login(alice)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         page = client.get(reverse("billing:who_pays")).content.decode()
     tabs = page.split('class="tabs')[1].split("</nav>")[0]
     links = dict(re.findall(r'href="([^"]+)"\s*(aria-current="page")?', tabs))

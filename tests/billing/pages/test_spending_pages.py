@@ -38,7 +38,7 @@ def wallet(user):
 
 
 def test_the_page_says_what_is_set_in_few_questions(client, customer, django_assert_num_queries):
-    with django_assert_num_queries(6):  # session, user, wallet, preferences, automatic top-up, card
+    with django_assert_num_queries(7):  # session, user, wallet, preferences, automatic top-up, card
         page = text(client.get(PAGE))
     assert 'value="5"' in page
     assert "Save a card first" in page

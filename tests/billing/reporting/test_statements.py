@@ -124,7 +124,7 @@ def test_there_is_no_statement_before_the_first_entry_or_of_the_future(eventful,
 
 def test_a_statement_asks_at_most_five_questions_whatever_its_length(eventful, django_assert_num_queries):
     assert eventful.wallet
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         made(eventful, "2026-07")
     with django_assert_num_queries(5):  # nothing came after it, so it ends with the latest entry
         made(eventful, "2026-09")
@@ -135,7 +135,7 @@ def test_a_statement_asks_at_most_five_questions_whatever_its_length(eventful, d
 
 def test_the_list_links_every_month(client, eventful, django_assert_num_queries):
     client.force_login(eventful)
-    with django_assert_num_queries(4):  # session, user, wallet, first entry
+    with django_assert_num_queries(5):  # session, user, wallet, first entry
         page = client.get(reverse("billing:statements")).content.decode()
     assert reverse("billing:statement", args=[date(2026, 7, 1)]) == "/credits/statements/2026-07/"
     assert 'href="/credits/statements/2026-07/"' in page

@@ -215,7 +215,7 @@ def test_the_page_draws_each_sum_and_writes_it_in_a_table(client, alice, django_
     use(alice)
     use(alice, model_key=MIDDLE, completion_tokens=55)
     client.force_login(alice)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         page = client.get(reverse("billing:usage"), {"days": "7"}).content.decode()
     today = timezone.now().date().isoformat()
     assert f"<title>{today}, gemma-3-270m: 0.0006 credits</title>" in page

@@ -10,13 +10,13 @@ from chat.models import Conversation, Message
 from inference.catalogue import DEMO_KEY
 from inference.generations import endings, requesting
 from inference.models import Generation
-from tests.chat.api import test_conversations as conversations
-from tests.chat.api.test_conversations import prompt_of, texts
+from tests.chat.api import talks
+from tests.chat.api.talks import prompt_of, texts
 from tests.support.cast import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OTHER = "smollm2-135m"
-worker, alices, url, say = conversations.worker, conversations.alices, conversations.url, conversations.say
+worker, alices, url, say = talks.worker, talks.alices, talks.url, talks.say
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_an_answer_that_reached_its_length_is_continued_as_one_text(alices, url,
     assert rest["answer"]["parent_id"] == first["answer"]["id"]
     assert asked(rest, catalogue).endswith("The quick brown")
     writes(" red")
-    conversations.Worker.serve(_worker_of(act), DEMO_KEY)
+    talks.Worker.serve(_worker_of(act), DEMO_KEY)
     more = act({"id": rest["answer"]["id"]}, "continue")
     then = say("And then?", answered=False)
     assert "The quick brown red red red red red red" in " ".join(asked(then, catalogue).split())
@@ -167,7 +167,7 @@ def test_an_answer_that_reached_its_length_is_continued_as_one_text(alices, url,
 
 
 def _worker_of(act):
-    return next(cell.cell_contents for cell in act.__closure__ if isinstance(cell.cell_contents, conversations.Worker))
+    return next(cell.cell_contents for cell in act.__closure__ if isinstance(cell.cell_contents, talks.Worker))
 
 
 def test_an_answer_that_ended_by_itself_is_not_continued(say, act):
@@ -304,7 +304,7 @@ def test_a_branched_conversation_is_the_path_that_was_chosen(alices, url, say, a
     rest = act(first["answer"], "continue")
     say("Two", in_place_of=first["prompt"]["id"])
     branch = alices.post(f"{url}/branch", {"message_id": rest["answer"]["id"]}).json()
-    there = f"{conversations.URL}/{branch['id']}"
+    there = f"{talks.URL}/{branch['id']}"
     assert texts(alices, there) == shown(there)
     assert shown(there)[:2] == ["One", "The quick brown"]
     assert len(shown(there)) == 3
@@ -313,12 +313,12 @@ def test_a_branched_conversation_is_the_path_that_was_chosen(alices, url, say, a
 def test_charlie_gets_404_for_every_version_of_alice(alices, url, say, with_key, charlie):
     sent = say()
     charlies = with_key(charlie)
-    own = charlies.post(conversations.URL, {"model": DEMO_KEY}).json()["id"]
-    for talk in (url, f"{conversations.URL}/{own}", f"{conversations.URL}/{uuid4()}"):
+    own = charlies.post(talks.URL, {"model": DEMO_KEY}).json()["id"]
+    for talk in (url, f"{talks.URL}/{own}", f"{talks.URL}/{uuid4()}"):
         message = f"{talk}/messages/{sent['answer']['id']}"
         for action in ("select", "continue", "regenerate"):
             assert charlies.post(f"{message}/{action}").status_code == 404
         assert charlies.patch(message, {"rating": 1}).status_code == charlies.delete(message).status_code == 404
-    edit = charlies.post(f"{conversations.URL}/{own}/messages", {"text": "x", "in_place_of": sent["prompt"]["id"]})
+    edit = charlies.post(f"{talks.URL}/{own}/messages", {"text": "x", "in_place_of": sent["prompt"]["id"]})
     assert edit.status_code == 409
     assert len(shown(url)) == 2

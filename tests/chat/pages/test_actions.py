@@ -76,11 +76,11 @@ def test_an_answer_is_not_shown_without_its_prompt(client, talk):
 
 def test_forms_ask_few_questions(client, talk):
     answer, counts = talk.messages.last(), {}
-    for name in ("retry", "continue", "edit", "delete"):
+    for name in ("retry", "continue", "edit", "delete_exchange"):
         with CaptureQueriesContext(connection) as queries:
             assert client.get(reverse(f"chat:{name}", args=[answer.pk]), headers=HTMX).status_code == 200
         counts[name] = len(queries)
-    assert counts == {"retry": 12, "continue": 9, "edit": 11, "delete": 3}
+    assert counts == {"retry": 12, "continue": 9, "edit": 11, "delete_exchange": 3}
 
 
 def test_a_double_click_on_regenerate_is_charged_once(client, talk, faults):
@@ -156,7 +156,7 @@ def test_a_message_that_never_was_is_404(client, talk):
 def test_charlie_gets_404_for_every_action_on_messages_of_alice(client, talk, charlie):
     client.force_login(charlie)
     for message in talk.messages.all():
-        for name in ("retry", "continue", "edit", "delete", "select", "rate"):
+        for name in ("retry", "continue", "edit", "delete_exchange", "select", "rate"):
             url = reverse(f"chat:{name}", args=[message.pk])
             for headers in ({}, HTMX):
                 response = client.post(url, {"idempotency_key": uuid4(), "rating": 1}, headers=headers)

@@ -112,13 +112,13 @@ def test_shortcuts_do_what_their_list_says(open_page: Any, alice: User, talk: An
     page.keyboard.press("Escape")
     assert page.locator("#keys").is_hidden()
     page.keyboard.press("Control+Shift+Semicolon")
-    page.wait_for_selector(".turn.it [data-copy]:has-text('✓')")
+    page.wait_for_selector(".turn.it [data-copy] use[href$='#check']", state="attached")
     page.keyboard.press("Control+Shift+O")
     page.wait_for_selector("h1:has-text('New chat')")
 
 
 def test_without_a_connection_the_page_says_so_and_the_draft_is_kept(open_page: Any, alice: User, talk: Any) -> None:
-    page = open_page(alice, path_of(talk), **DESKTOP)
+    page = open_page(alice, path_of(talk), service_workers="allow", **DESKTOP)
     page.fill("#prompt", "And a dog?")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.goto(path_of(talk))  # a page that the service worker serves

@@ -73,6 +73,7 @@ def test_two_step_is_turned_on_used_and_turned_off(open_page, alice, look):
     look_at(page, f"one-more-step-{name_of(look)}")
     page.fill("[name=code]", recovery)
     page.click("button:has-text('Log in')")
+    page.wait_for_selector("#composer")
     page.goto(PAGE)
     page.wait_for_selector("text=9 of 10 recovery codes left")
     look_at(page, f"signing-in-on-{name_of(look)}")
@@ -84,6 +85,7 @@ def test_two_step_works_without_scripts(open_page, alice):
     log_in(page)
     page.fill("[name=code]", code_of(secret))
     page.click("button:has-text('Log in')")
+    page.wait_for_selector("#composer")
     page.goto(PAGE)
     assert page.is_visible("text=10 of 10 recovery codes left")
 
@@ -107,7 +109,7 @@ def test_a_passkey_is_added_opens_the_account_and_is_removed(open_page, alice):
     assert page.is_visible("b:has-text('My <laptop>')")
     log_in(page)
     page.click("text=Use a passkey")
-    page.wait_for_url(re.compile(r"/$"))
+    page.wait_for_selector("#composer")
     page.goto(reverse("mfa_index"))
     page.click("[aria-label='Remove My <laptop>']")
     confirm(page)
@@ -115,6 +117,7 @@ def test_a_passkey_is_added_opens_the_account_and_is_removed(open_page, alice):
     page.wait_for_selector(".toast:has-text('removed')")
     assert alice.authenticator_set.count() == 0
     log_in(page)
+    page.wait_for_selector("#composer")
     page.goto(PAGE)
     assert page.is_visible("text=Off: your password alone")
 

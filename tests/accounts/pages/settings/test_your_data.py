@@ -227,7 +227,7 @@ def test_with_two_step_a_code_is_wanted_too(confirmed, alice, api):
 
 def test_the_pages_ask_little(client, alice, django_assert_num_queries):
     client.force_login(alice)
-    with django_assert_num_queries(8):  # the side bar's; session, user, wallet, payments, archive, conversations, keys
+    with django_assert_num_queries(9):  # two of the side bar; session, user, wallet, payments, archive, talks, keys
         client.get(PAGE)
 
 

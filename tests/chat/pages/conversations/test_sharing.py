@@ -207,7 +207,7 @@ def test_from_the_menu_to_the_shared_page_in_a_browser(open_page, alice, talk, s
     page = open_page(alice, path_of(talk), color_scheme=scheme, **size)
     name = f"{scheme}-{size['viewport']['width']}"
     if size is PHONE:
-        page.click(".top .menu")
+        page.click(".top .opener")
     row = ".side .list li:has([aria-current])"
     page.hover(row)
     page.click(f"{row} summary")

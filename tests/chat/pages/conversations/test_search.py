@@ -28,7 +28,7 @@ def look_for(client, **query):
 
 
 def test_a_hit_shows_its_conversation_and_leads_to_its_message(client, talk, django_assert_num_queries):
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(12):
         page = look_for(client, q="secret answer").content.decode()
     answer = talk.messages.last()
     assert "<mark>secret</mark> <mark>answer</mark>" in page
@@ -101,7 +101,7 @@ def test_from_the_side_bar_to_the_message_in_a_browser(open_page, alice, talk, s
     Conversation.objects.create(user=alice, model=talk.model, title="Of herons")
     page = open_page(alice, path_of(talk), color_scheme=scheme, **size)
     if size is PHONE:
-        page.click(".top .menu")
+        page.click(".top .opener")
     page.fill(".side [type=search]", "heron")
     page.press(".side [type=search]", "Enter")
     page.wait_for_selector(".hits mark >> nth=1")

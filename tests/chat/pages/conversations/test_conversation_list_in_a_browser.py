@@ -38,7 +38,7 @@ def talk(alice):
 def open_list(page):
     """Show the side bar, which is a drawer on phones."""
     if page.viewport_size["width"] < 700:
-        page.click(".top .menu")
+        page.click(".top .opener")
     page.wait_for_selector(".side .rooms")
 
 
