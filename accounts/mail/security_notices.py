@@ -57,11 +57,11 @@ def tell_of_wrong_codes(*, user: User) -> None:
     _send(user, _("Somebody has your password"), "wrong_codes")
 
 
-def _send(user: User, subject: Any, template: str, **facts: Any) -> None:
+def _send(user: User, subject: Any, template: str, /, **facts: Any) -> None:
     with translation.override(language_of(user)):
         _send_to(user.email, subject, template, **facts)
 
 
-def _send_to(address: str, subject: Any, template: str, **facts: Any) -> None:
+def _send_to(to: str, subject: Any, template: str, /, **facts: Any) -> None:
     text = render_to_string(f"accounts/mail/{template}.txt", {**facts, "public_url": settings.PUBLIC_URL})
-    send_mail(str(subject), text, None, [address])
+    send_mail(str(subject), text, None, [to])

@@ -5,7 +5,6 @@ from typing import Any
 
 import django_stubs_ext
 import environ
-from celery.schedules import crontab
 from csp.constants import NONCE, NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
@@ -13,7 +12,7 @@ from billing.currencies import UnknownCurrency, known_currency
 from config.settings.api import *
 from config.settings.demands import wrong
 from config.settings.inference import *
-from config.settings.retention import *
+from config.settings.schedule import *
 from core.addresses import read_networks
 from core.origins import is_origin
 
@@ -195,52 +194,6 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "interval_step": 0.1,
     "interval_max": 0.2,
 }
-# A process that has sent no heartbeat for this long counts as gone.
-WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)
-CELERY_BEAT_SCHEDULE = {
-    "sweep-generations": {
-        "task": "inference.sweep_generations",
-        "schedule": WORKER_SILENT_SECONDS / 2,  # shorter than a gap in `inference.heartbeats`
-        "options": {"expires": WORKER_SILENT_SECONDS / 2},
-    },
-    "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
-    "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
-    "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
-    "sum-usage": {"task": "billing.sum_usage", "schedule": 600.0, "options": {"expires": 600}},
-    "verify-what-is-new": {
-        "task": "billing.verify_what_is_new",
-        "schedule": crontab(minute=30),
-        "options": {"expires": 3600},
-    },
-    "verify-ledger": {
-        "task": "billing.verify_ledger",
-        "schedule": crontab(hour=2, minute=10),
-        "options": {"expires": 12 * 3600},
-    },
-    "review-spending": {"task": "billing.sweep_spending", "schedule": 180.0, "options": {"expires": 180}},
-    "queue-due-mails": {"task": "accounts.queue_due_mails", "schedule": 60.0, "options": {"expires": 60}},
-    "give-up-old-mails": {"task": "accounts.give_up_old_mails", "schedule": 3600.0, "options": {"expires": 3600}},
-    "queue-archives": {"task": "accounts.queue_archives", "schedule": 300.0, "options": {"expires": 300}},
-    "close-accounts": {"task": "billing.close_accounts", "schedule": crontab(minute=40), "options": {"expires": 3600}},
-    "reconcile-payments": {
-        "task": "billing.reconcile_payments",
-        "schedule": crontab(hour=4, minute=20),
-        "options": {"expires": 3600},
-    },
-    "purge-accounts": {
-        "task": "accounts.purge",
-        "schedule": crontab(hour=3, minute=40),
-        "options": {"expires": 3600},
-    },
-    "purge-billing": {
-        "task": "billing.purge",
-        "schedule": crontab(hour=3, minute=50),
-        "options": {"expires": 3600},
-    },
-    "erase-deleted-conversations": {"task": "chat.erase_deleted", "schedule": 600.0, "options": {"expires": 600}},
-    "add-up-totals": {"task": "monitoring.add_up", "schedule": 10.0, "options": {"expires": 10}},
-    "thin-samples": {"task": "monitoring.thin_samples", "schedule": 3600.0, "options": {"expires": 3600}},
-}
 
 # People
 AUTH_USER_MODEL = "accounts.User"
@@ -373,6 +326,13 @@ MIN_AFFORDABLE_TOKENS = env.int("MIN_AFFORDABLE_TOKENS", default=16)
 ANSWER_CACHE_PRICE_PERCENT = env.int("ANSWER_CACHE_PRICE_PERCENT", default=10)  # of the model's prices, rounded up
 if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
     wrong("ANSWER_CACHE_PRICE_PERCENT is between 1 and 100.")
+# How long old data is kept before it is deleted (accounts.purge, billing.purge).
+KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
+KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
+KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
+KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
+CONVERSATION_UNDO_HOURS = env.int("CONVERSATION_UNDO_HOURS", default=24)  # then a deleted one is erased
+KEEP_NOTICES_DAYS = env.int("KEEP_NOTICES_DAYS", default=400)  # read or not
 # Values that would only fail with the first customer are refused at the start.
 _LEAST = {
     "REFUND_APPROVAL_MICROCREDITS": 0,
@@ -383,11 +343,17 @@ _LEAST = {
     "CREDITS_PER_MINOR_UNIT": 1,
     "HOLD_LIFETIME_SECONDS": 1,
     "MIN_AFFORDABLE_TOKENS": 1,
+    "KEEP_ENDED_LOGINS_DAYS": 0,
+    "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe repeats an event for three days
+    "KEEP_READ_NOTICES_DAYS": 0,
+    "CONVERSATION_UNDO_HOURS": 1,
+    "KEEP_NOTICES_DAYS": 7,  # so that customers can read them
     "EMAIL_TIMEOUT": 1,
     "DATABASE_POOL_SIZE": 4,  # a web process with fewer lets its threads wait for each other
     "WEB_MACHINES": 1,
     "WEB_WORKERS": 1,
     "GPU_WORKERS": 0,
+    "KEEP_MAILS_DAYS": 2,  # a mail is tried for a day at most
 }
 for _name, _least in _LEAST.items():
     if vars()[_name] < _least:

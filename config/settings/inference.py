@@ -43,3 +43,5 @@ RELAY_READ_PAUSE_SECONDS = 0.01  # shortest pause between two rounds of reads
 RELAY_READS_PER_SECOND = 2000  # how many streams a web process reads
 RELAY_LIFETIME_SECONDS = 3600  # of the stream of an answer that is being written; no answer takes longer
 RELAY_AFTER_END_SECONDS = 300  # of the stream of an ended answer; later readers use the database
+# A process that has sent no heartbeat for this long counts as gone.
+WORKER_SILENT_SECONDS = env.float("WORKER_SILENT_SECONDS", default=10.0)

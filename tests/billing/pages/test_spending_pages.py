@@ -45,7 +45,7 @@ def test_the_page_says_what_is_set_in_few_questions(client, customer, django_ass
     save_sandbox_card(customer)
     turn_on(customer)
     caps.set_cap(user=customer, cap_microcredits=30 * CREDIT)
-    with django_assert_num_queries(10):  # and the two of the cap, what was ordered, the packages
+    with django_assert_num_queries(11):  # and the two of the cap, what was ordered, the packages
         page = text(client.get(PAGE))
     assert "You spend at most 30.00 credits this month" in page
     assert "Visa •••• 4242" in page

@@ -36,7 +36,8 @@ def test_a_deleted_conversation_can_be_restored(alices, url, with_key, charlie):
     for _twice in range(2):
         assert alices.patch(url, {"is_deleted": False}).json()["title"] == "Foxes"
     assert alices.get(url).status_code == 200
-    assert alices.patch(url, {"is_deleted": True}).status_code == 400
+    assert alices.patch(url, {"is_deleted": True}).status_code == 200
+    assert alices.get(url).status_code == 404
 
 
 def test_conversations_are_pinned_and_archived(alices, url, monkeypatch):
