@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 def look_at(page, name):
     """Check what holds on every page: no sideways scrolling, no violation that axe finds."""
     page.wait_for_load_state()  # with its styles: a click waits only for the first byte
+    page.wait_for_timeout(250)  # what fades in is as it will be
     if folder := os.environ.get("TALLY_PICTURES"):
         page.screenshot(path=Path(folder) / f"{name}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
