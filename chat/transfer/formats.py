@@ -8,6 +8,7 @@ and pictures, are left out.
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,9 @@ MOST_INFLATED_BYTES = 25_000_000
 MOST_CONVERSATIONS = 1_000
 MOST_MESSAGES = 10_000
 MOST_CHARACTERS = 300_000  # of one message
+UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes of memory by a few bytes
+# What `zipfile` raises for an archive that is cut off, changed, or encrypted (RuntimeError).
+BROKEN_ARCHIVE = (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -93,9 +97,11 @@ def _unpack(content: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".json")]
             name = next((one for one in names if one.endswith("conversations.json")), names[0] if names else "")
+            if archive.getinfo(name).compress_type not in UNPACKED:
+                raise zipfile.BadZipFile
             with archive.open(name) as file:
                 inflated = file.read(MOST_INFLATED_BYTES + 1)
-    except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError):
+    except BROKEN_ARCHIVE:
         raise UnreadableFile(_("This archive holds no conversations that can be read.")) from None
     if len(inflated) > MOST_INFLATED_BYTES:
         raise UnreadableFile(_too_large())

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -180,9 +181,9 @@ def test_one_bad_conversation_keeps_all_out(alices):
     assert Conversation.objects.count() == 0
 
 
-def archive(name, content):
+def archive(name, content, how=zipfile.ZIP_DEFLATED):
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(packed, "w", how) as file:
         file.writestr("other.txt", "x")
         file.writestr(name, content)
     return packed.getvalue()
@@ -247,3 +248,19 @@ def test_a_file_of_too_many_messages_is_refused(monkeypatch):
     monkeypatch.setattr(formats, "MOST_MESSAGES", 5)
     with pytest.raises(UnreadableFile, match="more than 5 messages"):
         read_file(json.dumps([CHATGPT, WEBUI]).encode())
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_of_another_packing_is_not_opened(alices, how):
+    """Its head may ask for gigabytes of memory."""
+    answer = send(alices, archive("conversations.json", json.dumps([CHATGPT]), how))
+    assert (answer.status_code, "holds no conversations" in answer.content.decode()) == (422, True)
+
+
+def test_a_changed_archive_is_refused_wherever_it_was_changed(alices):
+    whole = archive("conversations.json", json.dumps([CHATGPT] * 20))
+    for place in range(4, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        with suppress(UnreadableFile):
+            read_file(bytes(changed))
