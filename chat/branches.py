@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from django.utils.translation import gettext as _
 
 from chat.models import Conversation, Message, Role
-from inference.models import Generation, GenerationState
+from inference.models import GenerationState
 from inference.prompting.conversation import Turn
 
 
@@ -32,6 +32,11 @@ class Branches:
     children: dict[int | None, list[int]] = field(default_factory=dict)
     answers: set[int] = field(default_factory=set)
     unrecorded: set[int] = field(default_factory=set)  # messages whose rows do not say what they follow
+
+    def require(self, message_id: int) -> None:
+        """Raise MessageGone if the conversation has no such message any more."""
+        if message_id not in self.parents:
+            raise MessageGone(_("This message was deleted meanwhile. Reload the page."))
 
     def path(self, message_id: int | None = None) -> list[int]:
         """The ids of the branch that ends with this message, or of the branch that is shown, the first one first."""
@@ -92,8 +97,8 @@ class Place:
     def parent_in(self, branches: Branches) -> int | None:
         """The message that the prompt follows; None if it is to be the first. Raises MessageGone."""
         for message_id in (self.in_place_of, self.seen):
-            if message_id is not None and message_id not in branches.parents:
-                raise MessageGone(_("This message was deleted meanwhile. Reload the page."))
+            if message_id is not None:
+                branches.require(message_id)
         if self.in_place_of is not None:
             return branches.parents[branches.prompt_of(self.in_place_of)]
         return branches.tip if self.seen is None else branches.end_of(self.seen)
@@ -139,24 +144,8 @@ def record_parents(branches: Branches) -> None:
 def shown_messages(conversation: Conversation) -> list[Message]:
     """The messages of the branch that is shown, the first one first. Takes two queries."""
     path = read_branches(conversation).path()
-    found = conversation.messages.in_bulk(path)
+    found = conversation.messages.select_related("generation__model").in_bulk(path)
     return [found[message_id] for message_id in path]
-
-
-def show_branch(*, conversation: Conversation, message_id: int) -> bool:
-    """Let the page show the latest branch through this message, unless it is shown, and return whether it is now.
-
-    While an answer is being written, the branch stays: the page would lose the answer.
-    """
-    branches = read_branches(conversation)
-    if message_id not in branches.parents:
-        return False
-    if message_id in branches.path():
-        return True
-    if Generation.objects.live().filter(message__conversation=conversation).exists():
-        return False
-    Conversation.objects.filter(pk=conversation.pk).update(tip=branches.latest_tip(message_id))
-    return True
 
 
 def read_turns(conversation: Conversation, path: list[int]) -> list[Turn]:

@@ -41,13 +41,20 @@ def rename_conversation(*, conversation: Conversation, title: str) -> None:
 
 @transaction.atomic
 def change_conversation(*, conversation: Conversation, changes: dict[str, Any]) -> None:
-    """Make all of these changes or none: `title`, `is_pinned`, `is_archived`. Raises InvalidPrompt, TooManyPinned."""
+    """Make all of these changes or none: `title`, `is_pinned`, `is_archived`, `is_deleted`.
+
+    Raises InvalidPrompt, TooManyPinned and AnswerInProgress.
+    """
+    if changes.get("is_deleted") is False:
+        restore_conversation(conversation=conversation)
     if "title" in changes:
         rename_conversation(conversation=conversation, title=changes["title"])
     if "is_archived" in changes:
         (archive_conversation if changes["is_archived"] else unarchive_conversation)(conversation=conversation)
     if "is_pinned" in changes:
         (pin_conversation if changes["is_pinned"] else unpin_conversation)(conversation=conversation)
+    if changes.get("is_deleted"):
+        hide_conversation(conversation=conversation)
 
 
 def pin_conversation(*, conversation: Conversation) -> None:
@@ -99,21 +106,20 @@ def erase_deleted_conversations() -> int:
     erased = 0
     for conversation in Conversation.objects.to_erase().order_by("deleted_at")[:MOST_ERASED]:
         try:
-            erased += delete_conversation(conversation=conversation, only_if_due=True)
+            erased += erase_conversation(conversation=conversation)
         except AnswerInProgress:
             logger.info("%s is erased later: an answer is being written", conversation)
     return erased
 
 
 @transaction.atomic
-def delete_conversation(*, conversation: Conversation, only_if_due: bool = False) -> bool:
-    """Erase a conversation, its messages, and the text of answers that no other conversation shows.
+def erase_conversation(*, conversation: Conversation) -> bool:
+    """Erase a deleted conversation, its messages, and the text of answers that no other conversation shows.
 
-    What the answers cost stays in the ledger. Raises AnswerInProgress. All is one transaction. `only_if_due` spares
-    a conversation that was restored meanwhile. Returns whether it was erased.
+    What the answers cost stays in the ledger. Raises AnswerInProgress. All is one transaction. A conversation that was
+    restored meanwhile is spared. Returns whether it was erased.
     """
-    there = Conversation.objects.to_erase() if only_if_due else Conversation.objects.all()
-    locked = there.select_for_update().filter(pk=conversation.pk).first()
+    locked = Conversation.objects.to_erase().select_for_update().filter(pk=conversation.pk).first()
     if locked is None:
         return False
     refuse_while_answering(locked)
@@ -135,10 +141,12 @@ def branch_conversation(*, message: Message) -> Conversation:
 
     The new conversation ends with the message if that is an answer, and before it if it is a prompt, so that another
     prompt can take its place. Nothing is charged: answers that both conversations show were paid once. Raises
-    AnswerInProgress for an answer that is still being written.
+    MessageGone, and AnswerInProgress for an answer that is still being written.
     """
     origin = lock_conversation(message.conversation_id)
-    path = read_branches(origin).path(message.pk)
+    branches = read_branches(origin)
+    branches.require(message.pk)
+    path = branches.path(message.pk)
     if message.role == Role.USER:
         path.pop()
     if Generation.objects.live().filter(message__in=path).exists():

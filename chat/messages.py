@@ -11,7 +11,7 @@ from billing.ledger import InsufficientCredits
 from billing.ledger.thresholds import call_after_refusal
 from chat.branches import AT_THE_END, Branches, MessageGone, Place, read_branches, read_turns
 from chat.models import TITLE_LENGTH, Conversation, Message, Role
-from chat.settings import Settings, keep_settings
+from chat.settings import Settings
 from inference.generations.parameters import PAGE, Caller, Parameters
 from inference.generations.requesting import (
     AlreadyRequested,
@@ -98,7 +98,7 @@ class _Request:
         )
         self.tip_before = conversation.tip_id
         conversation.model, conversation.tip = model, answer
-        conversation.save(update_fields=["model", "tip", "updated_at"])
+        conversation.save(update_fields=["model", "tip", "updated_at", "system_prompt", "parameters"])
         return answer
 
 
@@ -210,7 +210,8 @@ def _add_exchange(request: _Request, conversation: Conversation | None, draft: _
     else:
         conversation, branches = request.open(conversation.pk)
     if draft.settings is not None:
-        keep_settings(conversation=conversation, settings=draft.settings)
+        conversation.system_prompt = draft.settings.system_prompt  # saved with the tip, when the answer is requested
+        conversation.parameters = draft.settings.chosen
     parent_id = draft.place.parent_in(branches)
     turns = [] if parent_id is None else read_turns(conversation, branches.path(parent_id))
     prompt = Message.objects.create(
@@ -246,8 +247,7 @@ def _add_continuation(request: _Request, answer: Message) -> Exchange:
 
 def generation_of(answer: Message, branches: Branches) -> Generation:
     """The generation of an answer. Raises MessageGone if the message was deleted, and NotWrittenHere."""
-    if answer.pk not in branches.parents:
-        raise MessageGone(_("This message was deleted meanwhile. Reload the page."))
+    branches.require(answer.pk)
     generation = Generation.objects.select_related("model").filter(message=answer).first()
     if generation is None:
         raise NotWrittenHere(_("This answer was imported, not written here. Edit its prompt to get another one."))

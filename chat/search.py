@@ -3,7 +3,7 @@
 PostgreSQL finds messages by their words (`MessageWords`). Each term of the question must be in the title, or all of
 them in one message. The last word of a term may go on: `fox` finds `foxes`. A term with signs, such as `C++` or
 `node.js`, and one in a script without blanks, such as Chinese, must also stand in the message as it was written. A
-question of nothing but signs has no words: for it the latest messages are read (docs/adr/0048).
+question of nothing but signs has no words: for it messages of the latest conversations are read (docs/adr/0048).
 """
 
 import re
@@ -23,7 +23,7 @@ MOST_TERMS = 12
 MOST_TITLES = 200  # the latest that match
 MOST_RANKED = 500  # messages that match, the latest
 MOST_CHECKED = 10_000  # messages with the words of the question, the latest, where more is asked than words
-MOST_READ = 2_000  # messages, the latest, for a question that has no words
+MOST_READ = 2_000  # messages, of the latest conversations, for a question that has no words
 MOST_SHOWN = 50  # conversations
 MOST_HITS = 3  # of one conversation
 WORD_CHARACTERS = 64
@@ -79,13 +79,12 @@ SELECT id, role, created_at, start > 1, substr(text, start, %(window)s::int) FRO
 ) found"""
 
 
-class QuestionTooLong(Exception):
-    """The question has more than MOST_CHARACTERS."""
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is looked for. `since` and `until`, which is excluded, say when a conversation was last used."""
+    """What is looked for, in MOST_CHARACTERS at most.
+
+    `since` and `until`, which is excluded, say when a conversation was last used.
+    """
 
     text: str
     model: str | None = None
@@ -129,7 +128,7 @@ class _Match:
 
 
 def find_conversation_ids(*, user: Any, text: str) -> set[UUID]:
-    """The conversations that contain the text, in three or four queries. Raises QuestionTooLong."""
+    """The conversations that contain the text, in three or four queries."""
     question = Question(text)
     if not question.terms:
         return set()
@@ -138,7 +137,7 @@ def find_conversation_ids(*, user: Any, text: str) -> set[UUID]:
 
 
 def search(*, user: Any, question: Question) -> tuple[list[Found], bool]:
-    """The best MOST_SHOWN conversations, and whether there are more. At most six queries. Raises QuestionTooLong."""
+    """The best MOST_SHOWN conversations, and whether there are more. At most six queries."""
     if not question.terms:
         return [], False
     titles, messages = _find(user, question)
@@ -181,8 +180,6 @@ def _find_messages(parameters: dict[str, Any]) -> list[_Match]:
 
 
 def _parameters(user: Any, question: Question) -> dict[str, Any]:
-    if len(question.text) > MOST_CHARACTERS:
-        raise QuestionTooLong
     checked = [_pattern(term) for term in question.terms if _is_checked(term)]
     is_narrow = bool(checked or question.model or question.since or question.until)
     return {

@@ -16,14 +16,14 @@ from inference.prompting.showable import showable, without_blank_ends
 class Settings:
     """What the customer chose for a conversation.
 
-    `chosen` holds arguments of Parameters by name, without those that are left to the model. Raises InvalidPrompt for
-    a value out of range or a system prompt that is too long.
+    `chosen` holds arguments of Parameters by name, without those that are left to the model.
     """
 
     system_prompt: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def demand_valid(self) -> None:
+        """Raise InvalidPrompt for a value out of range, or a system prompt that is too long."""
         Parameters(**self.chosen)
         if len(self.system_prompt) > site.PROMPT_MAX_CHARACTERS:
             raise InvalidPrompt(
@@ -34,7 +34,7 @@ class Settings:
 
     @property
     def parameters(self) -> Parameters:
-        """The parameters of a request with these settings."""
+        """The parameters of a request with these settings. Raises InvalidPrompt for a value out of range."""
         return Parameters(**self.chosen)
 
 
@@ -46,9 +46,3 @@ def clean_system_prompt(text: str) -> str:
 def settings_of(conversation: Conversation | None) -> Settings:
     """What was chosen for this conversation; nothing for a new one."""
     return Settings() if conversation is None else Settings(conversation.system_prompt, conversation.parameters)
-
-
-def keep_settings(*, conversation: Conversation, settings: Settings) -> None:
-    """Save the settings with their conversation."""
-    conversation.system_prompt, conversation.parameters = settings.system_prompt, settings.chosen
-    conversation.save(update_fields=["system_prompt", "parameters"])

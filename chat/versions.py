@@ -1,16 +1,11 @@
 """Shows another version of a message, deletes an exchange, and keeps what customers think of answers."""
 
 from django.db import transaction
-from django.utils.translation import gettext as _
 
-from chat.branches import Branches, MessageGone, read_branches, record_parents
+from chat.branches import Branches, read_branches, record_parents
 from chat.conversations import erase_unshown
 from chat.messages import lock_conversation, refuse_while_answering
-from chat.models import Conversation, Message, Rating, Role
-
-
-class NotAnAnswer(Exception):
-    """Only answers are rated."""
+from chat.models import Conversation, Message, Rating
 
 
 @transaction.atomic
@@ -53,8 +48,7 @@ def _open(message: Message) -> tuple[Conversation, Branches]:
     """Lock the message's conversation, in which no answer is being written, and read its branches."""
     conversation = lock_conversation(message.conversation_id)
     branches = read_branches(conversation)
-    if message.pk not in branches.parents:
-        raise MessageGone(_("This message was deleted meanwhile. Reload the page."))
+    branches.require(message.pk)
     refuse_while_answering(conversation)
     return conversation, branches
 
@@ -66,7 +60,5 @@ def _tip_without(branches: Branches, gone: list[int], parent_id: int | None) -> 
 
 
 def rate_answer(*, answer: Message, rating: Rating | None) -> None:
-    """Keep what a customer thinks of an answer; None takes it back. Raises NotAnAnswer for a prompt."""
-    if answer.role != Role.ASSISTANT:
-        raise NotAnAnswer(_("Only answers are marked as good or bad."))
+    """Keep what a customer thinks of an answer; None takes it back."""
     Message.objects.filter(pk=answer.pk).update(rating=rating)

@@ -1,6 +1,5 @@
 """A conversation as a file, and links with which anybody reads it, for programs."""
 
-import json
 from uuid import UUID, uuid4
 
 from django.db.models import QuerySet
@@ -13,7 +12,7 @@ from chat.api import examples
 from chat.api.serializers import ExportOut, LinkIn, LinkOut
 from chat.api.views import TAG, ConversationView
 from chat.models import SharedLink
-from chat.transfer.exporting import write_json
+from chat.transfer.exporting import export_conversation
 from chat.transfer.sharing import NothingToShare, revoke_link, share_conversation
 from core.rest.problems import CONFLICT, explain
 from core.rest.schema import operation
@@ -27,7 +26,7 @@ class Export(ConversationView):
     @operation(tag=TAG, summary="Export a conversation", answer=ExportOut, example=examples.EXPORT)
     def get(self, _request: Request, conversation_id: UUID) -> Response:
         """All versions of all messages, in the format that the page's import reads."""
-        return Response(json.loads(write_json(self.find(conversation_id))))
+        return Response(export_conversation(self.find(conversation_id)))
 
 
 class Links(ConversationView, ApiList):

@@ -33,7 +33,6 @@ from chat.conversations import (
     change_conversation,
     hide_conversation,
     open_conversation,
-    restore_conversation,
 )
 from chat.models import Conversation, Message, Role
 from chat.search import find_conversation_ids
@@ -172,15 +171,12 @@ class One(ConversationView):
         if the operator says nothing else. Pinning takes it out of the archive, and archiving unpins it.
         """
         fields = self.read_body(ConversationChangesIn)
-        if "is_deleted" in fields and not fields["is_deleted"]:
-            deleted = Conversation.objects.deleted_by(self.caller).filter(pk=conversation_id).first()
-            if deleted is not None:
-                restore_conversation(conversation=deleted)
-        conversation = self.find(conversation_id)
+        conversation = None
+        if fields.get("is_deleted") is False:
+            conversation = Conversation.objects.deleted_by(self.caller).filter(pk=conversation_id).first()
+        conversation = conversation or self.find(conversation_id)
         change_conversation(conversation=conversation, changes=fields)
         conversation.refresh_from_db()
-        if fields.get("is_deleted"):
-            hide_conversation(conversation=conversation)
         return Response(ConversationOut(conversation).data)
 
     @operation(tag=TAG, summary="Delete a conversation", status=204, errors=(409,))

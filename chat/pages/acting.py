@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.callers.requests import Request
 from chat import messages
-from chat.branches import MessageGone, Place, read_branches
+from chat.branches import MessageGone, Place
 from chat.estimates import estimate_continuation, estimate_message, estimate_version
 from chat.models import Message, Rating, Role
 from chat.pages.forms import AgainForm, RatingForm
@@ -104,11 +104,9 @@ def continue_(request: Request, message_id: int) -> HttpResponse:
 @login_required
 @_say_what_is_gone
 def edit(request: Request, message_id: int) -> HttpResponse:
-    """The form that edits a prompt, given it or its answer. It is sent as a message, in place of this prompt."""
-    prompt = _own_message(request, message_id)
+    """The form that edits a prompt. It is sent as a message, in place of this prompt."""
+    prompt = _own_message(request, message_id, Role.USER)
     talk = prompt.conversation
-    if prompt.role != Role.USER:
-        prompt = talk.messages.get(pk=read_branches(talk).prompt_of(prompt.pk))
     place = Place(in_place_of=prompt.pk)
     cost = _try_to_estimate(
         lambda: estimate_message(

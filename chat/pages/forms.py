@@ -82,7 +82,9 @@ class SettingsForm(forms.Form):
     def settings(self) -> Settings:
         """The settings of a valid form. Raises InvalidPrompt."""
         chosen = {name: self.cleaned_data[name] for name in NUMBERS if self.cleaned_data[name] is not None}
-        return Settings(clean_system_prompt(self.cleaned_data["system_prompt"]), chosen)
+        settings = Settings(clean_system_prompt(self.cleaned_data["system_prompt"]), chosen)
+        settings.demand_valid()
+        return settings
 
 
 class MessageForm(SettingsForm):

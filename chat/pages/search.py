@@ -1,24 +1,27 @@
 """The search in all conversations, and the way from a hit to its message."""
 
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
-from chat.branches import show_branch
-from chat.models import Message
+from chat.branches import MessageGone, read_branches
+from chat.messages import AnswerInProgress
 from chat.pages.conversations import find_conversation
 from chat.pages.forms import WordsField
-from chat.search import MOST_CHARACTERS, MOST_SHOWN, Question, QuestionTooLong, search
+from chat.pages.turns import address_in
+from chat.search import MOST_CHARACTERS, MOST_SHOWN, Question, search
+from chat.versions import select_version
 from inference.models import CatalogueModel
 
 
@@ -69,10 +72,7 @@ def results(request: Request) -> HttpResponse:
     form = SearchForm(request.GET)
     context: dict[str, Any] = {"heading": _("Search"), "form": form, "most": MOST_SHOWN}
     if form.is_valid():
-        try:
-            found, has_more = search(user=request.user, question=form.question())
-        except QuestionTooLong:  # its characters became more, as some do in lower case
-            raise Http404 from None
+        found, has_more = search(user=request.user, question=form.question())
         context |= {"found": found, "has_more": has_more}
     return render(request, "chat/search.html", context, status=200 if form.is_valid() else 422)
 
@@ -82,10 +82,12 @@ def results(request: Request) -> HttpResponse:
 def open_hit(request: Request, conversation_id: UUID, message_id: int) -> HttpResponse:
     """Lead to a message on the page of its conversation, which then shows the branch that the message is on."""
     talk = find_conversation(request, conversation_id)
-    if not Message.objects.filter(conversation=talk, pk=message_id).exists():
-        raise Http404
-    show_branch(conversation=talk, message_id=message_id)
-    return redirect(f"{talk.get_absolute_url()}#message-{message_id}")
+    message = get_object_or_404(talk.messages, pk=message_id)
+    branches = read_branches(talk)
+    if message_id not in branches.path():
+        with suppress(AnswerInProgress, MessageGone):  # an answer that is being written stays on the page
+            branches = read_branches(select_version(message=message))
+    return redirect(f"{talk.get_absolute_url()}{address_in(branches, message_id)}")
 
 
 def _begin(day: date | None) -> datetime | None:

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.callers.requests import Request
 from accounts.pages.public_pages import public_answer
+from chat.branches import MessageGone
 from chat.models import SharedLink
 from chat.pages.conversations import find_conversation
 from chat.transfer.sharing import DAYS, NothingToShare, read_shared_messages, revoke_link, share_conversation
@@ -47,7 +48,7 @@ def share(request: Request, conversation_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             share_conversation(conversation=talk, days=form.cleaned_data["days"], key=form.cleaned_data["key"])
-        except NothingToShare as refused:
+        except (NothingToShare, MessageGone) as refused:
             error = str(refused)
         else:
             return redirect("chat:share", talk.pk)

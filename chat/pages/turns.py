@@ -1,6 +1,10 @@
-"""A branch of a conversation as its page shows it: turns with their versions, the latest ones first asked for."""
+"""A branch of a conversation as its page shows it: turns with their versions.
+
+The page begins with the latest messages. Earlier ones are fetched on demand.
+"""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 from billing.ledger.charges import refunded_of
@@ -104,6 +108,23 @@ def read_shown(talk: Conversation, before: int | None = None) -> Shown:
         start -= 1  # an answer is not shown without its prompt
     turns = _group(talk, branches, path[start:end])
     return Shown(turns, branches.tip, start, is_latest=end == len(path))
+
+
+def address_in(branches: Branches, message_id: int) -> str:
+    """What leads from the address of a conversation to one of its messages on the branch that is shown; or nothing.
+
+    A message before the latest ones is on a page that ends some messages after it.
+    """
+    path = branches.path()
+    if message_id not in path:
+        return ""
+    at = path.index(message_id)
+    anchor = next((before for before, after in pairwise(path[at:]) if after not in branches.answers), path[-1])
+    if message_id not in branches.answers:
+        anchor = message_id
+    later = [one for one in path[at + PAGE_MESSAGES // 2 :] if one not in branches.answers]
+    is_shown_at_once = at >= len(path) - PAGE_MESSAGES or not later
+    return f"#message-{anchor}" if is_shown_at_once else f"?before={later[0]}#message-{anchor}"
 
 
 def read_turn(answer: Message) -> Shown:

@@ -20,12 +20,17 @@ def write_markdown(conversation: Conversation) -> str:
 
 
 def write_json(conversation: Conversation) -> str:
-    """All of it, in the format that `chat.transfer.formats` reads. Messages are numbered from 1."""
+    """All of it, in the format that `chat.transfer.formats` reads."""
+    return json.dumps(export_conversation(conversation), ensure_ascii=False, indent=1)
+
+
+def export_conversation(conversation: Conversation) -> dict[str, Any]:
+    """All of it as JSON has it. Messages are numbered from 1."""
     messages = list(conversation.messages.select_related("generation__model").order_by("pk"))
     numbers: dict[int | None, int | None] = {message.pk: number for number, message in enumerate(messages, 1)}
     branches = read_branches(conversation)
     numbers[None] = None
-    content = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "title": conversation.title,
@@ -39,7 +44,6 @@ def write_json(conversation: Conversation) -> str:
             _message(message, numbers[message.pk], numbers[branches.parents[message.pk]]) for message in messages
         ],
     }
-    return json.dumps(content, ensure_ascii=False, indent=1)
 
 
 def author_of(message: Message) -> str:

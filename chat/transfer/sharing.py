@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from chat.branches import read_branches
+from chat.messages import lock_conversation
 from chat.models import Conversation, Message, SharedLink
 from inference.models import Generation
 
@@ -26,9 +27,10 @@ class NothingToShare(Exception):
 def share_conversation(*, conversation: Conversation, days: int | None, key: UUID) -> SharedLink:
     """Make a link to the branch that is shown, up to its last finished message. It expires after so many days.
 
-    A repeated call with the same key returns the link of the first. Raises NothingToShare.
+    A repeated call with the same key returns the link of the first. Raises NothingToShare, and MessageGone if the
+    conversation was deleted meanwhile.
     """
-    locked = Conversation.objects.select_for_update().get(pk=conversation.pk)
+    locked = lock_conversation(conversation.pk)
     if (earlier := SharedLink.objects.filter(conversation=locked, key=key).first()) is not None:
         return earlier
     if SharedLink.objects.open().filter(conversation=locked).count() >= MOST_LINKS:

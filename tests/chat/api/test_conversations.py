@@ -40,6 +40,16 @@ def test_a_deleted_conversation_can_be_restored(alices, url, with_key, charlie):
     assert alices.get(url).status_code == 404
 
 
+def test_a_change_that_is_refused_changes_nothing(alices, url, say):
+    alices.delete(url)
+    assert alices.patch(url, {"is_deleted": False, "title": " "}).status_code == 422
+    assert alices.get(url).status_code == 404
+    alices.patch(url, {"is_deleted": False})
+    say(answered=False)
+    assert alices.patch(url, {"title": "Dogs", "is_deleted": True}).status_code == 409
+    assert alices.get(url).json()["title"] == "Foxes"
+
+
 def test_conversations_are_pinned_and_archived(alices, url, monkeypatch):
     assert alices.patch(url, {"is_pinned": True}).json()["pinned_at"]
     assert len(alices.get(f"{URL}?is_pinned=true").json()["results"]) == 1

@@ -80,6 +80,15 @@ def test_what_cannot_be_is_refused_by_its_name(talk: Conversation, send: Any, fi
     assert (talk.system_prompt, talk.parameters) == ("", {})
 
 
+def test_settings_that_became_invalid_do_not_shut_the_page(client: Client, talk: Conversation, send: Any) -> None:
+    """A limit may be lowered after they were chosen, and a file may bring anything."""
+    too_long = "x" * (settings.PROMPT_MAX_CHARACTERS + 1)
+    Conversation.objects.filter(pk=talk.pk).update(system_prompt=too_long, parameters={"temperature": 7})
+    assert client.get(talk.get_absolute_url()).status_code == 200
+    assert send("And a dog?", to=talk).status_code == 422
+    assert send("And a dog?", to=talk, system_prompt="", temperature="").status_code == 302
+
+
 def test_a_refused_message_keeps_what_was_chosen(talk: Conversation, send: Any) -> None:
     page = send("And a dog?", to=talk, system_prompt=ROLE, temperature="5").content.decode()
     assert "And a dog?" in page

@@ -264,3 +264,13 @@ def test_a_changed_archive_is_refused_wherever_it_was_changed(alices):
         changed[place] ^= 0xFF
         with suppress(UnreadableFile):
             read_file(bytes(changed))
+
+
+def test_writing_asks_the_same_for_two_messages_and_for_many(alice, catalogue, django_assert_num_queries):
+    talk = answered_talk(alice, catalogue)
+    with django_assert_num_queries(2):
+        write_markdown(talk)
+    for _ in range(5):
+        answered_talk(alice, catalogue).messages.update(conversation=talk)
+    with django_assert_num_queries(2):
+        write_markdown(Conversation.objects.get(pk=talk.pk))

@@ -147,13 +147,13 @@ def test_it_is_erased_after_a_day_with_its_words_and_the_books_stay(client, talk
 
 def test_what_is_restored_at_the_moment_of_its_end_is_not_erased(client, talk, monkeypatch):
     act(client, "delete", talk)
-    erase = conversations.delete_conversation
+    erase = conversations.erase_conversation
 
     def restore_then_erase(**words):
         conversations.restore_conversation(conversation=talk)
         return erase(**words)
 
-    monkeypatch.setattr(conversations, "delete_conversation", restore_then_erase)
+    monkeypatch.setattr(conversations, "erase_conversation", restore_then_erase)
     assert erase_now(talk) == 0
     assert Conversation.objects.get().deleted_at is None
 

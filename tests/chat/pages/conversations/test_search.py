@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from chat.branches import read_branches
 from chat.models import Conversation
 from tests.chat.pages.browser import path_of
 from tests.e2e.looking import look_at
@@ -36,6 +37,37 @@ def test_a_hit_shows_its_conversation_and_leads_to_its_message(client, talk, dja
     assert hit in page
     assert client.get(hit)["Location"] == f"{talk.get_absolute_url()}#message-{answer.pk}"
     assert client.get(reverse("chat:hit", args=[talk.pk, answer.pk + 10**6])).status_code == 404
+
+
+def test_a_hit_on_another_branch_lets_the_page_show_that_branch(client, alice, catalogue, talk):
+    made = Conversation.objects.create(user=alice, model=catalogue, title="Birds")
+    first = made.messages.create(role="user", text="heron", is_first=True)
+    other = made.messages.create(role="user", text="stork", is_first=True)
+    later = made.messages.create(role="user", text="more of it", parent=first)
+    Conversation.objects.filter(pk=made.pk).update(tip=other)
+    hit = client.get(reverse("chat:hit", args=[made.pk, first.pk]))
+    assert hit["Location"] == f"{made.get_absolute_url()}#message-{first.pk}"
+    made.refresh_from_db()
+    assert read_branches(made).path() == [first.pk, later.pk]
+
+
+def test_a_hit_long_ago_leads_to_a_page_that_shows_it(client, alice, catalogue, talk):
+    made = Conversation.objects.create(user=alice, model=catalogue, title="Birds")
+    messages = [made.messages.create(role="user", text=f"bird {number}") for number in range(200)]
+    for number in (0, 1, 100, 149, 150, 199):
+        target = messages[number].pk
+        address = client.get(reverse("chat:hit", args=[made.pk, target]))["Location"]
+        assert address.endswith(f"#message-{target}")
+        page = client.get(address.partition("#")[0]).content.decode()
+        assert f'id="message-{target}"' in page, number
+
+
+def test_a_hit_in_an_answer_that_was_continued_leads_to_the_whole_answer(client, talk):
+    answer = talk.messages.get(role="assistant")
+    rest = talk.messages.create(role="assistant", text="and more", imported_from="x", parent=answer)
+    Conversation.objects.filter(pk=talk.pk).update(tip=rest)
+    address = client.get(reverse("chat:hit", args=[talk.pk, answer.pk]))["Location"]
+    assert f'id="{address.partition("#")[2]}"' in client.get(talk.get_absolute_url()).content.decode()
 
 
 def test_what_people_wrote_stays_text_in_a_hit(client, talk):
