@@ -70,6 +70,7 @@ def create_key_once(*, user: User, form_id: UUID, **settings: Any) -> tuple[ApiK
     User.objects.select_for_update().get(pk=user.pk)
     made = ApiKey.objects.for_user(user).filter(form_id=form_id).first()
     if made is not None:
+        change_key(key=made, by=user, **settings)  # what the form said last counts
         return *rotate_key(key=made, by=user, overlap=SENT_AGAIN_OVERLAP), False
     key, text = create_key(user=user, **settings)
     key.form_id = form_id

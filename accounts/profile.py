@@ -1,5 +1,6 @@
 """Changes that users make to their own profile."""
 
+from functools import cache
 from zoneinfo import available_timezones
 
 from django.conf import settings
@@ -23,6 +24,7 @@ def language_of(user: User) -> str:
     return user.language or translation.get_language() or settings.LANGUAGE_CODE
 
 
-def time_zones() -> list[str]:
+@cache
+def time_zones() -> tuple[str, ...]:
     """The names of the time zones that one can choose: UTC, then places such as Europe/Berlin."""
-    return ["UTC", *sorted(name for name in available_timezones() if name.partition("/")[0] in AREAS and "/" in name)]
+    return ("UTC", *sorted(name for name in available_timezones() if name.partition("/")[0] in AREAS and "/" in name))

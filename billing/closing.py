@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.closing import erase_person
 from accounts.login.sessions import revoke_sessions
-from accounts.mail import closing_notices
+from accounts.mail import security_notices
 from accounts.models import User
 from billing import ledger
 from billing.models import Notice, TopUp, TopUpState
@@ -61,19 +62,20 @@ def plan_closing(*, user: User) -> ClosingPlan:
     return ClosingPlan(wallet.available_microcredits, obstacles)
 
 
-def close_account(*, user: User, forfeits_microcredits: int) -> None:
+def close_account(*, user: User, forfeits_microcredits: int, only_if_due: bool = False) -> None:
     """Give up the remaining credits and erase the person; the ledger keeps the movements under the user's number.
 
     Raises ForfeitChanged when more or less would be given up than was agreed to, ClosingRefused when there is an
     obstacle, and payments.PaymentError when the provider cannot be told to forget the card. The card and the automatic
     top-up are removed first; everything else is one transaction. If the process dies before that commits, the account
-    is still open, but without a card.
+    is still open, but without a card. `only_if_due` refuses an account whose owner decided to keep it meanwhile.
     """
-    _demand_closable(user, forfeits_microcredits)
+    due = User.objects.filter(closes_at__lte=Now()) if only_if_due else User.objects.all()
+    _demand_closable(_demand(due, user), forfeits_microcredits)
     remove_card(user=user)
     with transaction.atomic():
         ledger.lock_wallet(user=user)
-        _demand_closable(User.objects.get(pk=user.pk), forfeits_microcredits)
+        _demand_closable(_demand(due, user), forfeits_microcredits)
         if forfeits_microcredits:
             ledger.adjust(
                 user=user,
@@ -103,18 +105,22 @@ def request_closing(*, user: User, forfeits_microcredits: int) -> User:
     revoke_sessions(user=row)
     automatic.turn_off(user=row)
     audit.record(actor=row, action="closing asked for", subject=row, closes_at=row.closes_at.isoformat())
-    closing_notices.tell_of_closing(user=row)
+    security_notices.tell_of_closing(user=row)
     return row
 
 
 @transaction.atomic
 def keep_account(*, user: User) -> bool:
-    """Undo `request_closing`; return whether there was something to undo. Keys work again; log-ins stay ended."""
+    """Undo `request_closing`; return whether there was something to undo. Keys work again; log-ins stay ended.
+
+    An account that is being closed at this moment has the lock of its wallet: then there is nothing to undo any more.
+    """
+    ledger.lock_wallet(user=user)
     kept = User.objects.filter(pk=user.pk, closes_at__isnull=False, is_active=True)
     if not kept.update(closes_at=None, gives_up_microcredits=None):
         return False
     audit.record(actor=user, action="account kept", subject=user)
-    closing_notices.tell_of_keeping(user=user)
+    security_notices.tell_of_keeping(user=user)
     return True
 
 
@@ -138,8 +144,16 @@ def _close_if_agreed(user: User) -> bool:
     if forfeits > (user.gives_up_microcredits or 0):
         keep_account(user=user)
         return False
-    close_account(user=user, forfeits_microcredits=forfeits)
+    close_account(user=user, forfeits_microcredits=forfeits, only_if_due=True)
     return True
+
+
+def _demand(users: QuerySet[User], user: User) -> User:
+    """This user as the database has it now. Raises ClosingRefused if it is not among these."""
+    found = users.filter(pk=user.pk).first()
+    if found is None:
+        raise ClosingRefused(_("The account is kept."))
+    return found
 
 
 def _demand_closable(user: User, forfeits_microcredits: int) -> None:

@@ -11,6 +11,8 @@ An answer that follows an answer continues it: for the model, and on the page, b
 """
 
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
 from django.utils.translation import gettext as _
 
@@ -157,11 +159,10 @@ def read_turns(conversation: Conversation, path: list[int]) -> list[Turn]:
     seen = seen.exclude(role=Role.ASSISTANT, text="")
     found = {message_id: (role, text) for message_id, role, text in seen.values_list("pk", "role", "text")}
     turns: list[Turn] = []
-    for role, text in (found[message_id] for message_id in path if message_id in found):
+    for role, run in groupby((found[message_id] for message_id in path if message_id in found), key=itemgetter(0)):
+        texts = [text for _role, text in run]
         if role == Role.USER:
-            turns.append(Turn("user", text))
-        elif turns and turns[-1].role == "assistant":
-            turns[-1] = Turn("assistant", turns[-1].text + text)
+            turns += [Turn("user", text) for text in texts]
         else:
-            turns.append(Turn("assistant", text))
+            turns.append(Turn("assistant", "".join(texts)))
     return turns

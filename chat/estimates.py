@@ -27,7 +27,7 @@ def estimate_message(
         parent_id = place.parent_in(branches)
         turns = [] if parent_id is None else read_turns(conversation, branches.path(parent_id))
     turns.append(Turn("user", clean_prompt(text)))
-    prompt = compose_prompt(settings.system_prompt, turns)
+    prompt = compose_prompt(model, settings.system_prompt, turns)
     return estimate_answer(user=user, model=model, prompt=prompt, max_tokens=settings.parameters.max_tokens)
 
 
@@ -57,6 +57,6 @@ def _estimate_after(
     return estimate_answer(
         user=user,
         model=model,
-        prompt=compose_prompt(answer.conversation.system_prompt, turns),
+        prompt=compose_prompt(model, answer.conversation.system_prompt, turns),
         max_tokens=earlier.requested_completion_tokens,
     )

@@ -18,6 +18,8 @@ COLUMNS = ("id", "title", "updated_at", "pinned_at", "archived_at")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+FIRST_YEAR, LAST_YEAR = 2000, 9000  # every time zone can write moments of these
+
 
 class InvalidCursor(Exception):
     """The text does not name a place in the list."""
@@ -38,7 +40,10 @@ class Cursor:
         """Read what `str` wrote. Raises InvalidCursor."""
         microseconds, _dash, pk = text.partition("-")
         try:
-            return cls(EPOCH + int(microseconds[:20]) * MICROSECOND, UUID(pk))
+            moment = EPOCH + int(microseconds[:20]) * MICROSECOND
+            if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+                raise ValueError(text)
+            return cls(moment, UUID(pk))
         except (ValueError, OverflowError):
             raise InvalidCursor(text) from None
 

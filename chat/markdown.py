@@ -21,6 +21,11 @@ TAGS = {
     "h6", "hr", "li", "ol", "p", "pre", "span", "strong", "s", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 LONGEST_FORMULA = 2_000  # characters; the end of a formula is searched only so far
+LONGEST_TEXT = 100_000  # characters that are read as Markdown
+MOST_BRACKETS = 5_000
+MOST_CELLS = 65_536  # of tables, whose rows are filled up to the longest
+LONGEST_COLOURED = 20_000  # characters of code
+BLANK_LINES = re.compile(r"\n{100,}")  # for which some lexers take a time that grows with their square
 LONGEST_TAIL = 600  # characters of an unfinished block, which every push renders again
 LONGEST_LANGUAGE = 40  # characters of the name of a language
 _TABLE_HEAD = re.compile(r"<thead>.*?</thead>\n?", re.DOTALL)
@@ -38,7 +43,12 @@ ATTRIBUTES = {
 
 
 def render(text: str, *, is_coloured: bool = True) -> str:
-    """Return sanitised HTML, without any raw HTML of the model. Without colours for code it is faster."""
+    """Return sanitised HTML, without any raw HTML of the model. Without colours for code it is faster.
+
+    A text that would take long is shown as it was written.
+    """
+    if _is_heavy(text):
+        return f'<pre tabindex="0"><code>{escape(text)}</code></pre>\n'
     html = _parser(is_coloured=is_coloured).render(text)
     return nh3.clean(
         html,
@@ -47,6 +57,14 @@ def render(text: str, *, is_coloured: bool = True) -> str:
         link_rel="noopener nofollow",
         url_schemes={"http", "https", "mailto"},
     )
+
+
+def _is_heavy(text: str) -> bool:
+    """Whether the parser would take long: a very long text, a table of very many cells, or very many brackets."""
+    if len(text) > LONGEST_TEXT or text.count("[") > MOST_BRACKETS:
+        return True
+    pipes = [line.count("|") for line in text.split("\n")]
+    return max(pipes) * sum(count > 0 for count in pipes) > MOST_CELLS
 
 
 class StreamingMarkdown:
@@ -195,6 +213,8 @@ def _name_of(language: str) -> str:
 
 def _highlight(code: str, language: str) -> str:
     """Colour code with CSS classes, since the policy forbids inline styles. Code in an unknown language stays plain."""
+    if len(code) > LONGEST_COLOURED or BLANK_LINES.search(code):
+        return escape(code)
     try:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:

@@ -23,7 +23,9 @@ from inference.generations.requesting import (
 from inference.models import CatalogueModel, Generation, GenerationState
 from inference.prompting.conversation import Conversation as Prompt
 from inference.prompting.conversation import Turn, alternate
-from inference.prompting.prompts import clean_prompt
+from inference.prompting.prompts import PromptTooLong, clean_prompt
+
+MOST_CHARACTERS_A_TOKEN = 64  # tokenizers have tokens of many blanks, and few that are longer
 
 
 class AnswerInProgress(Exception):
@@ -87,7 +89,7 @@ class _Request:
         generation = request_generation(
             user=self.user,
             model=model,
-            prompt=compose_prompt(conversation.system_prompt, turns),
+            prompt=compose_prompt(model, conversation.system_prompt, turns),
             parameters=parameters,
             idempotency_key=self.idempotency_key,
             inputs_hash=self.inputs_hash,
@@ -274,8 +276,18 @@ def refuse_while_answering(conversation: Conversation) -> None:
         raise AnswerInProgress(_("An answer is still being written here. Stop it, or wait until it ends."))
 
 
-def compose_prompt(system_prompt: str, turns: list[Turn]) -> Prompt:
-    """The prompt of these turns in a conversation with this system prompt."""
+def compose_prompt(model: CatalogueModel, system_prompt: str, turns: list[Turn]) -> Prompt:
+    """The prompt of these turns in a conversation with this system prompt.
+
+    Raises PromptTooLong for so many characters that no tokenizer makes them fit, before it is asked.
+    """
+    count = len(system_prompt) + sum(len(turn.text) for turn in turns)
+    if count > model.context_tokens * MOST_CHARACTERS_A_TOKEN:
+        raise PromptTooLong(
+            _("The conversation has {count:,} characters, more than {name} can read. Start a new chat.").format(
+                count=count, name=model.name
+            )
+        )
     return Prompt(alternate(turns), system_prompt)
 
 
@@ -319,7 +331,8 @@ def _take_back(exchange: Exchange, tip_before: int | None, *, is_new: bool) -> N
     Its generation row stays. If something was added after the answer meanwhile, all stays, with an answer that failed.
     """
     conversation = lock_conversation(exchange.conversation.pk)
-    if exchange.answer.children.exists():
+    parts = [exchange.answer] if exchange.prompt is None else [exchange.answer, exchange.prompt]
+    if Message.objects.filter(parent__in=parts).exclude(pk=exchange.answer.pk).exists():
         return
     if conversation.tip_id == exchange.answer.pk:
         conversation.tip = conversation.messages.filter(pk=tip_before).first() if tip_before else None

@@ -14,7 +14,9 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from core import sql
 from core.gpus import NoGpu, read_gpu_loads
+from core.postgresql.capacity import LIMIT
 from core.redis_clients import connect
 from inference import answer_cache
 from inference.models import CatalogueModel, Generation, GenerationState
@@ -24,8 +26,32 @@ from inference.worker import status
 WORKERS_ANSWER_SECONDS = 1.0
 
 
+CONNECTIONS = """
+SELECT COALESCE(state, 'unknown'), COUNT(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1"""
+SERVER = """
+SELECT pg_database_size(current_database()),
+    COALESCE((SELECT MAX(EXTRACT(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
+              WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::float8"""
+
+
 class BrokerAway(Exception):
     """Redis, which carries the queues, cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """PostgreSQL: its connections by their state, how many Tally may have, its size, and its oldest transaction."""
+
+    connections_by_state: dict[str, int]
+    connections_limit: int
+    size_bytes: int
+    oldest_seconds: float
+
+    @property
+    def connections(self) -> int:
+        """All of them."""
+        return sum(self.connections_by_state.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +66,13 @@ class Check:
 def check_services() -> list[Check]:
     """Check PostgreSQL and Redis."""
     return [_timed("database", database_answers), _timed("redis", redis_answers)]
+
+
+def read_server() -> Server:
+    """How PostgreSQL does, in three queries. Raises DatabaseError."""
+    [[limit]] = sql.fetch_all(LIMIT, [])
+    [[size_bytes, oldest_seconds]] = sql.fetch_all(SERVER, [])
+    return Server(dict(sql.fetch_all(CONNECTIONS, [])), limit, size_bytes, oldest_seconds)
 
 
 def database_answers() -> bool:

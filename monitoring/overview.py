@@ -11,11 +11,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing.reporting.standing import Holds, LastProof, read_holds, read_last_proofs
-from core import sql
-from core.postgresql.capacity import LIMIT
 from inference.worker.status import WorkerStatus, read_workers
 from monitoring import machine
-from monitoring.totals.adding import limited_transaction, read_owned_microcredits
+from monitoring.totals.adding import limited_transaction, owned_microcredits, read_totals
 from monitoring.totals.metrics import (
     ANSWERS,
     CREDITS,
@@ -31,22 +29,6 @@ UNREADABLE = (DatabaseError, InterfaceError, redis.RedisError, machine.BrokerAwa
 PERIOD = timedelta(minutes=5)
 LIMITS = {"queue_seconds": 60, "failed_percent": 5, "first_token_seconds": 5, "connections_percent": 90}
 PROOF_OVERDUE = {True: timedelta(hours=30), False: timedelta(hours=3)}  # of everything, of what is new
-
-SERVER = """
-SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'),
-    pg_database_size(current_database()),
-    COALESCE((SELECT MAX(EXTRACT(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
-              WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::float8"""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """PostgreSQL: its connections, its size, and the age of the oldest transaction."""
-
-    connections: int
-    connections_limit: int
-    size_bytes: int
-    oldest_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +63,7 @@ class Overview:
     owned_microcredits: int | None = None
     holds: Holds | None = None
     proofs: list[LastProof] | None = None
-    server: Server | None = None
+    server: machine.Server | None = None
     models: list[ModelNow] | None = None
     workers: list[WorkerStatus] = field(default_factory=list)
     system: dict[str, Any] = field(default_factory=dict)
@@ -119,41 +101,59 @@ class Overview:
 
 def look() -> Overview:
     """Read all figures. A part that cannot be read is left out."""
-    overview = Overview()
-    if not machine.database_answers():
-        overview.unread = [_("the database")]
-    else:
-        _read_into(overview, "period", lambda: read_period(PERIOD), _("totals"))
-        _read_into(overview, "owned_microcredits", read_owned_microcredits, _("totals"))
-        _read_into(overview, "holds", read_holds, _("holds"))
-        _read_into(overview, "proofs", read_last_proofs, _("proofs"))
-        _read_into(overview, "server", _read_server, _("PostgreSQL"))
-    overview.workers = read_workers()
+    overview = Overview(workers=read_workers(), system=machine.read_system())
+    parts = {
+        _("totals"): _read_totals,
+        _("holds"): _read_holds,
+        _("proofs"): _read_proofs,
+        _("PostgreSQL"): _read_server,
+        _("models"): _read_models,
+    }
     if machine.database_answers():
-        _read_into(overview, "models", lambda: _read_models(overview), _("models"))
-    _read_into(overview, "answer_cache", machine.read_answer_cache, _("Redis"))
-    overview.system = machine.read_system()
+        overview.unread = [name for name, read in parts.items() if not _try_to_read(overview, read)]
+    else:
+        overview.unread = [_("the database")]
+    try:
+        overview.answer_cache = machine.read_answer_cache()
+    except UNREADABLE:
+        overview.unread.append(_("Redis"))
     return overview
 
 
-def _read_into(overview: Overview, name: str, read: Callable[[], Any], what: str) -> None:
+def _try_to_read(overview: Overview, read: Callable[[Overview], None]) -> bool:
+    """Whether a part of what PostgreSQL knows could be read."""
     try:
         with limited_transaction():
-            setattr(overview, name, read())
+            read(overview)
     except UNREADABLE:
-        overview.unread = sorted({*overview.unread, what})
+        return False
+    return True
 
 
-def _read_server() -> Server:
-    [[limit]] = sql.fetch_all(LIMIT, [])
-    [[connections, size, oldest_seconds]] = sql.fetch_all(SERVER, [])
-    return Server(connections, limit, size, oldest_seconds)
+def _read_totals(overview: Overview) -> None:
+    sums = read_totals()
+    if sums is not None:
+        overview.period = read_period(PERIOD, sums)
+        overview.owned_microcredits = owned_microcredits(sums)
 
 
-def _read_models(overview: Overview) -> list[ModelNow]:
+def _read_holds(overview: Overview) -> None:
+    overview.holds = read_holds()
+
+
+def _read_proofs(overview: Overview) -> None:
+    overview.proofs = read_last_proofs()
+
+
+def _read_server(overview: Overview) -> None:
+    overview.server = machine.read_server()
+
+
+def _read_models(overview: Overview) -> None:
+    """After the totals, which tell the tokens a second."""
     period = overview.period
     taking = [worker for worker in overview.workers if not worker.is_stopping]
-    return [
+    overview.models = [
         ModelNow(
             key=model["key"],
             is_available=model["is_available"],

@@ -1,27 +1,16 @@
-// The list of conversations: its menus close as menus do, and the focus stays where the reader was. Every page works
-// without this file.
+// The list of conversations: its menus open where there is room, and the focus stays where the reader was; notices; and
+// the size of a file that is to be imported. Every page works without this file.
 (() => {
   const rowOf = (element) => element.closest?.(".rooms li");
-  const openMenu = () => document.querySelector(".row-menu[open]");
-  const close = (menu) => {
-    const hadFocus = menu.contains(document.activeElement);
-    menu.open = false;
-    if (hadFocus) menu.querySelector("summary").focus();
-  };
-
   document.addEventListener("click", (event) => {
-    const menu = openMenu();
-    if (menu && !menu.contains(event.target)) menu.open = false;
     if (event.target.closest("[data-close-toast]")) event.target.closest(".toast").remove();
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing) return;
     const cancel = event.target.closest(".rename")?.querySelector("[data-cancel]");
-    const menu = openMenu();
-    if (!cancel && !menu) return;
+    if (!cancel) return;
     event.preventDefault();
-    if (cancel) cancel.click();
-    else close(menu);
+    cancel.click();
   });
 
   // A file that is too large is refused before it is sent.

@@ -126,7 +126,7 @@
   }));
 
   // Menus: Esc and a click elsewhere close them; after Esc the focus is where it was.
-  const MENUS = ":is(details.menu, details.tool, details.account)[open]";
+  const MENUS = ":is(details.row-menu, details.tool, details.account)[open]";
   const closeMenus = (except) => document.querySelectorAll(MENUS).forEach((menu) => { if (menu !== except) menu.open = false; });
   document.addEventListener("click", (event) => closeMenus(event.target.closest(MENUS)));
   document.addEventListener("keydown", (event) => {

@@ -10,6 +10,7 @@ from typing import Any
 
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.cache import cache
@@ -23,6 +24,7 @@ from core.rest.throttles import LOGIN, GuessLimit, RateLimited, count_try, deman
 
 CODES = GuessLimit("second-factor", by_address=(), by_account=LOGIN.by_account)
 MAILED_AGAIN_SECONDS = 3600
+PERIOD_SECONDS = 30  # of an app's code (RFC 6238)
 FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
 
@@ -63,7 +65,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # it has no types
 
 def has_second_factor(user: User) -> bool:
     """Whether the user has an app or a passkey, so that the password alone logs nobody in."""
-    return bool(Authenticator.objects.filter(user=user, type__in=FACTORS).exists())
+    return bool(is_mfa_enabled(user, FACTORS))
 
 
 def confirm_code(*, request: HttpRequest, user: User, code: str | None) -> None:
@@ -77,11 +79,17 @@ def confirm_code(*, request: HttpRequest, user: User, code: str | None) -> None:
         raise CodeWanted(_("Send a code of your authenticator app, or a recovery code, in `code`."))
     demand_codes_open(request, user)
     for authenticator in Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.WEBAUTHN):
-        if authenticator.wrap().validate_code(code):
+        if authenticator.wrap().validate_code(code) and take_code(user, code):
             authenticator.record_usage()
             return
     count_wrong_code(request, user)
     raise WrongCode(_("This code is wrong, too old, or was used before."))
+
+
+def take_code(user: User, code: str) -> bool:
+    """Whether this right code is used for the first time. allauth remembers it for less long than it accepts it."""
+    seconds = PERIOD_SECONDS * (2 * settings.MFA_TOTP_TOLERANCE + 1)
+    return bool(cache.add(f"code-used:{user.pk}:{''.join(code.split())}", True, seconds))
 
 
 def demand_codes_open(request: HttpRequest, user: User) -> None:

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException
 
-from accounts.login.second_factor import count_wrong_code, demand_codes_open
+from accounts.login.second_factor import count_wrong_code, demand_codes_open, take_code
 
 
 class CountedCode(forms.Form):
@@ -33,7 +33,10 @@ class CountedCode(forms.Form):
 
     def _check(self) -> Any:
         try:
-            return super().clean_code()  # type: ignore[misc]  # the class beside this one has it
+            code = super().clean_code()  # type: ignore[misc]  # the class beside this one has it
+            if not take_code(self.user, code):
+                raise ValidationError(_("This code was used before. Wait for the next one."))
+            return code
         except ValidationError:
             count_wrong_code(context.request, self.user)
             raise

@@ -57,6 +57,16 @@ def tell_of_wrong_codes(*, user: User) -> None:
     _send(user, _("Somebody has your password"), "wrong_codes")
 
 
+def tell_of_closing(*, user: User) -> None:
+    """Mail the user until when the account can be kept."""
+    _send(user, _("Your account will be deleted"), "closing", closes_at=user.closes_at)
+
+
+def tell_of_keeping(*, user: User) -> None:
+    """Mail the user that the account stays."""
+    _send(user, _("Your account stays"), "kept")
+
+
 def _send(user: User, subject: Any, template: str, /, **facts: Any) -> None:
     with translation.override(language_of(user)):
         _send_to(user.email, subject, template, **facts)

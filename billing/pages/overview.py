@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
 from billing.ledger import owed_microcredits
-from billing.ledger.caps import read_room_microcredits
+from billing.ledger.caps import count_spent
 from billing.models import EntryKind, Grant, Hold, Wallet
 from billing.notices.low_balance import is_low
 from billing.reporting.charts import draw_usage
@@ -39,21 +39,21 @@ def overview(request: Request) -> HttpResponse:
     page = LatestPaginator(opening.entries, ENTRIES_A_PAGE).get_page(request.GET.get("page") or opening.page)
     context = {"heading": _("Credits"), "tab": "overview", "wallet": request.user.wallet, "form": form}
     context |= {"page": page, "begins_with": opening.begins_with}
-    context |= _outlook(request.user.wallet)
-    grants = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")[:GRANTS_SHOWN]
+    unspent = Grant.objects.for_user(request.user).unspent().in_spending_order().select_related("entry")
+    grants = list(unspent[:GRANTS_SHOWN])
     context |= {"owed": owed_microcredits(wallet=request.user.wallet), "is_low": is_low(request.user.wallet)}
-    return render(request, "billing/overview.html", context | {"grants": grants})
+    context |= {"grants": grants} | _outlook(request.user.wallet, grants)
+    return render(request, "billing/overview.html", context)
 
 
-def _outlook(wallet: Wallet) -> dict[str, Any]:
+def _outlook(wallet: Wallet, grants: list[Grant]) -> dict[str, Any]:
     """What the month has used of the cap, if there is one, and the grant that expires next, if one does."""
-    room = read_room_microcredits(wallet)
-    cap = wallet.monthly_cap_microcredits
     month = None
-    if room is not None and cap is not None:
-        month = {"cap_microcredits": cap, "used_microcredits": cap - room - wallet.held_microcredits}
-    expiring = Grant.objects.filter(wallet=wallet, expires_at__isnull=False).unspent().order_by("expires_at", "pk")
-    return {"month": month, "next_to_expire": expiring.first()}
+    if wallet.monthly_cap_microcredits is not None:
+        used = count_spent(wallet).microcredits
+        month = {"cap_microcredits": wallet.monthly_cap_microcredits, "used_microcredits": used}
+    soonest = grants[0] if grants and grants[0].expires_at else None
+    return {"month": month, "next_to_expire": soonest}
 
 
 @require_safe

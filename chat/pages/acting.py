@@ -182,7 +182,7 @@ def _ask(request: Request, what: str, message: Message, context: dict[str, Any])
     context |= {"what": what, "message": message, "conversation": message.conversation, "new_key": uuid4()}
     if request.htmx:
         return render(request, "chat/_ask.html", context)
-    return render(request, "chat/ask.html", context | {"heading": HEADINGS[what], "wallet": request.user.wallet})
+    return render(request, "chat/ask.html", context | {"heading": HEADINGS[what]})
 
 
 def _try_to_estimate(estimate: Callable[[], Estimate | None]) -> Estimate | None:

@@ -181,13 +181,13 @@ def _refuse(request: Request, words: str) -> HttpResponse:
 def _back(request: Request, talk: Conversation, told: str = "") -> HttpResponseRedirect:
     """To the page that the form stood on, which may tell what was done."""
     address = urlsplit(_next(request))
-    path = address.path
+    path = address.path or reverse("chat:home")
     if told == "deleted" and path.startswith(talk.get_absolute_url()):
         path = reverse("chat:home")
     query = [(name, value) for name, value in parse_qsl(address.query) if name not in TOLD]
     if told:
         query.append((told, str(talk.pk)))
-    return redirect(f"{path}?{urlencode(query)}" if query else path)
+    return HttpResponseRedirect(f"{path}?{urlencode(query)}" if query else path)
 
 
 def _next(request: Request) -> str:

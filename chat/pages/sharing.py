@@ -1,9 +1,11 @@
 """Shared links: making and revoking them, and the page that anybody reads."""
 
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -11,12 +13,22 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.callers.page_limits import answer_too_often
 from accounts.callers.requests import Request
 from accounts.pages.public_pages import public_answer
 from chat.branches import MessageGone
 from chat.models import SharedLink
 from chat.pages.conversations import find_conversation
-from chat.transfer.sharing import DAYS, NothingToShare, read_shared_messages, revoke_link, share_conversation
+from chat.transfer.sharing import (
+    DAYS,
+    MOST_READ,
+    NothingToShare,
+    read_shared_messages,
+    revoke_link,
+    share_conversation,
+)
+from core.client_addresses import client_network
+from core.rest.throttles import count_in_minute
 from inference.prompting.showable import showable
 
 MOST_LISTED = 200
@@ -78,18 +90,22 @@ def revoke(request: Request, link_id: int) -> HttpResponse:
 
 @require_safe
 @public_answer
-def shared(_request: HttpRequest, token: str) -> HttpResponse:
+def shared(request: HttpRequest, token: str) -> HttpResponse:
     """What anybody reads: the messages as they were shared, and nothing of whose they are.
 
     It is not cached, so that it is gone at once when its link is revoked. 410 says that there was such a link.
     """
+    counts = count_in_minute([f"shared:{client_network(request)}"], 1, int(time.time()))
+    if counts is not None and counts[0] > settings.PAGE_LIMITS["shared"]:
+        return answer_too_often(request, 60)
     token = showable(token)  # a NUL could not be looked for
     link = SharedLink.objects.open().filter(token=token).first()
     if link is None:
         was_there = SharedLink.objects.filter(token=token).exists()
         page, status = render_to_string("chat/shared_gone.html", {"was_there": was_there}), 410 if was_there else 404
     else:
-        page, status = render_to_string("chat/shared.html", {"link": link, "turns": read_shared_messages(link)}), 200
+        shown = {"link": link, "turns": read_shared_messages(link), "is_cut": len(link.message_ids) > MOST_READ}
+        page, status = render_to_string("chat/shared.html", shown), 200
     return HttpResponse(page, status=status, headers=HEADERS)
 
 

@@ -81,7 +81,7 @@ def open_page_of(request: Request, talk: Conversation) -> HttpResponse:
 
 def show_earlier(request: Request, talk: Conversation, before: int) -> HttpResponse:
     """Answer with the turns before a message, for the page that shows those after it."""
-    context = {"conversation": talk, "shown": read_shown(talk, before), "wallet": request.user.wallet}
+    context = {"conversation": talk, "shown": read_shown(talk, before)}
     return render(request, "chat/_earlier.html", context)
 
 

@@ -1,7 +1,8 @@
 """Conversations as files: downloads of one, and the import of many."""
 
+import hashlib
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from django import forms
 from django.contrib.auth.decorators import login_required
@@ -13,12 +14,14 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
+from rest_framework.exceptions import APIException
 
 from accounts.callers.requests import Request
 from chat.pages.conversations import find_conversation
 from chat.transfer.exporting import write_json, write_markdown
 from chat.transfer.formats import MOST_BYTES, UnreadableFile, read_file
 from chat.transfer.importing import NoModel, import_conversations
+from core.rest.throttles import IMPORT, count_try
 
 FORMATS = {"md": (write_markdown, "text/markdown; charset=utf-8"), "json": (write_json, "application/json")}
 
@@ -63,10 +66,16 @@ def take_in(request: Request) -> HttpResponse:
     form, count = ImportForm(request.POST or None, request.FILES or None), request.GET.get("imported", "")
     if request.method == "POST" and form.is_valid():
         try:
-            talks = read_file(form.cleaned_data["file"].read())
-            import_conversations(user=request.user, talks=talks, key=form.cleaned_data["key"])
+            count_try(request, IMPORT, str(request.user.pk))
+            content = form.cleaned_data["file"].read()
+            talks = read_file(content)
+            # Another file under the same form is another import.
+            key = uuid5(form.cleaned_data["key"], hashlib.sha256(content).hexdigest())
+            import_conversations(user=request.user, talks=talks, key=key)
         except UnreadableFile as error:
             form.add_error("file", str(error))
+        except APIException as refused:
+            form.add_error(None, str(refused.detail))
         except NoModel:
             form.add_error(None, _("No model is offered here yet. Try again later."))
         else:

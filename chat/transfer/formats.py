@@ -7,12 +7,14 @@ and pictures, are left out.
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,6 +24,7 @@ from inference.prompting.showable import showable
 
 MOST_BYTES = 2_000_000  # of the file; a page takes a little more (DATA_UPLOAD_MAX_MEMORY_SIZE)
 MOST_INFLATED_BYTES = 25_000_000
+MOST_VALUES = 2_000_000  # of JSON, about: each takes some sixty bytes of memory once it is read
 MOST_CONVERSATIONS = 1_000
 MOST_MESSAGES = 10_000
 MOST_CHARACTERS = 300_000  # of one message
@@ -66,8 +69,11 @@ def read_file(content: bytes) -> list[Talk]:
     """The conversations of a JSON file, or of a zip archive that holds one. Raises UnreadableFile."""
     if len(content) > MOST_BYTES:
         raise UnreadableFile(_too_large())
+    text = _unpack(content)
+    if sum(text.count(sign) for sign in (b"{", b"[", b",")) > MOST_VALUES:
+        raise UnreadableFile(_("The file has too many parts. Import it in several pieces."))
     try:
-        data = json.loads(_unpack(content))
+        data = json.loads(text)
     except (ValueError, RecursionError):
         raise UnreadableFile(_("This is no JSON file. Choose an export of Tally, ChatGPT or Open WebUI.")) from None
     entries = data if isinstance(data, list) else [data]
@@ -114,6 +120,8 @@ def _within_limits(talks: list[Talk]) -> list[Talk]:
     if sum(len(talk.turns) for talk in talks) > MOST_MESSAGES:
         raise UnreadableFile(_("The file has more than {most} messages.").format(most=MOST_MESSAGES))
     for talk in talks:
+        if len(talk.system_prompt) > settings.PROMPT_MAX_CHARACTERS:
+            raise UnreadableFile(_("The system prompt of “{title}” is too long.").format(title=talk.title[:80]))
         if any(len(turn.text) > MOST_CHARACTERS for turn in talk.turns):
             raise UnreadableFile(
                 _("A message of “{title}” has more than {most} characters.").format(
@@ -252,6 +260,8 @@ def _moment(value: Any) -> datetime:
             moment = datetime.fromisoformat(value)
         else:
             seconds = float(value)
+            if not math.isfinite(seconds):
+                return now
             while seconds > 1e11:
                 seconds /= 1000
             moment = datetime.fromtimestamp(seconds, UTC)

@@ -16,6 +16,7 @@ from inference.models import Generation
 
 TOKEN_BYTES = 32  # 256 bits: nobody guesses a link
 MOST_LINKS = 100  # of one conversation that can be read at once
+MOST_READ = 200  # messages that the page of a link shows, the latest
 DAYS = (7, 30)  # after which a link may expire; or never
 
 
@@ -57,7 +58,8 @@ def revoke_link(*, link: SharedLink) -> None:
 
 
 def read_shared_messages(link: SharedLink) -> list[Message]:
-    """What the link shows, the first message first, in one query. Messages that were deleted since are missing."""
+    """The last MOST_READ messages that the link shows, in one query. Messages that were deleted since are missing."""
+    message_ids = link.message_ids[-MOST_READ:]
     messages = Message.objects.filter(conversation=link.conversation_id).select_related("generation__model")
-    found = messages.in_bulk(link.message_ids)
-    return [found[pk] for pk in link.message_ids if pk in found]
+    found = messages.in_bulk(message_ids)
+    return [found[pk] for pk in message_ids if pk in found]

@@ -22,6 +22,7 @@ PAGE_LIMITS = {
     "estimates": env.int("PAGE_ESTIMATES_PER_MINUTE", default=120),  # the page sends one at each pause in typing
     "searches": env.int("PAGE_SEARCHES_PER_MINUTE", default=30),
     "exports": env.int("PAGE_EXPORTS_PER_MINUTE", default=10),
+    "shared": env.int("PAGE_SHARED_PER_MINUTE", default=60),  # of shared conversations, by a stranger's network
     "streams": env.int("PAGE_STREAMS_PER_MINUTE", default=120),  # a hidden tab begins one when it is shown again
 }
 # Streams of one user at the same time, on the pages and through /api/v1 together (inference.relay.open_streams).

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 MICROCREDITS_PER_CREDIT = 1_000_000
+LEAST_YEAR, MOST_YEAR = 1900, 9000  # of a moment, which every time zone can write
 MOST_MICROCREDITS = 2**53 - 1  # nine billion credits; JavaScript rounds larger integers
 
 
@@ -106,7 +107,10 @@ class Instant(serializers.DateTimeField):
         """Refuse numbers, and moments without a UTC offset."""
         if not isinstance(value, str) or not (value[-1:] in "Zz" or value[-6:-5] in ("+", "-")):
             self.fail("invalid", format="2026-11-22T14:09:00Z")
-        return super().to_internal_value(value)
+        moment = super().to_internal_value(value)
+        if not LEAST_YEAR <= moment.year <= MOST_YEAR:
+            self.fail("invalid", format="2026-11-22T14:09:00Z")
+        return moment
 
 
 @extend_schema_field({"type": "string", "pattern": r"^-?\d+\.\d{6}$", "example": "0.081200"})

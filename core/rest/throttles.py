@@ -142,6 +142,7 @@ DEVICE = GuessLimit("login-device", by_address=(), by_account=LOGIN.by_account)
 SIGNUP = GuessLimit("signup", by_address=("10/m", "50/h"), by_account=("3/5m",))
 RESET = GuessLimit("reset", by_address=("10/m", "50/h"), by_account=("3/5m", "10/d"))
 EXPORT = GuessLimit("export", by_address=("20/h",), by_account=("5/h",))
+IMPORT = GuessLimit("import", by_address=("60/h",), by_account=("20/h", "40/d"))  # they fill the disk, and cost nothing
 
 
 def demand_allowed(request: HttpRequest, limit: GuessLimit, account: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 
@@ -41,9 +42,5 @@ Prompt = Conversation | RawText
 
 def alternate(turns: Sequence[Turn]) -> list[Turn]:
     """Merge consecutive turns of the same role into one, since models expect roles to alternate."""
-    merged: list[Turn] = []
-    for turn in turns:
-        if merged and merged[-1].role == turn.role:
-            turn = Turn(turn.role, f"{merged.pop().text}\n\n{turn.text}")  # noqa: PLW2901
-        merged.append(turn)
-    return merged
+    runs = groupby(turns, key=lambda turn: turn.role)
+    return [Turn(role, "\n\n".join(turn.text for turn in run)) for role, run in runs]

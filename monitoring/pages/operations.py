@@ -17,9 +17,8 @@ REFRESH_SECONDS = 5
 @login_required
 @permission_required("inference.view_cataloguemodel", raise_exception=True)
 def now(request: Request) -> HttpResponse:
-    """The page; for htmx, the parts of it that change, each of which replaces the one that is shown."""
+    """The page; for htmx, all of it that changes."""
     overview = look()
     context = {"overview": overview, "tiles": overview.tiles(), "limits": LIMITS, "refresh_seconds": REFRESH_SECONDS}
-    is_refresh = bool(request.htmx)
-    template = "monitoring/_operations_live.html" if is_refresh else "monitoring/operations.html"
-    return render(request, template, context | {"oob": is_refresh})
+    template = "monitoring/_operations_live.html" if request.htmx else "monitoring/operations.html"
+    return render(request, template, context | {"findings": overview.findings})

@@ -7,22 +7,12 @@ from prometheus_client.utils import floatToGoString
 
 from billing.reporting.standing import read_holds as read_standing_holds
 from billing.reporting.standing import read_last_proofs
-from core import sql
-from core.postgresql.capacity import LIMIT
 from monitoring import machine
 from monitoring.totals import adding
 from monitoring.totals.metrics import METRICS, MODEL, Sum
 
 Gauge = GaugeMetricFamily
 Family = CounterMetricFamily | HistogramMetricFamily
-
-CONNECTIONS = """
-SELECT COALESCE(state, 'unknown'), COUNT(*) FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1"""
-SERVER = """
-SELECT pg_database_size(current_database()),
-    COALESCE((SELECT MAX(EXTRACT(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
-              WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::float8"""
 
 
 def read_totals() -> Iterator[Metric]:
@@ -102,11 +92,12 @@ def read_proofs() -> Iterator[Metric]:
 def read_postgresql() -> Iterator[Metric]:
     """Connections, size, and the oldest transaction."""
     connections = Gauge("tally_database_connections", "Connections to the database.", labels=["state"])
-    for state, count in sql.fetch_all(CONNECTIONS, []):
+    server = machine.read_server()
+    for state, count in server.connections_by_state.items():
         connections.add_metric([state], count)
-    [[limit]] = sql.fetch_all(LIMIT, [])
-    [[size, oldest_seconds]] = sql.fetch_all(SERVER, [])
     yield connections
-    yield Gauge("tally_database_connections_limit", "Connections that Tally may have.", value=limit)
-    yield Gauge("tally_database_bytes", "Size of the database.", value=size)
-    yield Gauge("tally_database_oldest_transaction_seconds", "Age of the oldest transaction.", value=oldest_seconds)
+    yield Gauge("tally_database_connections_limit", "Connections that Tally may have.", value=server.connections_limit)
+    yield Gauge("tally_database_bytes", "Size of the database.", value=server.size_bytes)
+    yield Gauge(
+        "tally_database_oldest_transaction_seconds", "Age of the oldest transaction.", value=server.oldest_seconds
+    )

@@ -90,12 +90,6 @@ def owned_microcredits(sums: Sums) -> int:
     return sum(amount if direction == "in" else -amount for direction, amount in moved)
 
 
-def read_owned_microcredits() -> int | None:
-    """What all customers own now, None while the past is being added up. Raises DatabaseError."""
-    sums = read_totals()
-    return None if sums is None else owned_microcredits(sums)
-
-
 def _lock_mark() -> TotalsMark:
     return TotalsMark.objects.select_for_update().get_or_create(pk=1)[0]
 
@@ -162,4 +156,10 @@ def _save(sums: Sums) -> None:
         row.amount += more.amount
         row.total += more.total
         row.buckets = [mine + new for mine, new in zip(row.buckets, more.buckets, strict=True)]
-        row.save()
+    changing = ["amount", "total", "buckets"]
+    Total.objects.bulk_create(
+        [rows[key] for key in sums.series],
+        update_conflicts=True,
+        unique_fields=["name", "labels"],
+        update_fields=changing,
+    )

@@ -1,6 +1,6 @@
 """The form of an API key."""
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy
 from accounts.models import ApiKey, Scope
 from billing.models import Price
 from billing.pages.form_fields import CreditsField
+
+LONGEST_LIFE = timedelta(days=3653)  # of a key that ends
 
 
 class KeyForm(forms.Form):
@@ -61,6 +63,8 @@ class KeyForm(forms.Form):
         day = self.cleaned_data["expires_on"]
         if day is not None and day < timezone.localdate() and "expires_on" in self.changed_data:
             raise forms.ValidationError(_("That day is over."))
+        if day is not None and day > timezone.localdate() + LONGEST_LIFE:
+            raise forms.ValidationError(_("Choose a day within ten years, or none."))
         return day
 
     @property

@@ -23,6 +23,7 @@ from accounts.login import registration, second_factor
 from accounts.models import ApiKey, DataArchive
 from billing import closing
 from core.async_queries import in_thread
+from core.rest.throttles import EXPORT, count_try
 
 FORM = ["GET", "HEAD", "POST"]
 
@@ -56,6 +57,11 @@ def data(request: Request) -> HttpResponse:
 
 @recently_confirmed
 def _prepare(request: Request) -> HttpResponse:
+    try:
+        count_try(request, EXPORT, str(request.user.pk))
+    except APIException as refused:
+        messages.error(request, str(refused.detail))
+        return redirect("settings:data")
     data_archives.request_archive(user=request.user)
     messages.success(request, _("It is being made; we mail you when it is ready"))
     return redirect("settings:data")

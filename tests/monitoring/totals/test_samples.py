@@ -12,6 +12,7 @@ from inference.generations.endings import settle_generation
 from inference.models import Generation
 from monitoring.models import Sample
 from monitoring.totals import samples
+from monitoring.totals.adding import read_totals
 from monitoring.totals.metrics import ANSWERS, METRICS, MODEL, OUTPUT_TOKEN, TOKEN_USAGE, Sums
 from monitoring.totals.samples import KEPT, Period, read_period, take_sample, thin_samples
 from tests.inference.asking import ask
@@ -45,7 +46,7 @@ def test_what_happened_since_a_sample_is_its_difference_to_now(alice, catalogue)
     answered_talk(alice, catalogue)
     answered_talk(alice, catalogue)
     with at(NOON + timedelta(minutes=1)):
-        period = read_period(timedelta(minutes=1))
+        period = read_period(timedelta(minutes=1), read_totals())
     assert period.seconds == 60
     assert period.amount(ANSWERS, outcome="completed") == 2
     assert period.amount(ANSWERS, outcome="failed") == 0
@@ -56,7 +57,7 @@ def test_without_a_sample_of_then_nothing_is_known(alice):
     with at(NOON):
         take_sample()
     with at(NOON + timedelta(hours=3)):
-        assert read_period(timedelta(minutes=1)) is None
+        assert read_period(timedelta(minutes=1), read_totals()) is None
 
 
 def test_a_percentile_is_that_of_all_values_together(alice, catalogue):
@@ -68,7 +69,7 @@ def test_a_percentile_is_that_of_all_values_together(alice, catalogue):
         end = {"text": "Hi", "completion_tokens": 2, "finish_reason": "stop", "token_times": (0.0, seconds)}
         settle_generation(generation_id=generation.pk, **end)
     with at(NOON + timedelta(minutes=1)):
-        period = read_period(timedelta(minutes=1))
+        period = read_period(timedelta(minutes=1), read_totals())
     assert 0.01 < period.percentile(OUTPUT_TOKEN, 0.5) <= 0.025
     assert 0.2 < period.percentile(OUTPUT_TOKEN, 0.95) <= 0.3
     assert period.percentile(OUTPUT_TOKEN, 0.5, **{MODEL: "another"}) is None
