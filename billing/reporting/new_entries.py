@@ -1,8 +1,8 @@
 """The entries of the ledger as they come, for whoever adds up each of them exactly once.
 
 An entry gets its id before its transaction commits. So a reader may see an entry before another one with a smaller id.
-Up to an entry that was seen, all have come once every transaction has ended that was running when it was seen:
-PostgreSQL's numbers of transactions tell when that is so. What came after is "open": it is read again the next time.
+All entries up to one that was seen have come once every transaction has ended that had a number when it was seen: who
+draws an id has locked the wallet before, and so has a number. What came after is "open": it is read again the next time.
 """
 
 from dataclasses import dataclass, replace
@@ -16,10 +16,11 @@ from core import sql
 
 USAGE = EntryKind.USAGE.value
 
-# The last entry that is visible, the oldest transaction that is running, and the number of the next one to begin.
-STANDING = """
-SELECT COALESCE(MAX(id), 0), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint FROM billing_ledgerentry"""
+# PostgreSQL gives a transaction its number only once it is needed, here: so all that were given before are smaller.
+LAST_ENTRY = "SELECT COALESCE(MAX(id), 0), pg_current_xact_id()::text::bigint FROM billing_ledgerentry"
+# The oldest transaction that is running, and a number that is greater than those of all that have ended.
+RUNNING = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"""
 
 
 class NewEntry(NamedTuple):
@@ -61,17 +62,34 @@ class Place:
     transaction: int = 0
 
 
-def read_settled(place: Place, most: int) -> tuple[list[NewEntry], Place]:
-    """Return the entries after `place` that are settled now, the first `most` of them, and the place after them."""
-    [[last_entry, oldest_transaction, next_transaction]] = sql.fetch_all(STANDING, [])
-    if place.transaction > next_transaction:  # the database was restored elsewhere, and counts anew
-        place = replace(place, transaction=next_transaction)
-    if oldest_transaction < place.transaction:
+@dataclass(frozen=True, slots=True)
+class LastEntry:
+    """The last entry that was visible, and the number of the transaction that read it."""
+
+    id: int
+    transaction: int
+
+
+def read_last() -> LastEntry:
+    """Return the last entry. Call it first in a transaction: one that has a number already does not get a later one."""
+    [[entry_id, transaction]] = sql.fetch_all(LAST_ENTRY, [])
+    return LastEntry(entry_id, transaction)
+
+
+def read_settled(place: Place, last: LastEntry, most: int) -> tuple[list[NewEntry], Place]:
+    """Return the entries after `place` that are settled now, the first `most` of them, and the place after them.
+
+    `place` may be of a later moment than `last`, if somebody else has read in between.
+    """
+    [[oldest_running, after_ended]] = sql.fetch_all(RUNNING, [])
+    if place.transaction > after_ended:  # the database was restored elsewhere, and counts anew
+        place = replace(place, transaction=last.transaction)
+    if oldest_running < place.transaction:
         return [], place
     found = _read(LedgerEntry.objects.filter(pk__gt=place.settled, pk__lte=place.seen).order_by("pk")[:most])
     if len(found) == most:
         return found, replace(place, settled=found[-1].id)
-    return found, Place(place.seen, last_entry, next_transaction)
+    return found, Place(place.seen, max(place.seen, last.id), last.transaction)
 
 
 def read_open(place: Place, most: int) -> list[NewEntry]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from billing.reporting.new_entries import USAGE, NewEntry, Place, read_open, read_settled
+from billing.reporting.new_entries import USAGE, LastEntry, NewEntry, Place, read_last, read_open, read_settled
 from core import sql
 from monitoring.models import Total, TotalsMark
 from monitoring.totals.metrics import (
@@ -61,7 +61,8 @@ def limited_transaction() -> Iterator[None]:
 def add_up() -> bool:
     """Add what is settled to the totals, MOST_ENTRIES at most. Returns whether there is more. Raises DatabaseError."""
     with limited_transaction():
-        return _add_settled(_lock_mark())[1]
+        last = read_last()
+        return _add_settled(_lock_mark(), last)[1]
 
 
 def read_totals() -> Sums | None:
@@ -71,8 +72,9 @@ def read_totals() -> Sums | None:
     would grow faster than anything happened.
     """
     with limited_transaction():
+        last = read_last()
         mark = _lock_mark()  # until the end: nobody moves anything into the totals between the reads
-        place, has_more = _add_settled(mark)
+        place, has_more = _add_settled(mark, last)
         entries = [] if has_more else read_open(place, MOST_OPEN)
         if has_more or len(entries) == MOST_OPEN:
             return None
@@ -94,10 +96,10 @@ def _lock_mark() -> TotalsMark:
     return TotalsMark.objects.select_for_update().get_or_create(pk=1)[0]
 
 
-def _add_settled(mark: TotalsMark) -> tuple[Place, bool]:
+def _add_settled(mark: TotalsMark, last: LastEntry) -> tuple[Place, bool]:
     """Add what is settled. Returns the place after it, and whether there is more."""
     sums = Sums()
-    entries, place = read_settled(Place(mark.settled, mark.seen, mark.transaction), MOST_ENTRIES)
+    entries, place = read_settled(Place(mark.settled, mark.seen, mark.transaction), last, MOST_ENTRIES)
     _count_entries(sums, entries)
     horizon = timezone.now() - SETTLING
     if mark.uncharged_until is None or horizon > mark.uncharged_until:

@@ -220,3 +220,17 @@ def test_a_table_stands_in_a_box_that_the_keyboard_reaches():
 
 def words(html):
     return re.sub(r"<[^>]*>|\s", "", html)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 100_001, "[" * 5_001, "|a" * 300 + "|\n" + "|-" * 300 + "|\n" + "|\n" * 300],
+    ids=["long", "brackets", "cells"],
+)
+def test_a_text_that_would_take_long_is_shown_as_it_was_written(text):
+    assert render(text) == f'<pre tabindex="0"><code>{text}</code></pre>\n'
+
+
+@pytest.mark.parametrize("code", ["x = 1\n" * 4_000, "x = 1" + "\n" * 4_000 + "y = 2"])
+def test_code_that_would_take_long_has_no_colours(code):
+    assert "<span" not in render(f"```python\n{code}\n```")

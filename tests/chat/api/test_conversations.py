@@ -42,7 +42,7 @@ def test_a_deleted_conversation_can_be_restored(alices, url, with_key, charlie):
 
 def test_a_change_that_is_refused_changes_nothing(alices, url, say):
     alices.delete(url)
-    assert alices.patch(url, {"is_deleted": False, "title": " "}).status_code == 422
+    assert alices.patch(url, {"is_deleted": False, "title": " "}).status_code == 400
     assert alices.get(url).status_code == 404
     alices.patch(url, {"is_deleted": False})
     say(answered=False)

@@ -271,6 +271,20 @@ def test_a_queue_that_is_down_takes_back_the_tip_too(alices, url, say, alice, mo
     assert faults() == []
 
 
+def test_an_answer_that_another_tab_asked_for_stays_when_a_send_is_taken_back(alices, url, say, alice, monkeypatch):
+    def refuse(_model_key):
+        prompt = Message.objects.get(text="Three")
+        Message.objects.create(conversation=prompt.conversation, role="assistant", imported_from="x", parent=prompt)
+        raise OperationalError("Connection refused")
+
+    say("One")
+    with monkeypatch.context() as broken:
+        broken.setattr(requesting, "send_ticket", refuse)
+        assert alices.post(f"{url}/messages", {"text": "Three"}).status_code == 503
+    assert Message.objects.filter(text="Three").exists()
+    assert Message.objects.filter(imported_from="x").exists()
+
+
 def test_answers_are_marked_and_prompts_are_not(alices, url, say):
     sent = say()
     message = f"{url}/messages/{sent['answer']['id']}"

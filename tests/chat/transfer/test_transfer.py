@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, transaction
 from django.urls import reverse
+from django.utils import timezone
 
+from chat import messages
 from chat.branches import read_branches, shown_messages
 from chat.conversations import branch_conversation
 from chat.models import Conversation, Message
@@ -272,5 +274,48 @@ def test_writing_asks_the_same_for_two_messages_and_for_many(alice, catalogue, d
         write_markdown(talk)
     for _ in range(5):
         answered_talk(alice, catalogue).messages.update(conversation=talk)
+    talk.refresh_from_db()
     with django_assert_num_queries(2):
-        write_markdown(Conversation.objects.get(pk=talk.pk))
+        write_markdown(talk)
+
+
+@pytest.mark.parametrize("moment", ["1e999", "Infinity", "-1e999", "NaN", '"9999-12-31T23:59:59-12:00"'])
+def test_a_time_that_cannot_be_is_now(alices, moment):
+    content = json.dumps(CHATGPT | {"create_time": "HERE"}).replace('"HERE"', moment).encode()
+    assert send(alices, content).status_code == 302
+    assert Conversation.objects.get().created_at <= timezone.now()
+
+
+def test_a_file_of_very_many_parts_is_refused_before_it_is_read(alices, monkeypatch):
+    monkeypatch.setattr(formats, "MOST_VALUES", 100)
+    assert "too many parts" in send(alices, b"[" + b"[{}]," * 100 + b"1]").content.decode()
+
+
+def test_a_system_prompt_that_could_not_be_sent_is_refused(alices, settings):
+    settings.PROMPT_MAX_CHARACTERS = 100
+    talk = {"format": "tally.conversation", "version": 1, "title": "x", "system_prompt": "y" * 101, "messages": []}
+    said = {"number": 1, "follows": None, "role": "user", "text": "hi"}
+    assert "too long" in send(alices, talk | {"messages": [said]}).content.decode()
+
+
+def test_another_file_under_the_same_form_is_imported_too(alices):
+    key = uuid4()
+    for title in ("One", "One", "Two"):
+        assert send(alices, [CHATGPT | {"title": title}], key=key).status_code == 302
+    assert sorted(Conversation.objects.values_list("title", flat=True)) == ["One", "Two"]
+
+
+def test_imports_have_a_limit_of_an_hour(alices, settings):
+    settings.PAGE_LIMITS = settings.PAGE_LIMITS | {"exports": 100}
+    answers = [send(alices, b"x").content.decode() for _time in range(21)]
+    assert ["Too many tries" in answer for answer in answers] == [False] * 20 + [True]
+
+
+def test_a_conversation_that_no_model_can_read_is_not_counted_first(alices, alice, catalogue, monkeypatch):
+    talk = answered_talk(alice, catalogue)
+    most = catalogue.context_tokens * messages.MOST_CHARACTERS_A_TOKEN
+    Message.objects.filter(conversation=talk, role="user").update(text="x" * most)
+    monkeypatch.setattr("inference.generations.requesting.encode_prompt", None)
+    fields = {"text": "And?", "model": catalogue.key, "idempotency_key": uuid4()}
+    answer = alices.post(reverse("chat:send", args=[talk.pk]), fields)
+    assert (answer.status_code, "Start a new chat" in answer.content.decode()) == (422, True)

@@ -65,6 +65,14 @@ def test_a_form_that_is_sent_twice_makes_one_key_and_the_last_answer_has_its_tex
     assert ApiKey.objects.count() == 1
 
 
+def test_a_form_that_is_sent_again_with_less_gives_a_key_that_may_do_less(confirmed, alice):
+    client, sent = confirmed(alice), fields()
+    client.post(NEW, sent)
+    client.post(NEW, sent | {"scopes": ["usage:read"], "cap": "1"})
+    key = ApiKey.objects.get()
+    assert (key.scopes, key.monthly_cap_microcredits) == (["usage:read"], 1_000_000)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_double_click_makes_one_key(confirmed, alice):
     sent, clients = fields(), [confirmed(alice) for _click in range(4)]
@@ -88,6 +96,7 @@ def test_a_double_click_makes_one_key(confirmed, alice):
         ({"cap": "9" * 40}, "cap"),
         ({"expires_on": "2020-01-01"}, "expires_on"),
         ({"expires_on": "tomorrow"}, "expires_on"),
+        ({"expires_on": "9999-12-31"}, "expires_on"),
         ({"form_id": "x"}, "form_id"),
     ],
 )

@@ -80,6 +80,19 @@ def test_a_code_opens_once(app):
     assert not is_in(second)
 
 
+def test_a_code_opens_once_for_as_long_as_it_is_right(app):
+    """allauth forgets a used code after half a minute, when it is still right."""
+    first, answer = log_in()
+    code = code_of(app)
+    first.post(answer.url, {"code": code})
+    assert is_in(first)
+    assert cache.delete(Authenticator.objects.get(type="totp").wrap()._get_used_cache_key(code))
+    second, _answer = log_in()
+    assert "was used before" in second.post(answer.url, {"code": code}).content.decode()
+    assert not is_in(second)
+    assert Client().post("/api/v1/auth/token", TOKEN | {"code": code}, "application/json").status_code == 401
+
+
 def test_a_recovery_code_opens_once(app):
     code = Authenticator.objects.get(type="recovery_codes").wrap().get_unused_codes()[0]
     first, answer = log_in()

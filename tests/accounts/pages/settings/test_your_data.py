@@ -273,3 +273,24 @@ def test_delete_and_keep_work_without_scripts(open_page, alice):
     page.click("button:has-text('Delete in a week')")
     page.click("text=Keep my account")
     assert User.objects.get(pk=alice.pk).closes_at is None
+
+
+def test_who_keeps_the_account_while_it_is_being_closed_keeps_it(alice, monkeypatch):
+    """The provider is told to forget the card before anything else: that takes its time."""
+    closing.request_closing(user=alice, forfeits_microcredits=free(alice))
+    User.objects.update(closes_at=timezone.now() - timedelta(minutes=1))
+    monkeypatch.setattr(closing, "remove_card", lambda *, user: closing.keep_account(user=user))
+    assert closing.close_due_accounts() == 0
+    kept = User.objects.get(pk=alice.pk)
+    assert (kept.closes_at, kept.is_active, kept.email) == (None, True, "alice@example.com")
+
+
+def test_archives_have_a_limit_of_an_hour(confirmed, alice):
+    client = confirmed(alice)
+    for _time in range(5):
+        client.post(PAGE)
+        make_archive(archive_id=str(DataArchive.objects.get().pk))
+    last = DataArchive.objects.get()
+    refused = client.post(PAGE, follow=True).content.decode()
+    assert "Too many tries" in refused
+    assert DataArchive.objects.get() == last

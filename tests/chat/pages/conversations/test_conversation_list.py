@@ -200,7 +200,8 @@ def test_a_broken_name_of_what_was_done_tells_nothing(client, talk):
 
 
 def test_further_pages_come_as_part_of_the_list_and_as_a_page(client, talk):
-    assert client.get(reverse("chat:older"), {"before": "nonsense"}).status_code == 404
+    for nonsense in ("nonsense", f"253402300799000000-{'0' * 32}", f"-62135596800000000-{'0' * 32}"):
+        assert client.get(reverse("chat:older"), {"before": nonsense}).status_code == 404
     before = f"9000000000000000-{'0' * 32}"
     part = client.get(reverse("chat:older"), {"before": before}, headers=HTMX).content.decode()
     assert (talk.get_absolute_url() in part, "<html" in part) == (True, False)
@@ -216,3 +217,10 @@ def test_the_list_costs_one_query_on_a_page(client, talk, alice, catalogue, djan
     with django_assert_num_queries(len(before.captured_queries)):
         page = text_of(client)
     assert page.count('class="row-menu"') == 50
+
+
+def test_a_form_that_names_no_page_leads_to_the_first_one(client, alice, catalogue):
+    client.force_login(alice)
+    talk = answered_talk(alice, catalogue)
+    answer = client.post(reverse("chat:delete", args=[talk.pk]), {"next": "//"})
+    assert answer["Location"] == f"/?deleted={talk.pk}"

@@ -62,12 +62,15 @@ def test_a_hit_long_ago_leads_to_a_page_that_shows_it(client, alice, catalogue, 
         assert f'id="message-{target}"' in page, number
 
 
-def test_a_hit_in_an_answer_that_was_continued_leads_to_the_whole_answer(client, talk):
-    answer = talk.messages.get(role="assistant")
-    rest = talk.messages.create(role="assistant", text="and more", imported_from="x", parent=answer)
-    Conversation.objects.filter(pk=talk.pk).update(tip=rest)
-    address = client.get(reverse("chat:hit", args=[talk.pk, answer.pk]))["Location"]
-    assert f'id="{address.partition("#")[2]}"' in client.get(talk.get_absolute_url()).content.decode()
+def test_a_hit_in_an_answer_that_was_continued_leads_to_the_whole_answer(client, alice, catalogue, talk):
+    made = Conversation.objects.create(user=alice, model=catalogue, title="Birds")
+    prompt = made.messages.create(role="user", text="heron", is_first=True)
+    begun = made.messages.create(role="assistant", text="It is", imported_from="x", parent=prompt)
+    rest = made.messages.create(role="assistant", text="a bird", imported_from="x", parent=begun)
+    Conversation.objects.filter(pk=made.pk).update(tip=rest)
+    for hit in (begun, rest):
+        address = client.get(reverse("chat:hit", args=[made.pk, hit.pk]))["Location"]
+        assert f'id="{address.partition("#")[2]}"' in client.get(made.get_absolute_url()).content.decode()
 
 
 def test_what_people_wrote_stays_text_in_a_hit(client, talk):

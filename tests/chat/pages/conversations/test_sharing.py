@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from chat.models import Conversation, SharedLink
 from chat.transfer import sharing
+from chat.transfer.sharing import share_conversation
 from tests.chat.pages.browser import path_of
 from tests.e2e.looking import look_at
 from tests.support.cast import answered_talk, at_once
@@ -239,3 +240,21 @@ def test_it_prints_without_the_shell(open_page, client, alice, talk, shared):
     for words in ("Of herons", "secret question", "secret answer"):
         assert page.locator(f":text('{words}'):visible").count() >= 1, words
     look_at(page, f"print-{'shared' if shared else 'own'}")
+
+
+def test_a_link_shows_the_latest_messages_of_a_long_conversation(client, alice, catalogue, monkeypatch):
+    monkeypatch.setattr(sharing, "MOST_READ", 1)
+    monkeypatch.setattr("chat.pages.sharing.MOST_READ", 1)
+    link = share_conversation(conversation=answered_talk(alice, catalogue), days=None, key=uuid4())
+    page = client.get(link.get_absolute_url()).content.decode()
+    assert "secret answer" in page
+    assert "secret question" not in page
+    assert "the latest messages are shown" in page
+
+
+def test_links_are_read_so_often_from_one_network(client, alice, catalogue, settings):
+    settings.PAGE_LIMITS = settings.PAGE_LIMITS | {"shared": 2}
+    link = share_conversation(conversation=answered_talk(alice, catalogue), days=None, key=uuid4())
+    answers = [client.get(link.get_absolute_url()) for _time in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2]["Retry-After"]
