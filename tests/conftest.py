@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 from xdist.scheduler import LoadFileScheduling
 
+from tests.e2e.looking import close
 from tests.support.cast import CREDIT, UserFactory, fund
 from tests.support.databases import emptying, owner
 from tests.support.databases.redis_admin import admin
@@ -213,5 +214,5 @@ def browse(chromium: Any, stack: Stack) -> Iterator[Any]:
 
     yield open_page
     for context in contexts:
-        context.close()
+        close(context)
     assert errors == []

@@ -14,6 +14,7 @@ from django.urls import reverse
 from inference.catalogue import DEMO_KEY
 from inference.engine.fake import FakeEngine
 from inference.worker.worker import Worker
+from tests.e2e.looking import close
 from tests.inference.engines import give_engine
 from tests.support import openai_clients
 
@@ -75,5 +76,5 @@ def open_page(
 
     yield open_one
     for context in contexts:
-        context.close()
+        close(context)
     assert errors == []

@@ -1,9 +1,13 @@
 """A page as a browser shows it: whole, and accessible."""
 
+import logging
 import os
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Error
+
+logger = logging.getLogger(__name__)
 
 
 def look_at(page, name):
@@ -16,3 +20,13 @@ def look_at(page, name):
     violations = Axe().run(page).response["violations"]
     found = [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations]
     assert not found, f"{name}: {found}"
+
+
+def close(context):
+    """Close a browser's context. What its pages show is logged before, which pytest tells of a test that failed."""
+    for page in context.pages:
+        try:
+            logger.warning("%s shows:\n%s", page.url, page.inner_text("body", timeout=2_000))
+        except Error as error:
+            logger.warning("%s shows nothing: %s", page.url, error)
+    context.close()
