@@ -53,7 +53,7 @@ _OF_CUSTOMER = """c.user_id = %(user)s AND c.deleted_at IS NULL
 _STEADY = """SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('max_parallel_workers_per_gather', '0', true)"""
 _TITLES = f"""
-SELECT c.id FROM chat_conversation c WHERE {_OF_CUSTOMER} AND c.title ILIKE ALL (%(patterns)s::text[])
+SELECT c.id, c.updated_at FROM chat_conversation c WHERE {_OF_CUSTOMER} AND c.title ILIKE ALL (%(patterns)s::text[])
 ORDER BY c.updated_at DESC LIMIT {MOST_TITLES}"""  # noqa: S608  constants of this module
 # The sum in ORDER BY keeps PostgreSQL from reading everybody's messages from the last one on, until it has enough.
 _BEST = f"""
@@ -61,13 +61,14 @@ WITH latest AS MATERIALIZED (
     SELECT message_id FROM chat_messagewords WHERE words @@ %(words)s::tsquery
     ORDER BY message_id + 0 DESC LIMIT %(most)s::int
 )
-SELECT m.id, m.conversation_id, ts_rank(w.words, %(words)s::tsquery, 1)
+SELECT m.id, m.conversation_id, c.updated_at, ts_rank(w.words, %(words)s::tsquery, 1)
 FROM latest JOIN chat_messagewords w USING (message_id) JOIN chat_message m ON m.id = w.message_id
     JOIN chat_conversation c ON c.id = m.conversation_id
 WHERE {_OF_CUSTOMER} AND m.text ILIKE ALL (%(checked)s::text[])"""  # noqa: S608
 _SIGNS_ONLY = f"""
-SELECT id, conversation_id, 0::float8 FROM (
-    SELECT m.id, m.conversation_id, m.text FROM chat_conversation c JOIN chat_message m ON m.conversation_id = c.id
+SELECT id, conversation_id, updated_at, 0::float8 FROM (
+    SELECT m.id, m.conversation_id, c.updated_at, m.text
+    FROM chat_conversation c JOIN chat_message m ON m.conversation_id = c.id
     WHERE {_OF_CUSTOMER} ORDER BY c.updated_at DESC LIMIT {MOST_READ}
 ) latest WHERE text ILIKE ALL (%(patterns)s::text[]) ORDER BY id DESC"""  # noqa: S608
 _WINDOWS = """
@@ -124,6 +125,7 @@ class _Match:
 
     message_id: int
     conversation_id: UUID
+    updated_at: datetime
     rank: float
 
 
@@ -142,19 +144,21 @@ def search(*, user: Any, question: Question) -> tuple[list[Found], bool]:
         return [], False
     titles, messages = _find(user, question)
     scores: dict[UUID, float] = defaultdict(float, dict.fromkeys(titles, 1.0))
+    used_at = titles | {match.conversation_id: match.updated_at for match in messages}
     matches = defaultdict(list)
     for match in sorted(messages, key=lambda one: (-one.rank, -one.message_id)):
         if match.conversation_id not in matches:
             scores[match.conversation_id] += match.rank
         matches[match.conversation_id].append(match.message_id)
-    conversations = Conversation.objects.select_related("model").in_bulk(scores)
-    best = sorted(conversations.values(), key=lambda one: (-scores[one.pk], -one.updated_at.timestamp()))[:MOST_SHOWN]
+    order = sorted(scores, key=lambda pk: (-scores[pk], -used_at[pk].timestamp()))[:MOST_SHOWN]
+    conversations = Conversation.objects.select_related("model").in_bulk(order)
+    best = [conversations[pk] for pk in order if pk in conversations]
     hits = _read_hits([pk for one in best for pk in matches[one.pk][:MOST_HITS]], question)
     shown = [
         Found(one, mark(one.title, question), [hits[pk] for pk in matches[one.pk][:MOST_HITS] if pk in hits])
         for one in best
     ]
-    return shown, len(conversations) > MOST_SHOWN
+    return shown, len(scores) > MOST_SHOWN
 
 
 def mark(text: str, question: Question) -> list[tuple[str, bool]]:
@@ -165,12 +169,12 @@ def mark(text: str, question: Question) -> list[tuple[str, bool]]:
     return [(piece, number % 2 == 1) for number, piece in enumerate(pieces) if piece]
 
 
-def _find(user: Any, question: Question) -> tuple[list[UUID], list[_Match]]:
-    """The conversations whose title contains all terms, and the messages that do."""
+def _find(user: Any, question: Question) -> tuple[dict[UUID, datetime], list[_Match]]:
+    """The conversations whose title contains all terms, with the time of their last use, and the messages that do."""
     parameters = _parameters(user, question)
     with transaction.atomic():  # the settings end with it
         fetch_one(_STEADY, [])
-        return [pk for (pk,) in fetch_all(_TITLES, parameters)], _find_messages(parameters)
+        return dict(fetch_all(_TITLES, parameters)), _find_messages(parameters)
 
 
 def _find_messages(parameters: dict[str, Any]) -> list[_Match]:

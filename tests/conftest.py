@@ -93,7 +93,7 @@ def catalogue(db: None) -> Any:
 @pytest.fixture
 def alice(catalogue: Any) -> Any:
     """Funded with 100 credits."""
-    user = UserFactory(email="alice@example.com")
+    user = UserFactory.create(email="alice@example.com")
     fund(user, 100 * CREDIT)
     return user
 
@@ -101,13 +101,13 @@ def alice(catalogue: Any) -> Any:
 @pytest.fixture
 def bob(catalogue: Any) -> Any:
     """Broke."""
-    return UserFactory(email="bob@example.com")
+    return UserFactory.create(email="bob@example.com")
 
 
 @pytest.fixture
 def charlie(catalogue: Any) -> Any:
     """An outsider, funded, who owns nothing of the others'."""
-    user = UserFactory(email="charlie@example.com")
+    user = UserFactory.create(email="charlie@example.com")
     fund(user, 100 * CREDIT)
     return user
 
@@ -115,7 +115,7 @@ def charlie(catalogue: Any) -> Any:
 @pytest.fixture
 def staff(catalogue: Any) -> Any:
     """Works here."""
-    return UserFactory(email="staff@example.com", is_staff=True, is_superuser=True)
+    return UserFactory.create(email="staff@example.com", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture(autouse=True)

@@ -181,7 +181,7 @@ def clients(alice, charlie, staff, rf):
             headers={"authorization": f"Bearer {api_keys.create_key(user=user, name='k', scopes=list(scopes))[1]}"}
         )
 
-    suspended = UserFactory(email="suspended@example.com")
+    suspended = UserFactory.create(email="suspended@example.com")
     made = {
         "anonymous": Client(),
         "customer": log_in(alice),
@@ -194,7 +194,7 @@ def clients(alice, charlie, staff, rf):
     }
     User.objects.filter(pk=suspended.pk).update(is_active=False)
     for role in (SUPPORT, FINANCE, OPERATOR):
-        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{role}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         made[role] = log_in(user)
     return made
@@ -232,7 +232,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
 
 def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
     """The path of a page, about something of alice's."""
-    others = {
+    others: dict[str, dict[str, Any]] = {
         "account_confirm_email": {"key": "x"},
         "account_open_login": {"token": "x"},
         "mfa_remove_webauthn": {"pk": 1},  # the password is asked for first

@@ -15,7 +15,7 @@ SIGNUP = {"email": "New@Example.com", "password1": "a-Long-passphrase-1", "passw
 
 
 def link_in_last_mail():
-    return re.search(r"https?://[^/]+(\S+)", read_mails()[-1].body).group(1)
+    return re.search(r"https?://[^/]+(\S+)", str(read_mails()[-1].body)).group(1)
 
 
 def test_sign_up_verifies_the_address_and_then_gives_the_bonus_once(client, catalogue, settings, faults):

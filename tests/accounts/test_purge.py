@@ -1,6 +1,7 @@
 """Log-ins that have ended are deleted once they are old, and no others."""
 
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -87,6 +88,7 @@ def test_what_is_renewed_meanwhile_stays(db):
 @pytest.mark.parametrize("name", ["accounts.purge", "billing.purge"])
 def test_both_purges_run_daily_on_the_default_queue(name):
     current_app.loader.import_default_modules()
-    assert current_app.tasks[name].queue == "default"
+    task: Any = current_app.tasks[name]
+    assert task.queue == "default"
     [planned] = [entry for entry in project.CELERY_BEAT_SCHEDULE.values() if entry["task"] == name]
     assert (len(planned["schedule"].hour), len(planned["schedule"].minute)) == (1, 1)

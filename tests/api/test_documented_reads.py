@@ -80,7 +80,7 @@ def world(server, engine, alice, staff, rf):
         return clients[-1]
 
     def member(role):
-        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{role}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         return user
 

@@ -162,10 +162,10 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
     clients = {"anonymous": api, "customer": login(alice), "other customer": login(charlie), "superuser": login(staff)}
     clients["superuser's key"] = with_key(staff)
     for role in (SUPPORT, FINANCE, OPERATOR):
-        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{role}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         clients[role] = login(user)
-    suspended = UserFactory(email="suspended@example.com")
+    suspended = UserFactory.create(email="suspended@example.com")
     clients["suspended"], clients["suspended's key"] = login(suspended), with_key(suspended)
     User.objects.filter(pk=suspended.pk).update(is_active=False)
     for scope in Scope.values:

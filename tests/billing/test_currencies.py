@@ -237,8 +237,13 @@ def test_orders_in_another_currency_do_not_use_up_the_ceiling(bob, faults):
             automatic_month_minor=amount,
             automatic_ceiling_minor=6_000,
         )
-        paid = {"amount_minor": amount, "currency": currency, "payment_reference": currency}
-        orders.complete_topup(topup_id=order.pk, provider="sandbox", **paid)
+        orders.complete_topup(
+            topup_id=order.pk,
+            provider="sandbox",
+            amount_minor=amount,
+            currency=currency,
+            payment_reference=currency,
+        )
     assert automatic_topups.ordered_minor(user=bob, currency="jpy") == 2_000
     assert faults() == []
 

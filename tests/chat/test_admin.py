@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from chat.models import Message, RatedModel, with_marks
+from chat.models import Message, RatedModel, Rating, with_marks
 from chat.versions import rate_answer
 from tests.support.cast import answered_talk
 
@@ -12,7 +12,7 @@ PAGE = reverse("admin:chat_ratedmodel_changelist")
 
 
 def test_the_report_counts_marks_by_model(alice, charlie, catalogue, staff, client, django_assert_num_queries):
-    for user, rating in ((alice, 1), (alice, 1), (charlie, -1), (charlie, None)):
+    for user, rating in ((alice, Rating.GOOD), (alice, Rating.GOOD), (charlie, Rating.BAD), (charlie, None)):
         answered_talk(user, catalogue)
         rate_answer(answer=Message.objects.latest("pk"), rating=rating)
     marks = {model.key: (model.good, model.bad) for model in with_marks(RatedModel.objects.all())}

@@ -30,7 +30,7 @@ def talk(alice, catalogue):
 
 @pytest.fixture
 def noon(monkeypatch):
-    monkeypatch.setattr(lists.timezone, "localdate", lambda: timezone.localtime(NOON).date())
+    monkeypatch.setattr(timezone, "localdate", lambda: timezone.localtime(NOON).date())
 
 
 def shown(page):

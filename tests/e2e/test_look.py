@@ -1,5 +1,7 @@
 """Pages are light, accessible and whole on a phone; the pictures go to TALLY_PICTURES when that is set."""
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.asking import ask, receipt_of
@@ -7,7 +9,7 @@ from tests.e2e.looking import look_at
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.e2e
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "desktop-light": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "desktop-dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
     "phone-light": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import httpx
 import psutil
@@ -54,7 +55,7 @@ def second_worker(stack, log_file):
     }
     for name in ("INFERENCE_ENGINE", "DATABASE_OWNER_URL", "READY_DIR"):
         environment.pop(name, None)
-    options = {"cwd": ROOT, "env": environment}
+    options: dict[str, Any] = {"cwd": ROOT, "env": environment}
     with (
         log_file.open("w") as log,
         subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, **options) as process,

@@ -91,7 +91,7 @@ def test_without_redis_queues_workers_and_cache_are_a_503(login, staff, monkeypa
     def refuse(*_args, **_kwargs):
         raise redis.ConnectionError
 
-    monkeypatch.setattr(machine.current_app.control, "inspect", lambda **_: type("Dead", (), {"stats": refuse})())
+    monkeypatch.setattr(current_app.control, "inspect", lambda **_: type("Dead", (), {"stats": refuse})())
     answer = client.get(f"/api/v1/ops/{name}")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 

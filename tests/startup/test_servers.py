@@ -27,7 +27,7 @@ def query(server: PostgresServer, statement: str) -> Any:
         return cursor.fetchone()[0] if cursor.description else None
 
 
-def ask(server: RedisServer, *command: str) -> Any:
+def ask(server: EmbeddedServer, *command: str) -> Any:
     with closing(redis.Redis.from_url(server.url, socket_timeout=5, decode_responses=True)) as client:
         return client.execute_command(*command)
 

@@ -99,7 +99,9 @@ def test_a_child_that_takes_long_to_start_does_not_count_as_hung(
     make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module, "ASK_SECONDS", 0.02)
-    app = make_app("slow", SLEEP, is_ready=lambda app: app.age_seconds > 0.5, is_well=lambda: app.age_seconds > 0.5)
+    app: App = make_app(
+        "slow", SLEEP, is_ready=lambda one: one.age_seconds > 0.5, is_well=lambda: app.age_seconds > 0.5
+    )
     supervisor = Supervisor([app])
     supervisor.wait_until_healthy(5)
     first = app.record().pid
@@ -165,7 +167,7 @@ def test_child_that_cannot_start_is_reported_with_its_last_words(make_app: MakeA
 
 
 def test_child_that_never_gets_ready_is_reported(make_app: MakeApp) -> None:
-    app = make_app("slow", SLEEP, is_ready=lambda _app: False)
+    app: App = make_app("slow", SLEEP, is_ready=lambda _app: False)
     supervisor = Supervisor([app])
     with pytest.raises(StartupError, match="slow is not ready after"):
         supervisor.wait_until_healthy(0.3)

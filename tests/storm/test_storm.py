@@ -54,7 +54,8 @@ def test_a_storm_costs_nobody_what_they_did_not_get(stack, tmp_path):
     over = threading.Event()
     clients = [Client(Customer(stack), way, over) for way in WAYS]
     chaos = Chaos(stack, SEED)
-    threads = [threading.Thread(target=work.run) for work in (*clients, chaos)]
+    work = [*(client.run for client in clients), chaos.run]
+    threads = [threading.Thread(target=each) for each in work]
     for thread in threads:
         thread.start()
     time.sleep(SECONDS)

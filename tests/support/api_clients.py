@@ -10,14 +10,19 @@ from rest_framework.test import APIClient
 from tokenizers import Tokenizer
 
 from accounts import api_keys
-from accounts.login.sessions import open_session
-from accounts.models import Scope, User
+from accounts.login.sessions import TokenPair, open_session
+from accounts.models import ApiKey, ApiSession, Scope, User
 from inference.catalogue import DEMO_KEY
 from tests.support.cast import answered_talk
 
 
 class Client(APIClient):
-    """Counts its requests against nobody else's address, and reads problems."""
+    """Counts its requests against nobody else's address, and reads problems. Tests find what it was made with."""
+
+    session_row: ApiSession
+    tokens: TokenPair
+    key: ApiKey
+    text: str
 
     def bearer(self, text: str) -> "Client":
         self.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")

@@ -89,7 +89,7 @@ def site_nginx(
     write_files(directory, ports, changes, {"TALLY_WEB": web, "TALLY_FLOWER": flower, "TALLY_RESOLVER": resolver})
     (directory / "operators.conf").write_text(operators or (FILES / "operators.conf").read_text())
     (directory / "conf.d" / "more.conf").write_text(more)
-    command = [PROGRAM, "-c", directory / "nginx.conf", "-e", directory / "error.log"]
+    command: list[str | Path] = [PROGRAM, "-c", directory / "nginx.conf", "-e", directory / "error.log"]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr

@@ -21,7 +21,7 @@ ALICE = {"email": "alice@example.com", "password": PASSWORD}
 
 
 def mailed_key():
-    return re.search(r"https?://\S+/(?:confirm-email|reset/key)/([^/\s]+)", read_mails()[-1].body).group(1)
+    return re.search(r"https?://\S+/(?:confirm-email|reset/key)/([^/\s]+)", str(read_mails()[-1].body)).group(1)
 
 
 def test_register_verify_log_in_and_be_somebody(api, catalogue, settings, faults):

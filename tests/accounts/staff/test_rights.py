@@ -25,7 +25,7 @@ OWN_TESTS = {CatalogueModel}  # tests/inference
 @pytest.fixture
 def clerk(catalogue):
     """Staff with a group of the house's own: it may change users and groups."""
-    user = UserFactory(email="clerk@example.com", is_staff=True)
+    user = UserFactory.create(email="clerk@example.com", is_staff=True)
     names = ("view_user", "add_user", "change_user", "delete_user", "view_group", "change_group", "change_emailaddress")
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     return user
@@ -124,7 +124,7 @@ def step(client, user, name, reason, **confirmed):
 
 
 def test_suspending_in_the_admin_is_the_service_and_asks_why(client, alice, catalogue):
-    support = UserFactory(email="support@example.com", is_staff=True)
+    support = UserFactory.create(email="support@example.com", is_staff=True)
     support.groups.set([Group.objects.get(name=SUPPORT)])
     client.force_login(support)
     assert reverse("admin:accounts_user_suspend", args=[alice.pk]) in client.get(page_of(alice)).content.decode()
@@ -170,7 +170,7 @@ def test_a_closed_account_stays_closed_and_its_address_is_nowhere_in_the_admins_
     address = reverse("admin:account_emailaddress_change", args=[EmailAddress.objects.get(user=alice).pk])
     client.post(address, {"email": alice.email, "user": alice.pk})
     assert LogEntry.objects.filter(object_repr__icontains="alice@example.com").count() >= 1
-    other = UserFactory(email="xalice@example.com")
+    other = UserFactory.create(email="xalice@example.com")
     save(client, other, first_name="Other")
     EmailAddress.objects.create(user=alice, email=other.email, verified=False)  # anybody may add any address
     close_account(user=alice, forfeits_microcredits=100 * CREDIT)

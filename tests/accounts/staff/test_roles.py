@@ -1,5 +1,6 @@
 """Who of the staff may open what in the admin: every page of it, for every role, is allowed or 403."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -63,7 +64,7 @@ TABLE = {
     "chat_conversation": pages({SUPPORT, SUPERUSER}),
     "chat_ratedmodel": pages({SUPPORT, OPERATOR, SUPERUSER}),
 }
-OTHER_PAGES = {
+OTHER_PAGES: dict[str, dict[str, Any]] = {
     "index": {},
     "password_change": {},
     "password_change_done": {},
@@ -76,7 +77,9 @@ WITHOUT_OBJECT = {"changelist", "add", "generate", "stock"}
 
 
 def member(role):
-    user = UserFactory(email=f"{role.replace(' ', '-')}@example.com", is_staff=True, is_superuser=role == SUPERUSER)
+    user = UserFactory.create(
+        email=f"{role.replace(' ', '-')}@example.com", is_staff=True, is_superuser=role == SUPERUSER
+    )
     if role in ROLES:
         user.groups.add(Group.objects.get(name=role))
     return user
@@ -229,7 +232,7 @@ def test_a_refund_that_support_asks_for_waits_for_finance(client, alice, objects
 @pytest.mark.parametrize("role", EVERY_ROLE)
 @pytest.mark.parametrize("action", ["approve", "reject", "try_again"])
 def test_only_finance_decides_on_refunds(client, objects, role, action):
-    asking = UserFactory(email="asking@example.com", is_staff=True)
+    asking = UserFactory.create(email="asking@example.com", is_staff=True)
     hold = objects["billing_hold"]
     waiting = requests.request_refund(by=asking, amount=1, reason="Asked", idempotency_key="w", hold=hold)
     client.force_login(member(role))

@@ -242,7 +242,7 @@ def test_chosen_codes_are_exported_by_those_who_may_see_them(desk, client, db):
     url = reverse("admin:billing_promotioncode_changelist")
     action = {"action": "export_csv", "_selected_action": [code.pk]}
     assert "WELCOME,,1.000000" in text_of(desk.post(url, action))
-    client.force_login(UserFactory(email="clerk@example.com", is_staff=True))
+    client.force_login(UserFactory.create(email="clerk@example.com", is_staff=True))
     assert client.post(url, action).status_code == 403
 
 

@@ -22,7 +22,7 @@ KEY = "gemma-3-1b"
 
 @pytest.fixture
 def finance(catalogue):
-    user = UserFactory(email="finance@example.com", is_staff=True)
+    user = UserFactory.create(email="finance@example.com", is_staff=True)
     user.groups.add(Group.objects.get(name=FINANCE))
     return user
 

@@ -27,7 +27,7 @@ def member(catalogue):
     """Call it for somebody who works here, in one role."""
 
     def make(role):
-        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{role}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         return user
 

@@ -12,7 +12,7 @@ ADMIN = "/api/v1/admin"
 
 
 def finance(name):
-    user = UserFactory(email=f"{name}@example.com", is_staff=True)
+    user = UserFactory.create(email=f"{name}@example.com", is_staff=True)
     user.groups.add(Group.objects.get(name=FINANCE))
     return user
 

@@ -66,9 +66,9 @@ def dying(self, **arguments):
 
 
 def test_both_ways_write_the_same_rows(catalogue, monkeypatch, faults):
-    in_one_call = live(UserFactory())
+    in_one_call = live(UserFactory.create())
     hold_under_the_lock(monkeypatch)
-    assert live(UserFactory()) == in_one_call
+    assert live(UserFactory.create()) == in_one_call
     assert faults() == []
 
 

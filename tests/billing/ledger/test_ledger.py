@@ -1,5 +1,7 @@
 """What each operation of the ledger does, one at a time."""
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 
@@ -118,7 +120,7 @@ def test_a_price_of_the_future_is_not_charged_yet(alice):
         model_key="gemma-3-270m",
         prompt_microcredits_per_token=9_999,
         completion_microcredits_per_token=9_999,
-        effective_at=timezone.now() + timezone.timedelta(days=1),
+        effective_at=timezone.now() + timedelta(days=1),
     )
     assert open_hold(alice, 1, 1).amount_microcredits == 60
 

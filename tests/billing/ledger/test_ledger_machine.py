@@ -68,7 +68,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = timezone.now()
         self.clock = patch("django.utils.timezone.now", lambda: self.now)
         self.clock.start()
-        self.users = [UserFactory(email=f"machine{next(numbers)}@example.com") for _ in range(2)]
+        self.users = [UserFactory.create(email=f"machine{next(numbers)}@example.com") for _ in range(2)]
         self.model = [ModelWallet(), ModelWallet()]
         self.model_holds, self.model_topups = {}, {}
 

@@ -98,7 +98,7 @@ def test_refunds_at_the_same_moment_never_exceed_the_charge(bob, staff, charged,
 def test_a_second_refund_while_the_first_is_decided_on_waits_for_it(bob, staff, charged, faults, monkeypatch):
     refundable_amount = requests.refundable_amount
     monkeypatch.setattr(requests, "refundable_amount", lambda **what: (refundable_amount(**what), time.sleep(0.2))[0])
-    people = [staff, UserFactory(email="other-staff@example.com", is_staff=True, is_superuser=True)]
+    people = [staff, UserFactory.create(email="other-staff@example.com", is_staff=True, is_superuser=True)]
     results = at_once(
         2, lambda n: ask(people[n], 300, hold=charged)
     )  # one person's requests wait for each other anyway
@@ -117,7 +117,7 @@ def test_the_same_refund_sent_at_the_same_moment_refunds_once(bob, staff, charge
 
 def test_a_large_refund_waits_for_a_second_person(bob, staff, charged, settings, faults):
     settings.REFUND_APPROVAL_MICROCREDITS = 100
-    other = UserFactory(email="other-staff@example.com", is_staff=True, is_superuser=True)
+    other = UserFactory.create(email="other-staff@example.com", is_staff=True, is_superuser=True)
     refund = ask(staff, 300, hold=charged)
     assert (refund.state, balance(bob)) == (RefundState.WAITING, 580)
     with pytest.raises(RefundRefused, match="At most"):  # what waits counts
@@ -133,7 +133,7 @@ def test_a_large_refund_waits_for_a_second_person(bob, staff, charged, settings,
 
 def test_a_rejected_refund_moves_nothing_and_frees_its_amount(bob, staff, charged, settings):
     settings.REFUND_APPROVAL_MICROCREDITS = 100
-    other = UserFactory(email="other-staff@example.com", is_staff=True)
+    other = UserFactory.create(email="other-staff@example.com", is_staff=True)
     refund = ask(staff, 420, hold=charged)
     assert requests.decide_refund(refund=refund, by=other, is_approved=False).state == RefundState.REJECTED
     assert balance(bob) == 580
@@ -143,7 +143,7 @@ def test_a_rejected_refund_moves_nothing_and_frees_its_amount(bob, staff, charge
 @pytest.mark.django_db(transaction=True)
 def test_two_people_deciding_at_once_decide_once(bob, staff, charged, settings, faults):
     settings.REFUND_APPROVAL_MICROCREDITS = 100
-    others = [UserFactory(is_staff=True) for _ in range(4)]
+    others = [UserFactory.create(is_staff=True) for _ in range(4)]
     refund = ask(staff, 300, hold=charged)
     results = at_once(4, lambda n: requests.decide_refund(refund=refund, by=others[n], is_approved=True))
     assert sum(isinstance(result, RefundRefused) for result in results) == 3
@@ -221,7 +221,7 @@ def test_staff_refunds_in_the_admin_in_two_steps(client, bob, staff, charged, fa
 
 
 def test_staff_without_the_permission_cannot_refund(client, charged, bob):
-    clerk = UserFactory(email="clerk@example.com", is_staff=True)
+    clerk = UserFactory.create(email="clerk@example.com", is_staff=True)
     for user in (clerk, bob):
         client.force_login(user)
         response = client.post(reverse("admin:billing_hold_refund", args=[charged.pk]), {"amount": "1"})
@@ -236,7 +236,7 @@ def test_a_second_person_approves_in_the_admin(client, bob, staff, charged, sett
     client.force_login(staff)
     client.post(reverse("admin:billing_refund_changelist"), action)
     assert balance(bob) == 580
-    client.force_login(UserFactory(email="boss@example.com", is_staff=True, is_superuser=True))
+    client.force_login(UserFactory.create(email="boss@example.com", is_staff=True, is_superuser=True))
     client.post(reverse("admin:billing_refund_changelist"), action)
     assert balance(bob) == 880
 

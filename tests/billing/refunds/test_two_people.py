@@ -14,7 +14,7 @@ from accounts.staff.roles import FINANCE, SUPPORT
 from billing import adjustments, ledger
 from billing.adjustments import AdjustmentRefused
 from billing.approvals import OwnWallet
-from billing.models import Adjustment, LedgerEntry, PromotionCode, Refund, Wallet
+from billing.models import Adjustment, EntryKind, LedgerEntry, PromotionCode, Refund, Wallet
 from billing.refunds import requests
 from billing.topups import promotions
 from billing.topups.promotions import ApprovalRefused, CodeTerms, InvalidCode
@@ -29,7 +29,7 @@ def member(catalogue):
     """Call it for somebody who works here."""
 
     def make(name, role=FINANCE):
-        user = UserFactory(email=f"{name}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{name}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         return user
 
@@ -206,7 +206,9 @@ def test_nobody_refunds_their_own_answer_or_payment(client, member, fred, settin
 
 
 def paid_answer(user):
-    ledger.grant(user=user, kind="bonus", amount_microcredits=CREDIT, idempotency_key=str(uuid4()), reason="A test")
+    ledger.grant(
+        user=user, kind=EntryKind.BONUS, amount_microcredits=CREDIT, idempotency_key=str(uuid4()), reason="A test"
+    )
     return spend(user, 10)
 
 
@@ -295,7 +297,7 @@ def test_the_database_wants_another_person_and_an_entry(fred, alice):
 
 @pytest.mark.django_db(transaction=True)
 def test_one_person_at_six_customers_at_once_stays_within_the_limit(fred, catalogue, faults):
-    users = [UserFactory() for _ in range(6)]
+    users = [UserFactory.create() for _ in range(6)]
     states = [made.state for made in at_once(6, lambda n: adjust(fred, users[n], 300))]
     assert sorted(states) == [DONE] * 3 + [WAITING] * 3
     assert faults() == []

@@ -11,6 +11,7 @@ from django.db import connection
 from django.urls import reverse
 
 from billing.reporting import exports
+from core import async_queries
 from tests.billing.reporting.entries import credit, use
 from tests.billing.reporting.long_history import read_in_little_memory
 from tests.support.cast import CREDIT
@@ -145,7 +146,7 @@ async def test_many_downloads_at_once_take_turns_and_all_arrive(async_client, al
     monkeypatch.setattr(exports, "BATCH_ENTRIES", 3)
     monkeypatch.setattr(exports, "_batches_at_once", asyncio.Semaphore(exports.BATCHES_AT_ONCE))
     running = most = 0
-    in_thread = exports.in_thread
+    in_thread = async_queries.in_thread
 
     async def counted(function):
         nonlocal running, most

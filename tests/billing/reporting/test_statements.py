@@ -15,7 +15,8 @@ from django.urls import reverse
 from billing import ledger
 from billing.models import EntryKind, LedgerEntry
 from billing.reporting import exports
-from billing.reporting.statements import NoStatement, make_statement, months_of, this_month
+from billing.reporting.statements import NoStatement, make_statement, months_of
+from core.days import this_month
 from tests.billing.holds import open_hold
 from tests.billing.reporting.entries import insert_entries
 from tests.billing.reporting.long_history import read_in_little_memory

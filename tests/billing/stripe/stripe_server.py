@@ -22,8 +22,8 @@ class StripeServer:
     """Sessions, payments, charges, refunds, disputes and cards in memory, and the events that came of them."""
 
     def __init__(self) -> None:
-        names = ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes")
-        names += ("customers", "setup_intents", "payment_methods")
+        names = ["checkout/sessions", "payment_intents", "charges", "refunds", "disputes"]
+        names += ["customers", "setup_intents", "payment_methods"]
         self.objects: dict[str, dict[str, Json]] = {name: {} for name in names}
         self.requests: list[tuple[str, str, Json]] = []  # method, path, parameters; all that arrived
         self.failures: list[int] = []  # status codes to answer next, 0 to hang up

@@ -291,7 +291,7 @@ def test_reconciliation_of_automatic_orders_agrees_and_finds_what_was_never_hear
 
 def test_no_call_to_the_provider_is_made_inside_a_transaction(stripe, bob, monkeypatch):
     inside = []
-    charge_card = automatic.provider_named("stripe").__class__.charge_card
+    charge_card = provider_named("stripe").__class__.charge_card
 
     def looking(self, topup, card):
         inside.append(connection.in_atomic_block)

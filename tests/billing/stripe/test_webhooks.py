@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -184,7 +185,7 @@ def test_a_foreign_event_is_kept_shouted_about_and_never_credited(stripe, bob, c
 
 # What else is sold on the same account of Stripe's
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, tuple[str, dict[str, Any]]] = {
     "a sale": (PAID, {"metadata": {}}),
     "a sale without metadata": (PAID, {"metadata": None}),
     "a sale with other metadata": (PAID, {"metadata": {"topup_id": "17"}}),

@@ -21,7 +21,7 @@ MIGRATION = import_module("billing.migrations.0021_bonus_mailboxes")
 
 def give(email):
     """A new user with this address who asks for the bonus."""
-    user = UserFactory(email=email)
+    user = UserFactory.create(email=email)
     give_signup_bonus(user=user, email=email)
     return user
 
@@ -59,7 +59,7 @@ def test_the_hash_has_a_key_of_its_own(settings):
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_sign_ups_at_once_one_gets_the_bonus(settings, faults):
-    users = [UserFactory(email=f"ann+{number}@example.com") for number in range(4)]
+    users = [UserFactory.create(email=f"ann+{number}@example.com") for number in range(4)]
     given = at_once(4, lambda number: give_signup_bonus(user=users[number], email=users[number].email))
     assert sum(entry is not None for entry in given) == 1
     assert LedgerEntry.objects.count() == BonusMailbox.objects.count() == 1
@@ -98,7 +98,7 @@ def test_the_migration_keeps_the_mailboxes_of_all_who_had_the_bonus(catalogue, m
     close_account(user=gone, forfeits_microcredits=plan_closing(user=gone).forfeits_microcredits)
     for number in range(5):
         give(f"customer{number}@example.com")
-    UserFactory(email="nothing@example.com")
+    UserFactory.create(email="nothing@example.com")
     EmailAddress.objects.create(user=give("two@example.com"), email="other@example.com", verified=True, primary=False)
     as_owner("DELETE FROM billing_bonusmailbox")
     assert "6 in all: had the sign-up bonus" in faults()[0]

@@ -1,6 +1,7 @@
 """Buying credits in the pages, through the sandbox provider."""
 
 import socket
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -94,12 +95,12 @@ def test_another_order_under_the_same_key_is_a_409_page(client, buyer, other):
     first, second = Package.objects.order_by("pk")[:2]
     key = uuid4()
     answer = order(client, package=first.pk, idempotency_key=key)
-    body = {
+    bodies: dict[str, dict[str, Any]] = {
         "another package": {"package": second.pk},
         "the same money without it": {"amount": f"{first.price_minor / 100:.2f}"},
         "another amount": {"amount": "7"},
-    }[other]
-    refused = order(client, idempotency_key=key, **body)
+    }
+    refused = order(client, idempotency_key=key, **bodies[other])
     assert (refused.status_code, "already sent" in refused.content.decode()) == (409, True)
     assert order(client, package=first.pk, idempotency_key=key)["Location"] == answer["Location"]
     assert TopUp.objects.get().amount_minor == first.price_minor

@@ -29,7 +29,7 @@ def sign_up(client, catalogue):
         client.logout()
         admin().flushdb()  # one address gets one link in three minutes
         client.post(reverse("account_signup"), {"email": email, "password1": PASSPHRASE, "password2": PASSPHRASE})
-        client.post(re.search(r"https?://[^/]+(\S+)", read_mails()[-1].body).group(1))
+        client.post(re.search(r"https?://[^/]+(\S+)", str(read_mails()[-1].body)).group(1))
         return User.objects.get(email=email)
 
     return make

@@ -72,7 +72,7 @@ def test_a_code_for_new_customers_refuses_old_ones_and_buyers(bob, alice):
     for user in (bob, alice):
         with pytest.raises(InvalidCode, match="new customers"):
             redeem_code(user=user, text="WELCOME")
-    redeem_code(user=UserFactory(email="new@example.com"), text="WELCOME")
+    redeem_code(user=UserFactory.create(email="new@example.com"), text="WELCOME")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -98,7 +98,7 @@ def test_a_code_for_two_uses_sent_many_times_at_once_with_one_key_is_used_once(b
 @pytest.mark.django_db(transaction=True)
 def test_the_last_redemption_of_a_code_goes_to_one_of_many_users(catalogue, faults):
     make_code(most_redemptions=3)
-    users = [UserFactory() for _ in range(10)]
+    users = [UserFactory.create() for _ in range(10)]
     results = at_once(10, lambda n: redeem_code(user=users[n], text="WELCOME"))
     assert sum(isinstance(result, Redemption) for result in results) == 3
     assert sum(isinstance(result, InvalidCode) for result in results) == 7

@@ -291,8 +291,8 @@ def test_answers_are_marked_and_prompts_are_not(alices, url, say):
     for rating in (1, -1, None):
         assert alices.patch(message, {"rating": rating}).json()["rating"] == rating
         assert Message.objects.get(pk=sent["answer"]["id"]).rating == rating
-    for rating in (0, 2, "good", True):
-        assert alices.patch(message, {"rating": rating}).status_code == 400
+    for wrong in (0, 2, "good", True):
+        assert alices.patch(message, {"rating": wrong}).status_code == 400
     assert alices.patch(f"{url}/messages/{sent['prompt']['id']}", {"rating": 1}).status_code == 404
 
 

@@ -44,7 +44,7 @@ def sign_up(page, email):
     page.wait_for_selector("h1:has-text('Bestätigen Sie Ihre E-Mail-Adresse')")
     mail = read_mails()[-1]
     assert "Bitte bestätigen Sie Ihre E-Mail-Adresse" in mail.subject
-    page.goto(urlsplit(LINK.search(mail.body)[0]).path)
+    page.goto(urlsplit(LINK.search(str(mail.body))[0]).path)
     page.get_by_role("button", name="Bestätigen").click()
     page.wait_for_selector("text=Was möchten Sie wissen?")
 

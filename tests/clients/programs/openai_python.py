@@ -1,11 +1,13 @@
 """The official client."""
 
+from typing import Any
+
 from openai import OpenAI
 from told import KEY, MODEL, PROMPT, URL, tell
 
 client = OpenAI(base_url=URL, api_key=KEY)
 patient = client.with_options(timeout=0.8, max_retries=5)
-messages = [{"role": "user", "content": PROMPT}]
+messages: Any = [{"role": "user", "content": PROMPT}]
 
 
 def plain(of=client, model=MODEL):

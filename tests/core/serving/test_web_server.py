@@ -6,8 +6,9 @@ import time
 
 import pytest
 import uvicorn
+from django.core.handlers.asgi import ASGIHandler
 
-from core.serving import bodies, handlers, web_server
+from core.serving import bodies, web_server
 from core.serving.handlers import Dispatcher
 from core.serving.web_server import PatientProtocol
 
@@ -92,7 +93,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(address, impatient):
 def test_a_body_that_is_too_large_is_read_by_nobody(address, path, is_declared, monkeypatch):
     """Before anybody asks who sends it: 40 MB of it would lie on the disk."""
     kept = []
-    read_body = handlers.ASGIHandler.read_body
+    read_body = ASGIHandler.read_body
 
     async def note(self, receive):
         body = await read_body(self, receive)
@@ -100,7 +101,7 @@ def test_a_body_that_is_too_large_is_read_by_nobody(address, path, is_declared, 
         body.seek(0)
         return body
 
-    monkeypatch.setattr(handlers.ASGIHandler, "read_body", note)
+    monkeypatch.setattr(ASGIHandler, "read_body", note)
     piece = b"x" * 100_000
     size = b"Content-Length: 5000000\r\n" if is_declared else b"Transfer-Encoding: chunked\r\n"
     if not is_declared:

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def watch(http, url, body):
 @pytest.fixture(scope="module")
 def proxies(_live, tmp_path_factory):
     """Call it for the addresses of both nginxes, once the server runs."""
-    opened = []
+    opened: list[Any] = []
 
     def open_once():
         if not opened:

@@ -1,9 +1,12 @@
 """Checkpoints of noise for measuring speed: they have the real shapes, load like any other, and fit or are refused."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
+import psutil
 import pytest
+import torch
 
 from inference.engine.base import EngineRequest, Sampling
 from inference.weights.memory import PUBLISHED, read_architecture
@@ -42,14 +45,14 @@ def test_the_shapes_of_a_published_model_are_its_own(tmp_path, key):
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     from benchmarks import random_weights
 
-    monkeypatch.setattr(random_weights.psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * 10**9))
-    monkeypatch.setattr(random_weights.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**12))
-    monkeypatch.setattr(random_weights.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**12))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(random_weights, "choose_precision", lambda _wanted, _device: "int8")
     random_weights.demand_room(PUBLISHED["gemma-3-1b"], tmp_path)
     with pytest.raises(random_weights.NotEnoughRoom, match=r"needs 37\.\d GB of memory, and 20\.0 GB are free"):
         random_weights.demand_room(PUBLISHED["gemma-3-12b"], tmp_path)
-    monkeypatch.setattr(random_weights.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**9))
     with pytest.raises(random_weights.NotEnoughRoom, match=r"weights take 2\.0 GB, and .* has 1\.0 GB free"):
         random_weights.demand_room(PUBLISHED["gemma-3-1b"], tmp_path)
 

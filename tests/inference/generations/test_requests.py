@@ -1,5 +1,7 @@
 """An answer is asked for: what is refused, what is limited, and what the sweeper does with what nobody works on."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -150,7 +152,7 @@ def test_the_sweeper_ends_an_answer_whose_worker_went_silent(alice, catalogue, f
     writer.write("It was a dark and", 4)
     wait_for(lambda: streams.read_text(generation.pk)[1] == 4)
     assert sweep_generations() == 0  # the worker was heard of just now
-    Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    Generation.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=60))
     watch_database_for_long()
     assert sweep_generations() == 1
     assert sweep_generations() == 0
@@ -167,7 +169,7 @@ def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue
     wait_for(lambda: streams.read_text(generation.pk)[1] >= 1)
 
     def is_swept():  # the worker, which is alive here, may say so in between
-        Generation.objects.update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+        Generation.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=60))
         watch_database_for_long()
         return sweep_generations() == 1
 
@@ -181,7 +183,7 @@ def test_a_worker_that_wakes_up_after_the_sweep_charges_nothing(alice, catalogue
 
 def test_the_sweeper_ends_what_waited_too_long(alice, catalogue, faults):
     generation = ask(alice, catalogue)
-    Generation.objects.update(created_at=timezone.now() - timezone.timedelta(hours=1))
+    Generation.objects.update(created_at=timezone.now() - timedelta(hours=1))
     assert sweep_generations() == 1
     generation.refresh_from_db()
     assert (generation.state, generation.error) == (GenerationState.FAILED, "The queue was too long.")

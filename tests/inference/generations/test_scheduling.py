@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
@@ -264,7 +265,7 @@ def test_a_row_whose_task_was_lost_is_found_by_a_worker_with_room(alice, charlie
     forget_tickets(catalogue)
     worker._look_for_work([catalogue.pk])
     assert queue.llen(catalogue.queue) == 0  # they may only just have been sent
-    Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(seconds=10))
+    Generation.objects.update(enqueued_at=timezone.now() - timedelta(seconds=10))
     open_ticket(catalogue.pk)
     worker.seats.count = 0
     worker._look_for_work([catalogue.pk])
@@ -286,7 +287,7 @@ def test_the_place_in_the_queue_counts_customers_turns_not_rows(alice, charlie, 
     assert find_place(mine) == QueuePlace(1, None)  # after the first of five
     assert [find_place(each).ahead for each in flood] == [0, 2, 3, 4, 5]
     assert begin(flood[0])
-    Generation.objects.filter(pk=flood[0].pk).update(started_at=timezone.now() - timezone.timedelta(seconds=10))
+    Generation.objects.filter(pk=flood[0].pk).update(started_at=timezone.now() - timedelta(seconds=10))
     place = find_place(flood[2])  # 1 and charlie's are ahead: three turns of some twenty seconds
     assert place.ahead == 2
     assert 55 <= place.wait_seconds <= 65

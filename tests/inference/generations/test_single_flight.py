@@ -1,5 +1,7 @@
 """Identical deterministic requests at once are generated once: who leads, who follows, and what each pays."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -161,7 +163,7 @@ def test_the_sweeper_goes_on_where_a_process_died(alice, catalogue, worker, engi
 def test_when_the_leaders_worker_dies_the_sweeper_lets_the_next_one_lead(alice, catalogue, worker, engine, faults):
     first, second = ask(alice, catalogue), ask(alice, catalogue)
     assert begin(first)
-    Generation.objects.filter(pk=first.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(seconds=60))
+    Generation.objects.filter(pk=first.pk).update(heartbeat_at=timezone.now() - timedelta(seconds=60))
     watch_database_for_long()
     assert sweep_generations() == 1
     run_tasks()
@@ -178,7 +180,7 @@ def test_a_process_that_dies_between_choosing_and_queueing_leaves_it_to_the_work
     monkeypatch.setattr(single_flight, "hand_back_generation", lambda **_: None)
     run_tasks()
     forget_tickets(catalogue)
-    Generation.objects.update(enqueued_at=timezone.now() - timezone.timedelta(minutes=1))
+    Generation.objects.update(enqueued_at=timezone.now() - timedelta(minutes=1))
     worker._look_for_work([catalogue.pk])
     assert admin().llen(catalogue.queue) == 1
     assert read(second).follows is None
@@ -188,12 +190,12 @@ def test_a_follower_is_neither_sent_to_a_worker_nor_overdue_while_its_leader_run
     leader, follower = ask(alice, catalogue), ask(alice, catalogue)
     begin(leader)
     forget_tickets(catalogue)
-    earlier = timezone.now() - timezone.timedelta(seconds=settings.QUEUE_WAIT_SECONDS + 1)
+    earlier = timezone.now() - timedelta(seconds=settings.QUEUE_WAIT_SECONDS + 1)
     Generation.objects.filter(pk=follower.pk).update(created_at=earlier, enqueued_at=earlier)
     assert sweep_generations() == single_flight.sweep_followers() == 0
     assert admin().llen(catalogue.queue) == 0
     assert not begin(follower)
-    much_earlier = earlier - timezone.timedelta(seconds=settings.GENERATION_SECONDS)
+    much_earlier = earlier - timedelta(seconds=settings.GENERATION_SECONDS)
     Generation.objects.filter(pk=follower.pk).update(created_at=much_earlier)
     assert sweep_generations() == 1  # whatever went wrong, nobody waits for ever
     assert charge(alice)[1] == read(leader).hold.amount_microcredits

@@ -5,8 +5,10 @@ import time
 
 import httpx
 import pytest
+from django.http import StreamingHttpResponse
 
 from inference.catalogue import DEMO_KEY
+from inference.generations import client_requests
 from inference.models import Generation, GenerationState
 from inference.openai import answers
 from inference.relay import streams
@@ -89,7 +91,7 @@ def test_a_client_that_leaves_while_its_answer_is_being_begun_leaves_nothing_run
     """The thread that makes the hold cannot be interrupted: what it makes is seen to afterwards."""
     from inference.openai import answers
 
-    begin = answers.begin_answer
+    begin = client_requests.begin_answer
 
     def begin_slowly(**options):
         time.sleep(0.8)
@@ -116,7 +118,7 @@ def test_a_client_that_leaves_before_its_stream_is_read_leaves_nothing_running(h
         yield b""
 
     monkeypatch.setattr(answers, "BEGIN_TO_STREAM_SECONDS", 0.3)
-    monkeypatch.setattr(answers.StreamingHttpResponse, "__aiter__", lambda _self: never_read())
+    monkeypatch.setattr(StreamingHttpResponse, "__aiter__", lambda _self: never_read())
     with pytest.raises(httpx.HTTPError):
         http.post("/v1/chat/completions", json=BODY | {"stream": True})
     generation = only_generation()

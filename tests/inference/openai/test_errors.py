@@ -158,9 +158,9 @@ def test_an_answer_that_fails_costs_nothing_plain_and_streamed(ai, engine, paid,
     with pytest.raises(openai.InternalServerError) as raised:
         ask(ai)
     assert (raised.value.status_code, raised.value.code) == (500, "generation_failed")
-    with pytest.raises(openai.APIError) as raised:
+    with pytest.raises(openai.APIError) as broken_off:
         list(ask(ai, stream=True))
-    assert raised.value.code == "generation_failed"
+    assert broken_off.value.code == "generation_failed"
     assert "costs nothing" in str(raised.value)
     assert paid() == (0, 0)
     assert faults() == []

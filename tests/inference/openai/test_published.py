@@ -4,6 +4,7 @@ The schema is data of OpenAI's: tests/inference/openai/openai_schema/README.md s
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ OURS = {
 }
 
 
-def closed(node: Any, ours: tuple[str, ...] = ()) -> Any:
+def closed(node: Any, ours: Sequence[str] = ()) -> Any:
     """A schema that takes the members it names, and `ours`. `nullable` is of OpenAPI 3.0, which theirs still has."""
     if isinstance(node, list):
         return [closed(each) for each in node]

@@ -2,11 +2,11 @@
 
 import pytest
 
+from inference.catalogue import ModelUnavailable
 from inference.models import PromptFormat
 from inference.prompting.prompts import (
     Conversation,
     InvalidPrompt,
-    ModelUnavailable,
     PromptTooLong,
     RawText,
     Turn,

@@ -1,6 +1,7 @@
 """A chat template is a stranger's program: it is rendered, or refused with the reason, and harms nothing."""
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -35,14 +36,14 @@ def test_a_hostile_template_is_refused_with_the_reason_and_soon(name):
 def test_a_template_sees_nothing_of_our_environment(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "in the parent alone")
     seen = rendering._run  # what the child is started with
-    child = rendering.subprocess.run
+    child = subprocess.run
 
     def run(command, **options):
         assert "SECRET_KEY" in os.environ
         assert set(options["env"]) == {"LANG"}
         return child(command, **options)
 
-    monkeypatch.setattr(rendering.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert seen(
         '{"template": "x", "special_tokens": {}, "conversations": [[]], "limits": '
         '{"seconds": 5, "memory_bytes": 500000000, "characters": 10}}'

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -117,7 +118,7 @@ def in_thread(work, *args, **options):
         except Exception as error:  # noqa: BLE001  the test looks at it
             thread.result = error
 
-    thread = threading.Thread(target=run)
+    thread: Any = threading.Thread(target=run)
     thread.result = None
     thread.start()
     return thread

@@ -30,7 +30,7 @@ DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 
 @pytest.fixture
 def operator(catalogue):
-    user = UserFactory(email="operator@example.com", is_staff=True)
+    user = UserFactory.create(email="operator@example.com", is_staff=True)
     user.groups.add(Group.objects.get(name=OPERATOR))
     return user
 

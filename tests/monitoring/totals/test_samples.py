@@ -66,8 +66,13 @@ def test_a_percentile_is_that_of_all_values_together(alice, catalogue):
     for seconds in (0.02, 0.02, 0.02, 0.28):
         generation = ask(alice, catalogue, text=str(Generation.objects.count()))
         begin(generation)
-        end = {"text": "Hi", "completion_tokens": 2, "finish_reason": "stop", "token_times": (0.0, seconds)}
-        settle_generation(generation_id=generation.pk, **end)
+        settle_generation(
+            generation_id=generation.pk,
+            text="Hi",
+            completion_tokens=2,
+            finish_reason="stop",
+            token_times=(0.0, seconds),
+        )
     with at(NOON + timedelta(minutes=1)):
         period = read_period(timedelta(minutes=1), read_totals())
     assert 0.01 < period.percentile(OUTPUT_TOKEN, 0.5) <= 0.025

@@ -16,7 +16,7 @@ from tests.support.databases import owner
 
 # What `migrate` writes and no test of this kind changes; if one does, Django does its whole work.
 MADE_BY_MIGRATE = ("django_content_type", "auth_permission", "auth_group", "auth_group_permissions")
-_truncate = TransactionTestCase._fixture_teardown
+_truncate: Any = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 _as_migrated: list[tuple[int, ...]] = []  # how many rows of each, after the first test
 
 

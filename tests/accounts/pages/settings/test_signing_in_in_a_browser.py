@@ -133,7 +133,7 @@ def test_address_and_password_are_changed(open_page, alice, look):
     page.wait_for_selector("text=Waits for its confirmation")
     look_at(page, f"address-waits-{name_of(look)}")
     assert User.objects.get(pk=alice.pk).email == "alice@example.com"
-    sent = {mail.to[0]: mail.body for mail in read_mails()}
+    sent = {mail.to[0]: str(mail.body) for mail in read_mails()}
     assert "alice.new@example.com was added" in sent["alice@example.com"]
     link = re.search(r"/accounts/confirm-email/\S+", sent["alice.new@example.com"]).group()
     page.goto(link)

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.login import second_factor
-from accounts.models import ApiSession, AuditEvent, User
+from accounts.models import ApiSession, AuditEvent
 from tests.accounts.pages.settings.looks import code_of
 from tests.support.cast import PASSWORD
 from tests.support.databases.redis_admin import admin
@@ -201,7 +201,7 @@ def test_somebody_elses_passkey_is_not_there(confirmed, alice, charlie):
     for name in ("mfa_edit_webauthn", "mfa_remove_webauthn"):
         assert client.get(reverse(name, args=[passkey.pk])).status_code == 404
         assert client.post(reverse(name, args=[passkey.pk]), {"name": "Mine"}).status_code == 404
-    assert User.objects.get(pk=alice.pk).authenticator_set.get().data["name"] == "Hers"
+    assert Authenticator.objects.get(user=alice).data["name"] == "Hers"
 
 
 def test_the_page_asks_little(app, alice, django_assert_num_queries):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from billing import adjustments, ledger
-from billing.models import EntryKind, Hold, LedgerEntry, PromotionCode
+from billing.models import EntryKind, Hold, LedgerEntry, PromotionCode, Refund
 from billing.refunds import requests
 from billing.topups import promotions
 from inference.models import Generation
@@ -29,7 +29,7 @@ def found(faults, *words):
 @pytest.fixture
 def boss(catalogue):
     """A second one of the staff."""
-    return UserFactory(email="boss@example.com", is_staff=True, is_superuser=True)
+    return UserFactory.create(email="boss@example.com", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture
@@ -281,9 +281,7 @@ def test_a_running_answer_whose_hold_expired_is_a_fault(alice, hold, faults, sta
 def test_deleted_audit_events_are_faults(alice, bob, hold, staff, boss, faults):
     adjusted(bob, staff)
     refunded(hold, staff)
-    approved = requests.Refund.objects.create(
-        hold=hold, amount=5, reason="Poor", idempotency_key="x", requested_by=staff
-    )
+    approved = Refund.objects.create(hold=hold, amount=5, reason="Poor", idempotency_key="x", requested_by=staff)
     forge(
         "INSERT INTO accounts_auditevent (actor_id, action, details, created_at) VALUES"
         f" ({staff.pk}, 'refund requested', '{{\"refund\": \"{approved.pk}\"}}', now())"
