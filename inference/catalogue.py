@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from billing.ledger.price_changes import set_first_price
+from billing.ledger.price_changes import set_first_prices
 from inference.engine.checkpoint import CheckpointError, read_checkpoint
 from inference.models import CatalogueModel, PromptFormat
 
@@ -96,25 +96,22 @@ OFFERS = (
 
 def seed_catalogue() -> None:
     """Add a row and a first price for each model that has none. Existing rows stay as staff left them."""
-    for position, offer in enumerate(OFFERS):
-        CatalogueModel.objects.get_or_create(
+    models = [
+        CatalogueModel(
             key=offer.key,
-            defaults={
-                "name": offer.name,
-                "description": offer.description,
-                "source": offer.source,
-                "context_tokens": offer.context_tokens,
-                "max_completion_tokens": offer.max_completion_tokens,
-                "prompt_format": offer.prompt_format,
-                "is_active": offer.is_active,
-                "position": position,
-            },
+            name=offer.name,
+            description=offer.description,
+            source=offer.source,
+            context_tokens=offer.context_tokens,
+            max_completion_tokens=offer.max_completion_tokens,
+            prompt_format=offer.prompt_format,
+            is_active=offer.is_active,
+            position=position,
         )
-        set_first_price(
-            model_key=offer.key,
-            prompt_microcredits=offer.prompt_microcredits,
-            completion_microcredits=offer.completion_microcredits,
-        )
+        for position, offer in enumerate(OFFERS)
+    ]
+    CatalogueModel.objects.bulk_create(models, ignore_conflicts=True)
+    set_first_prices({offer.key: (offer.prompt_microcredits, offer.completion_microcredits) for offer in OFFERS})
 
 
 def find_weights(*, key: str, source: str) -> Path:

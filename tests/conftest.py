@@ -29,7 +29,7 @@ OF_THE_STACK = (
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests out unless they are asked for by name of their mark; begin with the longest group."""
-    for mark in ("thorough", "storm", "clients", "docker"):
+    for mark in ("slow", "thorough", "storm", "clients", "docker"):
         if mark not in config.getoption("-m"):
             long = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=long)

@@ -1,5 +1,6 @@
 """Versions of a model's prices. Staff add them; they never change, and never take effect before they were added."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -95,13 +96,19 @@ def _tokens_of(price: Price) -> dict[str, int]:
     }
 
 
-def set_first_price(*, model_key: str, prompt_microcredits: int, completion_microcredits: int) -> None:
-    """Price a model that has no price yet, in microcredits per token; staff add later versions."""
-    Price.objects.get_or_create(
-        model_key=model_key,
-        effective_at=datetime(2026, 1, 1, tzinfo=UTC),
-        defaults={
-            "prompt_microcredits_per_token": prompt_microcredits,
-            "completion_microcredits_per_token": completion_microcredits,
-        },
-    )
+def set_first_prices(prices: Mapping[str, tuple[int, int]]) -> None:
+    """Price models that have no price yet; staff add later versions.
+
+    `prices` are microcredits per token of the prompt and of the answer, by the model's key.
+    """
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    first = [
+        Price(
+            model_key=key,
+            effective_at=begin,
+            prompt_microcredits_per_token=prompt,
+            completion_microcredits_per_token=completion,
+        )
+        for key, (prompt, completion) in prices.items()
+    ]
+    Price.objects.bulk_create(first, ignore_conflicts=True)

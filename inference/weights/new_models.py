@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.models import User
-from billing.ledger.price_changes import set_first_price
+from billing.ledger.price_changes import set_first_prices
 from billing.ledger.prices import current_price_tags
 from inference.catalogue import ModelUnavailable
 from inference.engine.checkpoint import Checkpoint, CheckpointError, read_checkpoint
@@ -100,11 +100,7 @@ def add_model(*, plan: Plan, prices: Prices | None, by: User | None = None) -> C
     if prices is not None:
         if current_price_tags([model.key]):
             raise ModelRefused(_("There are prices for “{key}” already: leave them out.").format(key=model.key))
-        set_first_price(
-            model_key=model.key,
-            prompt_microcredits=prices.prompt_microcredits,
-            completion_microcredits=prices.completion_microcredits,
-        )
+        set_first_prices({model.key: (prices.prompt_microcredits, prices.completion_microcredits)})
     if by is not None:
         audit.record(actor=by, action="model added", model=model.key, source=model.source)
     return model

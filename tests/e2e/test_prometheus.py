@@ -20,7 +20,7 @@ from tests.e2e.asking import STORY_TELLER
 from tests.monitoring.prometheus.reading import parse
 from tests.support.stack import ROOT, Stack, wait_until
 
-pytestmark = [pytest.mark.e2e, prometheus.needs_prometheus]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, prometheus.needs_prometheus]
 
 TOKEN = "a token that is long enough for Prometheus, and no other has it"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "tally.json"

@@ -19,7 +19,7 @@ from deploy import roles
 from deploy.local.processes import free_port
 from tests.support.stack import ROOT, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(400)]
 LOADED = 2.0  # seconds of load between two restarts
 DRAINED = 0.5  # seconds in which no new request comes, before a process is told to stop
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')

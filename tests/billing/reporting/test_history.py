@@ -119,7 +119,7 @@ def test_unknown_and_repeated_parameters_do_no_harm(client, alice):
 def test_pages_keep_the_filters_and_so_do_the_downloads(history, alice, django_assert_num_queries):
     for number in range(51):
         credit(alice, f"a&b {number}")
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         response = history(kind="promotion", text="a&b")
     assert len(shown(response)) == 50
     page = response.content.decode()
