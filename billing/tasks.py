@@ -9,7 +9,7 @@ from billing import closing, ledger, purge
 from billing.ledger.verification import proofs
 from billing.notices import low_balance
 from billing.refunds import payouts
-from billing.reporting import usage
+from billing.reporting import ledger_days, usage
 from billing.stripe import reconciliation
 from billing.topups import automatic
 
@@ -46,8 +46,10 @@ def close_accounts() -> None:
 
 @shared_task(name="billing.sum_usage", queue="default")
 def sum_usage() -> None:
-    """Add new usage to the sums by day."""
+    """Add new usage to the sums by day, and new entries to the days of the reports."""
     while usage.sum_new_usage():
+        pass
+    while ledger_days.sum_new_days():
         pass
 
 

@@ -1,7 +1,9 @@
-"""Days and months of UTC: when they begin and end."""
+"""Days and months of UTC, and days of the reports' time zone: when they begin and end."""
 
 from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.utils import timezone
 
 
@@ -23,3 +25,18 @@ def month_of(moment: datetime) -> date:
 def this_month() -> date:
     """The first day of the running UTC month."""
     return month_of(timezone.now())
+
+
+def in_report_zone(moment: datetime) -> datetime:
+    """The same moment by the clocks of the reports' time zone."""
+    return moment.astimezone(ZoneInfo(settings.REPORTING_TIME_ZONE))
+
+
+def report_day_of(moment: datetime) -> date:
+    """The day of the reports that a moment lies in."""
+    return in_report_zone(moment).date()
+
+
+def begin_of_report_day(day: date) -> datetime:
+    """The moment, in UTC, at which a day of the reports begins: the first of it where the clocks skip midnight."""
+    return datetime.combine(day, time.min, ZoneInfo(settings.REPORTING_TIME_ZONE)).astimezone(UTC)

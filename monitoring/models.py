@@ -1,9 +1,10 @@
-"""The tables of monitoring: totals that only grow, and how far they have been added up."""
+"""The tables of monitoring: totals that only grow, how far they are added up, and samples; permissions of reports."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 class Total(models.Model):
@@ -66,3 +67,21 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"sample of {self.taken_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Report(models.Model):
+    """No table: the permissions of the reports, one for each (`monitoring.reports`)."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [
+            ("view_revenue_report", _("Can see the report of revenue")),
+            ("view_usage_report", _("Can see the report of usage")),
+            ("view_models_report", _("Can see the report of models")),
+            ("view_performance_report", _("Can see the report of performance")),
+            ("view_incidents_report", _("Can see the report of incidents")),
+        ]
+
+    def __str__(self) -> str:
+        return "a report"

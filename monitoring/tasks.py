@@ -4,6 +4,7 @@ import time
 
 from celery import shared_task
 
+from monitoring.reports import mailing
 from monitoring.totals import samples
 from monitoring.totals.adding import add_up
 
@@ -23,3 +24,9 @@ def add_up_totals() -> None:
 def thin_samples() -> None:
     """Delete the samples that are kept no longer."""
     samples.thin_samples()
+
+
+@shared_task(name="monitoring.mail_report", queue="default", ignore_result=True)
+def mail_report() -> None:
+    """Mail the report of yesterday, once, if the settings name somebody who gets it."""
+    mailing.mail_yesterday()

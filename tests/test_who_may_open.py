@@ -27,7 +27,7 @@ from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
-OPERATORS = "operators alone"
+OPERATORS, REPORTS = "operators alone", "finance and operators"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
 OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/staff/test_roles.py
 
@@ -113,6 +113,9 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "metrics": (GET, NOTHING),  # unless the settings name a token or networks: tests/monitoring/prometheus
     "monitoring:status": (GET, PUBLIC),
     "monitoring:operations": (GET, OPERATORS),
+    "monitoring:reports": (GET, REPORTS),
+    "monitoring:report": (GET, REPORTS),  # of usage; each report for each role: tests/monitoring/reports/test_pages.py
+    "monitoring:report_file": (GET, REPORTS),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
@@ -243,6 +246,9 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
         return "/v1/nothing"
     if name == "openai:model":
         return reverse(name, kwargs={"key": "gemma-3-270m"})
+    if name.startswith("monitoring:report"):
+        of_usage = {"name": "usage", "form": "csv"}
+        return reverse(name, kwargs={part: of_usage[part] for part in route.pattern.converters})
     if name == "chat:download":
         return reverse(name, kwargs={"conversation_id": things["conversation_id"], "kind": "md"})
     return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
@@ -261,6 +267,8 @@ def expected(who: str, rule: str) -> str:
         return "log in"
     if rule == OPERATORS:
         return "in" if who in (OPERATOR, "superuser") else "403"
+    if rule == REPORTS:
+        return "in" if who in (FINANCE, OPERATOR, "superuser") else "403"
     return "404" if rule == HERS and who != "customer" else "in"
 
 

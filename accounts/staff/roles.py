@@ -60,6 +60,10 @@ ROLES: dict[str, tuple[str, ...]] = {
         "billing.add_promotioncode",
         "billing.change_promotioncode",
         "inference.view_generation",
+        "monitoring.view_revenue_report",
+        "monitoring.view_usage_report",
+        "monitoring.view_models_report",
+        "monitoring.view_incidents_report",
     ),
     # Operators keep the models and the workers running, and have no say about money.
     OPERATOR: (
@@ -68,6 +72,10 @@ ROLES: dict[str, tuple[str, ...]] = {
         "inference.change_cataloguemodel",
         "inference.view_generation",
         "chat.view_ratedmodel",
+        "monitoring.view_usage_report",
+        "monitoring.view_models_report",
+        "monitoring.view_performance_report",
+        "monitoring.view_incidents_report",
     ),
 }
 

@@ -26,6 +26,7 @@ from billing.models.ledger import (
     Price,
     Wallet,
 )
+from billing.models.ledger_days import LedgerDay, LedgerDaysMark
 from billing.models.mailboxes import BonusMailbox
 from billing.models.notices import Notice
 from billing.models.proofs import Proof
@@ -63,6 +64,8 @@ __all__ = [
     "HoldLimit",
     "HoldState",
     "KeySpending",
+    "LedgerDay",
+    "LedgerDaysMark",
     "LedgerEntry",
     "Notice",
     "Package",

@@ -131,7 +131,10 @@ class TopUp(models.Model):
     class Meta:
         verbose_name = _("top-up")
         verbose_name_plural = _("top-ups")
-        indexes = [models.Index(name="billing_topup_of_user", fields=["user", "-created_at"])]
+        indexes = [
+            models.Index(name="billing_topup_of_user", fields=["user", "-created_at"]),
+            models.Index(name="billing_topup_paid", fields=["paid_at"], condition=Q(paid_at__isnull=False)),
+        ]
         constraints = [
             models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
             models.UniqueConstraint(

@@ -128,18 +128,23 @@ def _row(pk: int, created_at: datetime, kind: str, amount: int, *rest: Any) -> R
     moment = created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     hold = str(hold_id) if hold_id else None
     tokens = (prompt_tokens, completion_tokens) if kind == EntryKind.USAGE else (None, None)
-    return (pk, moment, kind, amount, _exact_credits(amount), balance_after, model, *tokens, hold, reason)
+    return (pk, moment, kind, amount, exact_credits(amount), balance_after, model, *tokens, hold, reason)
 
 
-def _exact_credits(microcredits: int) -> str:
+def exact_credits(microcredits: int) -> str:
+    """Credits with six decimals and a point, for files: 1234567 is '1.234567'."""
     whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     return f"{'-' if microcredits < 0 else ''}{whole}.{rest:06d}"
 
 
 def _harmless(column: str, value: Any) -> Any:
-    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay numbers."""
-    is_formula = column in {"model", "reason"} and value and value.startswith(FORMULA_STARTS)
-    return f"'{value}" if is_formula else value
+    """Make the texts of customers harmless; numbers stay numbers."""
+    return harmless_text(value) if column in {"model", "reason"} and value else value
+
+
+def harmless_text(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _as_csv(rows: Iterable[Row]) -> str:

@@ -20,7 +20,7 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class LastProof:
-    """The latest proof of everything, or of what is new."""
+    """A proof of everything, or of what was new."""
 
     is_of_everything: bool
     started_at: datetime
@@ -38,18 +38,36 @@ def read_holds() -> Holds:
     return Holds(figures["active"], figures["held"] or 0, figures["stuck"])
 
 
+@dataclass(frozen=True, slots=True)
+class ProofsOfPeriod:
+    """How many proofs there were and how many found faults, and the first of these with their first fault."""
+
+    proofs: int
+    faulty: int
+    first_faulty: list[tuple[LastProof, str]]
+
+
+def read_proofs(begin: datetime, end: datetime, most: int) -> ProofsOfPeriod:
+    """The proofs that began from one moment to before another; `most` of those with faults. Two queries."""
+    proofs = Proof.objects.filter(started_at__gte=begin, started_at__lt=end)
+    counts = proofs.aggregate(all=Count("pk"), faulty=Count("pk", filter=Q(faults_count__gt=0)))
+    found = proofs.filter(faults_count__gt=0).order_by("started_at")[:most]
+    shown = [(_describe(proof), str(next(iter(proof.first_faults), ""))) for proof in found]
+    return ProofsOfPeriod(counts["all"], counts["faulty"], shown)
+
+
 def read_last_proofs() -> list[LastProof]:
     """The last proof of each kind that there was. Two queries."""
     proofs = Proof.objects.order_by("-started_at")
     found = [proofs.filter(after_entry__isnull=is_of_everything).first() for is_of_everything in (True, False)]
-    return [
-        LastProof(
-            proof.after_entry is None,
-            proof.started_at,
-            (proof.ended_at - proof.started_at).total_seconds(),
-            proof.entries_count,
-            proof.faults_count,
-        )
-        for proof in found
-        if proof is not None
-    ]
+    return [_describe(proof) for proof in found if proof is not None]
+
+
+def _describe(proof: Proof) -> LastProof:
+    return LastProof(
+        proof.after_entry is None,
+        proof.started_at,
+        (proof.ended_at - proof.started_at).total_seconds(),
+        proof.entries_count,
+        proof.faults_count,
+    )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import django_stubs_ext
 import environ
@@ -276,6 +277,15 @@ LANGUAGE_COOKIE_SAMESITE = "Lax"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
+# Of all days and months in the reports of staff (docs/adr/0051). Customers' statements and caps have months of UTC.
+REPORTING_TIME_ZONE = env.str("REPORTING_TIME_ZONE", default="UTC").strip()
+if REPORTING_TIME_ZONE not in available_timezones():
+    wrong(f"REPORTING_TIME_ZONE: {REPORTING_TIME_ZONE!r} is no time zone; write one such as Europe/Berlin.")
+    REPORTING_TIME_ZONE = "UTC"
+REPORT_MAIL_TO: list[str] = env.list("REPORT_MAIL_TO", default=[])  # the report of each day; nobody: none is sent
+if any("@" not in address for address in REPORT_MAIL_TO):
+    wrong("REPORT_MAIL_TO: e-mail addresses with commas between.")
+    REPORT_MAIL_TO = []
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / ".local" / "static"

@@ -46,5 +46,6 @@ CELERY_BEAT_SCHEDULE = {
     },
     "erase-deleted-conversations": {"task": "chat.erase_deleted", "schedule": 600.0, "options": {"expires": 600}},
     "add-up-totals": {"task": "monitoring.add_up", "schedule": 10.0, "options": {"expires": 10}},
+    "mail-report": {"task": "monitoring.mail_report", "schedule": crontab(minute=25), "options": {"expires": 3600}},
     "thin-samples": {"task": "monitoring.thin_samples", "schedule": 3600.0, "options": {"expires": 3600}},
 }

@@ -1,1 +1,1 @@
-"""The page that tells everybody how the models do."""
+"""The pages of how the models do, for everybody; of operations and of reports, for staff."""

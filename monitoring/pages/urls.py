@@ -2,10 +2,13 @@
 
 from django.urls import path
 
-from monitoring.pages import operations, status
+from monitoring.pages import operations, reports, status
 
 app_name = "monitoring"
 urlpatterns = [
     path("status/", status.status, name="status"),
     path("ops/", operations.now, name="operations"),
+    path("ops/reports/", reports.reports, name="reports"),
+    path("ops/reports/<str:name>/", reports.report, name="report"),
+    path("ops/reports/<str:name>/<str:form>", reports.report_file, name="report_file"),
 ]

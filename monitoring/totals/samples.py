@@ -4,12 +4,15 @@ Totals only grow. So to keep fewer samples of the past, the others are deleted, 
 of two samples is exact, however far apart they are, and percentiles come from the histograms in it.
 """
 
+import itertools
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
+from core import sql
 from monitoring.models import Sample
 from monitoring.totals.adding import limited_transaction, read_totals
 from monitoring.totals.metrics import METRICS, Metric, Sum, Sums
@@ -58,6 +61,26 @@ class Period:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What happened between two samples, and when these were taken; None if there are none."""
+
+    begin: datetime | None
+    end: datetime | None
+    period: Period
+
+
+# The first sample at or after each moment; after the last of all samples, that one.
+NEAREST = """
+SELECT wanted.n, found.taken_at, found.totals
+FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS wanted (at, n) LEFT JOIN LATERAL (
+    (SELECT 0 AS turn, taken_at, totals FROM monitoring_sample WHERE taken_at >= wanted.at ORDER BY taken_at LIMIT 1)
+    UNION ALL
+    (SELECT 1, taken_at, totals FROM monitoring_sample ORDER BY taken_at DESC LIMIT 1)
+    ORDER BY turn LIMIT 1
+) found ON TRUE ORDER BY wanted.n"""
+
+
 def take_sample() -> None:
     """Keep the totals of now, unless the past is still being added up. Raises DatabaseError."""
     sums = read_totals()
@@ -87,6 +110,32 @@ def read_period(length: timedelta, sums: Sums) -> Period | None:
     if before is None:
         return None
     return Period((now - before.taken_at).total_seconds(), _difference(before.totals, sums))
+
+
+def read_between(moments: list[datetime]) -> list[Measured]:
+    """What happened between each two of these moments that follow each other, as far as there are samples. One query.
+
+    A span begins and ends with the first sample at or after its moment; the last one may end with the latest sample of
+    all. Where there is no sample in between, it has no seconds and no figures.
+    """
+    rows = sql.fetch_all(NEAREST, [moments])
+    samples = [(taken_at, json.loads(totals) if isinstance(totals, str) else totals) for _n, taken_at, totals in rows]
+    spans = []
+    for (begin, before), (end, after) in itertools.pairwise(samples):
+        if begin is None or end is None:
+            spans.append(Measured(None, None, Period(0.0, Sums())))
+        else:
+            seconds = (end - begin).total_seconds()
+            spans.append(Measured(begin, end, Period(seconds, _difference(before, _sums_of(after)))))
+    return spans
+
+
+def _sums_of(totals: list[Any]) -> Sums:
+    sums = Sums()
+    for name, labels, amount, total, buckets in totals:
+        if name in METRICS:
+            sums.add((name, tuple(labels)), Sum(amount, total, buckets))
+    return sums
 
 
 def _resolution_at(now: datetime) -> int:

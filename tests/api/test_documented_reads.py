@@ -85,7 +85,13 @@ def world(server, engine, alice, staff, rf):
         return user
 
     customer, finance, operator = map(client_of, (alice, member(FINANCE), member(OPERATOR)))
-    by_prefix = {"/api/v1/admin/": finance, "/api/v1/ops/": operator, "/": customer}
+    by_prefix = {
+        "/api/v1/admin/": finance,
+        "/api/v1/ops/": operator,
+        "/api/v1/reports/performance": operator,
+        "/api/v1/reports/": finance,
+        "/": customer,
+    }
     yield World(by_prefix, give_everything(customer, alice, staff) | {"user_id": alice.pk, "key": DEMO_KEY})
     for client in clients:
         client.close()

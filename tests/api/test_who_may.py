@@ -133,6 +133,11 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("ops_workers", "get"): OPERATORS,
     ("ops_queues", "get"): OPERATORS,
     ("ops_answer_cache", "get"): OPERATORS,
+    ("report_revenue", "get"): MONEY,
+    ("report_usage", "get"): MONEY | OPERATORS,
+    ("report_models", "get"): MONEY | OPERATORS,
+    ("report_performance", "get"): OPERATORS,
+    ("report_incidents", "get"): MONEY | OPERATORS,
     ("unknown", "get"): NOTHING,
     ("unknown", "post"): NOTHING,
 }

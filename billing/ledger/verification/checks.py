@@ -215,6 +215,19 @@ AT_NIGHT: dict[str, str] = {
                COALESCE(used.answers, 0), COALESCE(used.charged, 0)
         FROM summed FULL JOIN used USING (wallet_id, day)
         WHERE (summed.answers, summed.charged) IS DISTINCT FROM (used.answers, used.charged)""",
+    "day {0} of the reports: {2} entries of {1} summed for {3}, there are {4} for {5}": """
+        WITH mark AS (SELECT last_entry, time_zone FROM billing_ledgerdaysmark),
+        summed AS (
+            SELECT day, kind, SUM(entries_count) AS entries, SUM(amount_microcredits) AS amount
+            FROM billing_ledgerday GROUP BY 1, 2),
+        there AS (
+            SELECT (created_at AT TIME ZONE time_zone)::date AS day, kind, COUNT(*) AS entries,
+                   SUM(amount_microcredits) AS amount
+            FROM billing_ledgerentry JOIN mark ON id <= last_entry GROUP BY 1, 2)
+        SELECT day, kind, COALESCE(summed.entries, 0), COALESCE(summed.amount, 0),
+               COALESCE(there.entries, 0), COALESCE(there.amount, 0)
+        FROM summed FULL JOIN there USING (day, kind)
+        WHERE (summed.entries, summed.amount) IS DISTINCT FROM (there.entries, there.amount)""",
 }
 SINCE_LAST: dict[str, str] = {
     "wallet {0}: balance {1}, its last entry says {2}": """
