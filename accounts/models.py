@@ -224,6 +224,7 @@ class ApiSession(models.Model):
     refresh_id = models.CharField(max_length=32)
     previous_refresh_id = models.CharField(max_length=32, blank=True, default="", db_default="")
     password_hash = models.CharField(max_length=64)
+    is_confirmed = models.BooleanField(default=False, db_default=False, editable=False)  # by a second factor
     address = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
