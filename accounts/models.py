@@ -97,7 +97,11 @@ class User(AbstractUser):
 
 
 class AuditEvent(models.Model):
-    """One action on a user's money or account. Append-only: the database refuses to change or delete a row."""
+    """One action on a user's money or account. Append-only: the database refuses to change or delete a row.
+
+    `before` and `after` are the fields that changed. `object_name` is what it was done to beside the user, such as
+    "refund 7". Events of before these columns have only `details`, which later ones have too.
+    """
 
     actor = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", verbose_name=_("who"))
     action = models.CharField(_("what"), max_length=60)
@@ -105,12 +109,25 @@ class AuditEvent(models.Model):
         User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("whose")
     )
     details = models.JSONField(default=dict)
+    before = models.JSONField(_("before"), default=dict, db_default={})
+    after = models.JSONField(_("after"), default=dict, db_default={})
+    reason = models.TextField(_("why"), blank=True, default="", db_default="")
+    object_name = models.CharField(_("object"), max_length=120, blank=True, default="", db_default="")
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    request_id = models.CharField(_("request"), max_length=64, blank=True, default="", db_default="")
     created_at = models.DateTimeField(_("when"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("audit event")
         verbose_name_plural = _("audit events")
-        indexes = [models.Index(name="accounts_audit_of_subject", fields=["subject", "-created_at"])]
+        indexes = [
+            models.Index(name="accounts_audit_of_subject", fields=["subject", "-created_at"]),
+            models.Index(name="accounts_audit_of_actor", fields=["actor", "-created_at"]),
+            models.Index(name="accounts_audit_of_kind", fields=["action", "-created_at"]),
+            models.Index(name="accounts_audit_by_time", fields=["-created_at", "-id"]),
+            models.Index(name="accounts_audit_of_object", fields=["object_name"], condition=~Q(object_name="")),
+            models.Index(name="accounts_audit_of_request", fields=["request_id"], condition=~Q(request_id="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_id}"
@@ -224,6 +241,7 @@ class ApiSession(models.Model):
     refresh_id = models.CharField(max_length=32)
     previous_refresh_id = models.CharField(max_length=32, blank=True, default="", db_default="")
     password_hash = models.CharField(max_length=64)
+    is_confirmed = models.BooleanField(default=False, db_default=False, editable=False)  # by a second factor
     address = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,4 +1,6 @@
-"""Deletes old rows: log-ins that have ended, and mails. `billing.purge` does the same for the tables of billing.
+"""Deletes old rows: log-ins that have ended, mails, and the notes of the admin.
+
+`billing.purge` does the same for the tables of billing.
 
 Age is measured by the database's clock, so that a machine whose clock is wrong deletes nothing early.
 """
@@ -9,6 +11,7 @@ from typing import Any
 
 from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression
@@ -38,6 +41,11 @@ def _without(sessions: QuerySet[Session]) -> QuerySet[UserSession]:
 def purge_mails() -> int:
     """Delete mails that are KEEP_MAILS_DAYS old, whose text is already deleted; return how many."""
     return in_batches(OutgoingMail.objects.filter(created_at__lt=days_ago(settings.KEEP_MAILS_DAYS)), delete)
+
+
+def purge_admin_log() -> int:
+    """Delete Django's own notes of what staff saved in the admin; return how many. The audit log has them for good."""
+    return in_batches(LogEntry.objects.filter(action_time__lt=days_ago(settings.KEEP_ADMIN_LOG_DAYS)), delete)
 
 
 def days_ago(days: int) -> CombinedExpression:

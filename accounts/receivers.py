@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.models import EmailAddress
 from allauth.account.signals import email_added, email_changed, email_removed, password_changed, password_reset
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added, authenticator_removed, authenticator_reset
 from django.dispatch import receiver
+from django.http import HttpRequest
 
 from accounts import audit
 from accounts.login.guesses import open_for_user
+from accounts.login.second_factor import FACTORS
 from accounts.mail import security_notices
 from accounts.models import User
 
@@ -49,6 +52,17 @@ def record_address(user: User, **_kwargs: Any) -> None:
 def record_factor_added(user: User, authenticator: Authenticator, **_kwargs: Any) -> None:
     """Record in the audit log that an app, a passkey or recovery codes were added."""
     audit.record(actor=user, action="second factor added", subject=user, kind=authenticator.type)
+
+
+@receiver(authenticator_added, dispatch_uid="accounts.confirm_session")
+def confirm_session(request: HttpRequest, user: User, authenticator: Authenticator, **_kwargs: Any) -> None:
+    """Confirm the session in which somebody sets up their first factor: they have just used it.
+
+    A further factor confirms nothing: whoever has the password alone could add one of their own.
+    """
+    factors = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    if [one.pk for one in factors] == [authenticator.pk]:
+        record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
 
 
 @receiver(authenticator_removed, dispatch_uid="accounts.record_factor_removed")

@@ -36,9 +36,9 @@ def give_up_old_mails() -> None:
 
 @shared_task(name="accounts.purge", queue="default")
 def purge_accounts() -> None:
-    """Delete log-ins that ended long ago, and old mails; encrypt secrets with the newest SECRET_KEY."""
-    logins, mails = purge.purge_logins(), purge.purge_mails()
-    logger.info("%d log-ins that had ended and %d old mails were deleted", logins, mails)
+    """Delete log-ins that ended long ago, old mails and notes; encrypt secrets with the newest SECRET_KEY."""
+    logins, mails, notes = purge.purge_logins(), purge.purge_mails(), purge.purge_admin_log()
+    logger.info("deleted: %d log-ins that had ended, %d old mails, %d notes of the admin", logins, mails, notes)
     logger.info("%d secrets of second factors were encrypted anew", second_factor.renew_secrets())
 
 

@@ -73,6 +73,7 @@ class Conversation(models.Model):
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
+        permissions = [("read_conversation", _("Can read what customers wrote, with a reason"))]
         indexes = [
             models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"]),
             # Few conversations are pinned, archived or deleted, so these indexes are small.

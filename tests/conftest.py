@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 from xdist.scheduler import LoadFileScheduling
 
+from accounts.staff.entrance import works_here
 from tests.e2e.looking import close
-from tests.support.cast import CREDIT, UserFactory, fund
+from tests.support.cast import CREDIT, UserFactory, confirm_session, fund
 from tests.support.databases import emptying, owner
 from tests.support.databases.redis_admin import admin
 from tests.support.stack import Stack
@@ -116,6 +118,20 @@ def charlie(catalogue: Any) -> Any:
 def staff(catalogue: Any) -> Any:
     """Works here."""
     return UserFactory.create(email="staff@example.com", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture(autouse=True)
+def _staff_gave_a_second_factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staff whom a test logs in with `force_login` gave their code too, unless it is marked `password_only`."""
+    log_in = Client.force_login
+
+    def log_in_with_code(client: Client, user: Any, backend: str | None = None) -> None:
+        log_in(client, user, backend)
+        if works_here(user):
+            confirm_session(client, user)
+
+    if request.node.get_closest_marker("password_only") is None:
+        monkeypatch.setattr(Client, "force_login", log_in_with_code)
 
 
 @pytest.fixture(autouse=True)

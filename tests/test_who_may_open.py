@@ -27,7 +27,9 @@ from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
 PUBLIC, LOGIN, HERS, CHAT, NOTHING = "public", "log-in", "hers alone", "log-in or key with chat", "nothing there"
-OPERATORS, REPORTS = "operators alone", "finance and operators"
+OPERATORS, PROXY = "operators alone", "operators alone, and nobody is led to a log-in"
+REPORTS = "finance and operators"
+WITH_APP = "whoever has an app: alice and the staff"
 GET, POST, BOTH = ("get",), ("post",), ("get", "post")
 OWN_TABLE = {"api", "admin"}  # tests/api/test_who_may.py, tests/accounts/staff/test_roles.py
 
@@ -78,7 +80,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "mfa_authenticate": (BOTH, PUBLIC),
     "mfa_reauthenticate": (BOTH, LOGIN),
     "mfa_activate_totp": (BOTH, LOGIN),
-    "mfa_deactivate_totp": (BOTH, HERS),  # alice has an app
+    "mfa_deactivate_totp": (BOTH, WITH_APP),
     "mfa_view_recovery_codes": (GET, HERS),
     "mfa_generate_recovery_codes": (BOTH, LOGIN),
     "mfa_download_recovery_codes": (GET, HERS),
@@ -116,6 +118,8 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "monitoring:reports": (GET, REPORTS),
     "monitoring:report": (GET, REPORTS),  # of usage; each report for each role: tests/monitoring/reports/test_pages.py
     "monitoring:report_file": (GET, REPORTS),
+    "monitoring:flower": (GET, OPERATORS),
+    "monitoring:flower_entrance": (GET, PROXY),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
@@ -175,7 +179,11 @@ def clients(alice, charlie, staff, rf):
     """By who they are: with a session for pages, and a token or key in the header for the API."""
 
     def log_in(user):
-        client = Client(headers={"authorization": f"Bearer {open_session(user=user, request=rf.post('/')).access}"})
+        client = Client(
+            headers={
+                "authorization": f"Bearer {open_session(user=user, request=rf.post('/'), is_confirmed=True).access}"
+            }
+        )
         client.force_login(user)
         return client
 
@@ -263,8 +271,12 @@ def expected(who: str, rule: str) -> str:
         return "401" if is_outside else "403" if who == "key without chat" else "in"
     if rule == NOTHING:
         return "404"
+    if rule == PROXY:
+        return "in" if who in (OPERATOR, "superuser") else "401" if is_outside or who.startswith("key") else "403"
     if is_outside or who.startswith("key"):
         return "log in"
+    if rule == WITH_APP:
+        return "404" if who == "other customer" else "in"
     if rule == OPERATORS:
         return "in" if who in (OPERATOR, "superuser") else "403"
     if rule == REPORTS:

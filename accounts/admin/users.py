@@ -1,4 +1,4 @@
-"""The admin of users with their rights, of groups, of e-mail addresses, and of the audit log."""
+"""The admin of users with their rights, of groups, and of e-mail addresses."""
 
 from functools import partial
 from typing import Any, cast
@@ -23,9 +23,9 @@ from django.utils.translation import gettext_lazy
 from accounts import audit
 from accounts.admin.audited import AuditedAdmin
 from accounts.callers.requests import Request
-from accounts.models import AuditEvent, User
+from accounts.models import User
 from accounts.staff import rights, suspension
-from core.admin.base import ReadOnlyAdmin, ServiceAdmin
+from core.admin.base import ServiceAdmin
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 PERSONAL = ("email", "first_name", "last_name")
@@ -195,13 +195,3 @@ class EmailAddressAdmin(AuditedAdmin, AllauthEmailAddressAdmin):  # type: ignore
         super().make_verified(request, queryset)
         for address in EmailAddress.objects.filter(pk__in=open_ids, verified=True).select_related("user"):
             self.note(request, "verified", address)
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin):
-    """Who did what to whom."""
-
-    list_display = ("created_at", "actor", "action", "subject", "details")
-    list_filter = ("action", "created_at")
-    search_fields = ("actor__email", "subject__email", "action")
-    list_select_related = ("actor", "subject")

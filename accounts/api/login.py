@@ -121,8 +121,9 @@ class Token(OpenView):
         except registration.WrongPassword:
             count_wrong_password(self.http, fields["email"])
             raise
-        second_factor.confirm_code(request=self.http, user=user, code=code)
-        return Response(TokenOut(sessions.open_session(user=user, request=self.http)).data)
+        is_confirmed = second_factor.confirm_code(request=self.http, user=user, code=code)
+        pair = sessions.open_session(user=user, request=self.http, is_confirmed=is_confirmed)
+        return Response(TokenOut(pair).data)
 
 
 class Refresh(OpenView):

@@ -16,8 +16,10 @@ from rest_framework.request import Request
 from accounts.api_keys import MARK, find_key, note_use
 from accounts.login.sessions import InvalidToken, find_session
 from accounts.models import ApiKey, ApiSession, Scope, User
+from accounts.staff.demo_accounts import may_do_without
 from core.rest.permissions import TallyPermission
 
+CODE_WANTED = "second_factor_required"
 CHALLENGE = 'Bearer realm="tally"'
 Credential = ApiKey | ApiSession
 
@@ -124,7 +126,9 @@ def requires_permission(name: str, *, write: str = "") -> type[TallyPermission]:
     """
 
     class StaffPermission(LoggedIn):
-        described = f"A log-in of staff with the permission `{name}`" + (f" (`{write}` to change)" if write else "")
+        described = f"A log-in of staff, with a second factor and the permission `{name}`" + (
+            f" (`{write}` to change)" if write else ""
+        )
         described += "."
 
         def has_permission(self, request: Request, view: Any) -> bool:
@@ -133,6 +137,9 @@ def requires_permission(name: str, *, write: str = "") -> type[TallyPermission]:
             needed = write if write and request.method not in SAFE_METHODS else name
             self.message, self.code = _("Your role does not allow this."), "permission_denied"
             user = cast(User, request.user)
-            return user.is_staff and user.has_perm(needed)
+            if not (user.is_staff and user.has_perm(needed)):
+                return False
+            self.message, self.code = _("Staff log in with a second factor. Set one up on the pages."), CODE_WANTED
+            return cast(ApiSession, request.auth).is_confirmed or may_do_without(user)
 
     return StaffPermission

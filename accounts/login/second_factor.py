@@ -68,20 +68,22 @@ def has_second_factor(user: User) -> bool:
     return bool(is_mfa_enabled(user, FACTORS))
 
 
-def confirm_code(*, request: HttpRequest, user: User, code: str | None) -> None:
-    """Return if the user has no second factor, or if this is a code of the app or a recovery code.
+def confirm_code(*, request: HttpRequest, user: User, code: str | None) -> bool:
+    """Return whether a second factor was given: False for a user who has none.
+
+    It is a code of the app, or a recovery code.
 
     Raises CodeWanted without a code, WrongCode for a wrong one, which counts, and RateLimited after too many.
     """
     if not has_second_factor(user):
-        return
+        return False
     if not code:
         raise CodeWanted(_("Send a code of your authenticator app, or a recovery code, in `code`."))
     demand_codes_open(request, user)
     for authenticator in Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.WEBAUTHN):
         if authenticator.wrap().validate_code(code) and take_code(user, code):
             authenticator.record_usage()
-            return
+            return True
     count_wrong_code(request, user)
     raise WrongCode(_("This code is wrong, too old, or was used before."))
 

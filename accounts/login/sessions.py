@@ -44,8 +44,11 @@ class TokenPair:
 
 
 @transaction.atomic
-def open_session(*, user: User, request: HttpRequest) -> TokenPair:
-    """Log in a user whose password was right. If this program is new in this network, the user gets a mail."""
+def open_session(*, user: User, request: HttpRequest, is_confirmed: bool = False) -> TokenPair:
+    """Log in a user whose password was right. If this program is new in this network, the user gets a mail.
+
+    `is_confirmed` says whether a second factor was given too.
+    """
     address, agent = _valid_address(request), request.headers.get("User-Agent", "")[:200].replace("\x00", "")
     if user.last_login is not None and not is_known_program(user=user, address=address, user_agent=agent):
         tell_of_log_in(user=user, address=address or "", user_agent=agent)
@@ -54,6 +57,7 @@ def open_session(*, user: User, request: HttpRequest) -> TokenPair:
         user=user,
         refresh_id=refresh["jti"],
         password_hash=_password_hash(user),
+        is_confirmed=is_confirmed,
         address=address,
         user_agent=agent,
         expires_at=timezone.now() + api_settings.REFRESH_TOKEN_LIFETIME,

@@ -18,7 +18,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.callers.requests import Request
 from core.rest.middleware import PATHS as API_PATHS
 
-LOG_IN_PAGES = ("account_login", "account_reauthenticate", "mfa_reauthenticate")
+LOG_IN_PAGES = ("account_login", "account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew
 GONE = (403, 404, 410)
 WORDLESS = 405  # Django's answer to it is empty

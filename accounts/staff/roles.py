@@ -31,6 +31,7 @@ _SUPPORT_PERMISSIONS = (
     "billing.request_refund",
     "inference.view_generation",
     "chat.view_conversation",
+    "chat.read_conversation",
     "chat.view_ratedmodel",
 )
 

@@ -25,11 +25,11 @@ from accounts.callers.requests import Request
 from accounts.models import User
 from billing import approvals
 from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
-from billing.reporting.exports import FORMULA_STARTS
 from billing.templatetags.money import format_credits
 from billing.topups import promotions
 from core.admin.base import ServiceAdmin
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
+from core.spreadsheets import safe_cell
 
 MOST_CREDITS_A_CODE = 1_000_000
 WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")
@@ -227,14 +227,14 @@ def _generate(request: HttpRequest, form: StockForm) -> HttpResponse:
 
 
 def _csv_of(codes: Iterable[PromotionCode]) -> HttpResponse:
-    """Return a file with one code a line. An apostrophe precedes text that a spreadsheet would run as a formula."""
+    """Return a file with one code a line."""
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="codes.csv"'
     response["Cache-Control"] = "no-store"
     rows = csv.writer(response)
     rows.writerow(COLUMNS)
     for code in codes:
-        text = [f"'{text}" if text.startswith(FORMULA_STARTS) else text for text in (code.code, code.batch)]
+        text = [safe_cell(code.code), safe_cell(code.batch)]
         moments = [moment.isoformat() if moment else "" for moment in (code.starts_at, code.ends_at)]
         worth = f"{Decimal(code.credits_microcredits) / MICROCREDITS_PER_CREDIT:.6f}"
         rows.writerow([*text, worth, *moments, code.redemptions_count])

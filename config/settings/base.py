@@ -70,6 +70,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "monitoring.health.health_middleware",
+    "core.serving.current_request.current_request_middleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -81,6 +82,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.login.session_store.AuthenticationMiddleware",
     "accounts.pages.languages.LanguageMiddleware",  # it asks who the customer is
+    "accounts.pages.staff_entrance.StaffEntranceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -236,6 +238,10 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_TOTP_ISSUER = "Tally"  # what authenticator apps show
 MFA_TOTP_TOLERANCE = 1  # a code is good for half a minute more, as clocks differ
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody logs in without a confirmed address; a second one waits while it replaces it
+# Where operators reach Flower: a path of this site behind the proxy of deploy/nginx, or an address.
+FLOWER_URL = env.str("FLOWER_URL", default="/flower/")
+# Whether demo accounts enter the admin and /ops/ with their password alone. It counts only in development.
+STAFF_WITHOUT_SECOND_FACTOR = env.bool("STAFF_WITHOUT_SECOND_FACTOR", default=False)
 PASSWORD_RESET_TIMEOUT = 2 * 3600  # seconds for which a mailed link can set a password
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = PUBLIC_URL.partition(":")[0]
 EMAIL_BACKEND = "accounts.mail.outbox.OutboxBackend"
@@ -339,6 +345,7 @@ if not 1 <= ANSWER_CACHE_PRICE_PERCENT <= 100:
 # How long old data is kept before it is deleted (accounts.purge, billing.purge).
 KEEP_ENDED_LOGINS_DAYS = env.int("KEEP_ENDED_LOGINS_DAYS", default=30)  # of the API, after their end
 KEEP_MAILS_DAYS = env.int("KEEP_MAILS_DAYS", default=30)  # recipients and subject; the text goes earlier
+KEEP_ADMIN_LOG_DAYS = env.int("KEEP_ADMIN_LOG_DAYS", default=400)  # Django's notes; the audit log is kept
 KEEP_EVENT_BODIES_DAYS = env.int("KEEP_EVENT_BODIES_DAYS", default=90)  # of payment providers
 KEEP_READ_NOTICES_DAYS = env.int("KEEP_READ_NOTICES_DAYS", default=90)  # after they were read
 CONVERSATION_UNDO_HOURS = env.int("CONVERSATION_UNDO_HOURS", default=24)  # then a deleted one is erased
@@ -354,6 +361,7 @@ _LEAST = {
     "HOLD_LIFETIME_SECONDS": 1,
     "MIN_AFFORDABLE_TOKENS": 1,
     "KEEP_ENDED_LOGINS_DAYS": 0,
+    "KEEP_ADMIN_LOG_DAYS": 1,
     "KEEP_EVENT_BODIES_DAYS": 7,  # Stripe repeats an event for three days
     "KEEP_READ_NOTICES_DAYS": 0,
     "CONVERSATION_UNDO_HOURS": 1,

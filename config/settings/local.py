@@ -41,6 +41,7 @@ from core.addresses import read_networks  # noqa: E402
 DEBUG = os.environ.get("TALLY_DEBUG", "1") == "1"  # benchmarks set 0, to measure what production runs
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 DEMO = True
+STAFF_WITHOUT_SECOND_FACTOR = env.bool("STAFF_WITHOUT_SECOND_FACTOR", default=True)  # demo accounts, while DEBUG
 METRICS_NETWORKS = METRICS_NETWORKS or read_networks(["127.0.0.0/8", "::1"])
 # The sandbox is a page that simulates a payment provider. If a Stripe key is set, Stripe stays first, the default.
 PAYMENT_PROVIDERS = {**PAYMENT_PROVIDERS, "sandbox": "billing.topups.sandbox.SandboxProvider"}

@@ -20,6 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from config.settings.local import *  # noqa: E402  after the environment is complete
 
 DEBUG = False
+STAFF_WITHOUT_SECOND_FACTOR = False
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *PASSWORD_HASHERS]
 DELIVERY_EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -27,7 +27,8 @@ class StrictLookups(admin.ModelAdmin[Any]):
         filters = (each[0] if isinstance(each, tuple) else each for each in self.list_filter)
         names = {each for each in filters if isinstance(each, str)} | {self.date_hierarchy} - {None}
         allowed = {name if way == "" else f"{name}__{way}" for name in names for way in WAYS_OF_FILTERS}
-        return lookup in allowed or lookup in self.linked_lookups
+        own = {getattr(each, "parameter_name", None) for each in self.list_filter} - {None}
+        return lookup in allowed or lookup in own or lookup in self.linked_lookups
 
 
 class ReadOnlyAdmin(StrictLookups):

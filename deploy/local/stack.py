@@ -113,7 +113,7 @@ class Stack:
             say(_ONE_ROLE)
         if len(set(redis_urls.values())) == 1:
             say(_ONE_USER)
-        variables = self._variables(urls) | redis_urls
+        variables = {"FLOWER_URL": urls["flower_url"]} | self._variables(urls) | redis_urls
         people = self._set_up(variables)
         for app in self._apps(variables, web_port, flower_port, people["operator"]):
             self._supervisor.add(app)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from monitoring.pages import operations, reports, status
+from monitoring.pages import flower, operations, reports, status
 
 app_name = "monitoring"
 urlpatterns = [
@@ -11,4 +11,6 @@ urlpatterns = [
     path("ops/reports/", reports.reports, name="reports"),
     path("ops/reports/<str:name>/", reports.report, name="report"),
     path("ops/reports/<str:name>/<str:form>", reports.report_file, name="report_file"),
+    path("ops/flower/", flower.flower, name="flower"),
+    path("ops/flower/entrance/", flower.entrance, name="flower_entrance"),
 ]

@@ -7,11 +7,12 @@ from unittest import mock
 import pytest
 from celery import current_app
 from django.conf import settings as project
+from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts import purge
-from accounts.models import ApiSession
+from accounts import audit, purge
+from accounts.models import ApiSession, AuditEvent
 from accounts.tasks import purge_accounts
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -92,3 +93,23 @@ def test_both_purges_run_daily_on_the_default_queue(name):
     assert task.queue == "default"
     [planned] = [entry for entry in project.CELERY_BEAT_SCHEDULE.values() if entry["task"] == name]
     assert (len(planned["schedule"].hour), len(planned["schedule"].minute)) == (1, 1)
+
+
+def test_notes_of_the_admin_go_when_they_are_old_and_the_audit_log_stays(staff, alice, settings):
+    settings.KEEP_ADMIN_LOG_DAYS = 10
+    audit.record(actor=staff, action="a test", subject=alice)
+    for name, days in (("old", 11), ("young", 9)):
+        note = LogEntry.objects.create(user=staff, object_repr=name, action_flag=2)
+        LogEntry.objects.filter(pk=note.pk).update(action_time=timezone.now() - days * DAY)
+    purge_accounts()
+    assert left(LogEntry.objects, "object_repr") == {"young"}
+    assert AuditEvent.objects.count() == 1
+
+
+def test_each_thing_that_has_a_rule_has_its_task_in_the_schedule():
+    scheduled = {entry["task"] for entry in project.CELERY_BEAT_SCHEDULE.values()}
+    text = (project.BASE_DIR / "docs" / "operations.md").read_text()
+    table = text.partition("## What is kept, and for how long")[2].partition("\n## ")[0]
+    named = {word for word in table.split("`") if word.partition(".")[0] in project.INSTALLED_APPS and "." in word}
+    assert named
+    assert named <= scheduled

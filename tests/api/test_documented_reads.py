@@ -75,7 +75,7 @@ def world(server, engine, alice, staff, rf):
     clients = []
 
     def client_of(user):
-        headers = {"Authorization": f"Bearer {open_session(user=user, request=rf.post('/')).access}"}
+        headers = {"Authorization": f"Bearer {open_session(user=user, request=rf.post('/'), is_confirmed=True).access}"}
         clients.append(httpx.Client(base_url=server.url, headers=headers, timeout=30))
         return clients[-1]
 

@@ -40,7 +40,7 @@ def login(rf: Any) -> Callable[[User], Client]:
     """Call it for a client that has logged in, with its session as `session`."""
 
     def log_in(user: User) -> Client:
-        pair = open_session(user=user, request=rf.post("/"))
+        pair = open_session(user=user, request=rf.post("/"), is_confirmed=True)
         client = Client().bearer(pair.access)
         client.session_row, client.tokens = pair.session, pair
         return client

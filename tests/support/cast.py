@@ -7,8 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import factory
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.db import connection
+from django.http import HttpRequest
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, User
@@ -46,6 +51,16 @@ def fund(user: User, microcredits: int, key: str = "") -> None:
         idempotency_key=key or f"test-fund:{user.pk}:{microcredits}",
         reason="test",
     )
+
+
+def confirm_session(client: Client, user: User) -> None:
+    """As if the user of this client had set up an app, and given its code at the log-in."""
+    if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
+        TOTP.activate(user, generate_totp_secret())
+    request = HttpRequest()
+    request.session = client.session
+    record_authentication(request, user, "mfa", type="totp")
+    request.session.save()
 
 
 def watch_database_for_long() -> None:

@@ -30,7 +30,7 @@ def member(catalogue):
     """Call it for a member of staff with this role."""
 
     def make(role):
-        user = UserFactory(email=f"{role}@example.com", is_staff=True)
+        user = UserFactory.create(email=f"{role}@example.com", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         return user
 

@@ -44,7 +44,7 @@ def test_each_role_sees_its_reports_and_no_other(client, member, role):
 
 
 def test_a_right_without_being_staff_opens_nothing(client, catalogue):
-    user = UserFactory(email="former@example.com")
+    user = UserFactory.create(email="former@example.com")
     user.user_permissions.add(Permission.objects.get(codename="view_revenue_report"))
     client.force_login(user)
     assert client.get(path("revenue")).status_code == 403

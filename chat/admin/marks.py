@@ -1,4 +1,4 @@
-"""Conversations in the admin: staff see metadata and how many answers were marked, but no messages."""
+"""The marks of answers in the admin: how many of each model were good and bad, and no words."""
 
 from typing import Any
 
@@ -7,18 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from chat.models import Conversation, RatedModel, with_marks
+from chat.models import RatedModel, with_marks
 from core.admin.base import ReadOnlyAdmin
-
-
-@admin.register(Conversation)
-class ConversationAdmin(ReadOnlyAdmin):
-    """Only metadata. The title is left out, because it is the customer's text."""
-
-    list_display = ("id", "user", "model", "created_at", "updated_at")
-    list_filter = ("model", "created_at")
-    search_fields = ("id", "user__email")
-    fields = ("id", "user", "model", "created_at", "updated_at")
 
 
 @admin.register(RatedModel)

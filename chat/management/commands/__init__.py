@@ -1,0 +1,1 @@
+"""Called as `manage.py <name>`."""
