@@ -40,6 +40,11 @@ class Adjustment(models.Model):
     class Meta:
         verbose_name = _("adjustment")
         verbose_name_plural = _("adjustments")
+        indexes = [
+            models.Index(
+                name="billing_adjustment_waiting", fields=["requested_at"], condition=Q(state=AdjustmentState.WAITING)
+            ),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="billing_adjustment_has_an_amount_and_a_reason",

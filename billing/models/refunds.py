@@ -63,6 +63,10 @@ class Refund(models.Model):
             models.Index(
                 name="billing_refund_to_send", fields=["next_try_at"], condition=Q(state=RefundState.APPROVED)
             ),
+            models.Index(
+                name="billing_refund_waiting", fields=["requested_at"], condition=Q(state=RefundState.WAITING)
+            ),
+            models.Index(name="billing_refund_failed", fields=["decided_at"], condition=Q(state=RefundState.FAILED)),
         ]
         constraints = [
             models.CheckConstraint(

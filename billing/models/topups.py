@@ -131,7 +131,20 @@ class TopUp(models.Model):
     class Meta:
         verbose_name = _("top-up")
         verbose_name_plural = _("top-ups")
-        indexes = [models.Index(name="billing_topup_of_user", fields=["user", "-created_at"])]
+        indexes = [
+            models.Index(name="billing_topup_of_user", fields=["user", "-created_at"]),
+            models.Index(name="billing_topup_disputed", fields=["created_at"], condition=Q(disputed_minor__gt=0)),
+            # For staff, who find a payment by the start of its reference.
+            *(
+                models.Index(
+                    name=f"billing_topup_by_{kind}",
+                    fields=[f"{kind}_reference"],
+                    opclasses=["varchar_pattern_ops"],
+                    condition=~Q(**{f"{kind}_reference": ""}),
+                )
+                for kind in ("payment", "checkout")
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
             models.UniqueConstraint(
@@ -207,6 +220,9 @@ class PaymentEvent(models.Model):
     class Meta:
         verbose_name = _("payment event")
         verbose_name_plural = _("payment events")
+        indexes = [
+            models.Index(name="billing_event_failing", fields=["received_at"], condition=Q(processed_at__isnull=True)),
+        ]
         constraints = [
             models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
         ]
