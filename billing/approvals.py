@@ -3,7 +3,7 @@
 Refunds, adjustments and promotion codes count together, by their worth in microcredits, up or down. What was moved
 without a second person within the last 24 hours may come to REFUND_APPROVAL_MICROCREDITS, both for each person who
 moved it and for each customer who got it. Above that a second person decides. What a second person approved does not
-count. Nobody acts on their own wallet, and nobody approves their own request.
+count. Nobody acts on their own wallet, and nobody approves their own request. A request lapses after LAPSES_AFTER.
 
 The sums are read under two locks, taken in this order: the person's (`lock_person`), then the customer's wallet.
 """
@@ -30,10 +30,16 @@ from billing.models import (
 )
 
 WINDOW = timedelta(hours=24)
+LAPSES_AFTER = timedelta(days=7)
 
 
 class OwnWallet(Exception):
     """A member of the staff tried to move credits or money of their own, or to decide on that."""
+
+
+def has_lapsed(requested_at: datetime) -> bool:
+    """Whether a request of that time can no longer be approved."""
+    return requested_at <= timezone.now() - LAPSES_AFTER
 
 
 def refuse_own_wallet(*, by: User, customer: User) -> None:

@@ -5,10 +5,11 @@ from functools import partial
 
 from celery import shared_task
 
-from billing import closing, ledger, purge
+from billing import adjustments, closing, ledger, purge
 from billing.ledger.verification import proofs
+from billing.models import Refund
 from billing.notices import low_balance
-from billing.refunds import payouts
+from billing.refunds import payouts, requests
 from billing.reporting import ledger_days, usage
 from billing.stripe import reconciliation
 from billing.topups import automatic
@@ -28,6 +29,13 @@ def expire_holds() -> None:
 def send_approved_refunds() -> None:
     """Carry out approved refunds that were interrupted or put off."""
     payouts.send_approved_refunds()
+
+
+@shared_task(name="billing.lapse_requests", queue="default")
+def lapse_requests() -> None:
+    """Let refunds and adjustments lapse on which no second person decided in time."""
+    adjustments.lapse_overdue()
+    requests.lapse_overdue(Refund.objects.all())
 
 
 @shared_task(name="billing.expire_grants", queue="default")

@@ -13,8 +13,7 @@ from accounts.pages.settings.urls import urlpatterns as personal_settings
 from billing.pages.settings.urls import urlpatterns as money_settings
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-admin.site.site_header = "Tally"
-admin.site.site_title = "Tally"
+
 
 # A change of an account and the mail about it are written in one transaction.
 account_changes = [

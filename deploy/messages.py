@@ -20,7 +20,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("accounts", "billing", "chat", "config", "core", "inference", "monitoring", "templates")
+SOURCES = ("accounts", "backoffice", "billing", "chat", "config", "core", "inference", "monitoring", "templates")
 CATALOGUE = Path("locale/de/LC_MESSAGES/django.po")
 UNCHANGING = datetime(2026, 1, 1, tzinfo=UTC)  # the same strings make the same files
 HEADER = r"""msgid ""

@@ -107,8 +107,18 @@ def give_back(*, topup: TopUp, amount_microcredits: int, idempotency_key: str, r
 
 
 @transaction.atomic
-def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason: str, by: User) -> LedgerEntry:
+def adjust(
+    *,
+    user: User,
+    amount_microcredits: int,
+    idempotency_key: str,
+    reason: str,
+    by: User,
+    expires_at: datetime | None = None,
+) -> LedgerEntry:
     """Correct a wallet by hand, up or down, once for each key. `by` is the person who is responsible.
+
+    Credits that are given expire at `expires_at`; None means never.
 
     Raises ValueError without a reason or for an amount that is not a non-zero integer, InsufficientCredits for taking
     more than is free, and IdempotencyConflict when the key was used with other inputs.
@@ -124,6 +134,7 @@ def adjust(*, user: User, amount_microcredits: int, idempotency_key: str, reason
         idempotency_key=idempotency_key,
         reason=reason,
         by=by,
+        expires_at=expires_at,
     )
 
 

@@ -12,7 +12,7 @@ from billing.models.topups import TopUp
 
 
 class RefundState(models.TextChoices):
-    """WAITING for a second person, then APPROVED and being sent or REJECTED, then DONE or FAILED.
+    """WAITING for a second person, then APPROVED and being sent, REJECTED or LAPSED, then DONE or FAILED.
 
     A refund of a payment may still fail after it was done: the bank may send the money back days later.
     """
@@ -22,6 +22,7 @@ class RefundState(models.TextChoices):
     DONE = "done", _("done")
     FAILED = "failed", _("failed")
     REJECTED = "rejected", _("rejected")
+    LAPSED = "lapsed", _("lapsed")
 
 
 class Refund(models.Model):
@@ -30,7 +31,7 @@ class Refund(models.Model):
     If the provider of a payment cannot be reached, the approved refund stays approved. It is sent again under the same
     key at `next_try_at` (null means now), so it is made exactly once even after a crash. A refund that the provider
     refused, or that the bank sent back, has failed: `error` says why, and its amount can be refunded again.
-    `provider_reference` is the provider's id of it (a Stripe Refund).
+    `provider_reference` is the provider's id of it (a Stripe Refund). The customer reads `reason`, only staff `note`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -38,6 +39,7 @@ class Refund(models.Model):
     topup = models.ForeignKey(TopUp, on_delete=models.PROTECT, null=True, blank=True, related_name="refunds")
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=200)
+    note = models.CharField(max_length=500, blank=True, default="", db_default="")
     state = models.CharField(max_length=10, choices=RefundState.choices, default=RefundState.WAITING)
     idempotency_key = models.CharField(max_length=100, unique=True)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -63,6 +65,10 @@ class Refund(models.Model):
             models.Index(
                 name="billing_refund_to_send", fields=["next_try_at"], condition=Q(state=RefundState.APPROVED)
             ),
+            models.Index(
+                name="billing_refund_waiting", fields=["requested_at"], condition=Q(state=RefundState.WAITING)
+            ),
+            models.Index(name="billing_refund_failed", fields=["decided_at"], condition=Q(state=RefundState.FAILED)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -75,7 +81,9 @@ class Refund(models.Model):
             models.CheckConstraint(
                 name="billing_refund_decided_unless_waiting",
                 condition=Q(state=RefundState.WAITING, decided_by__isnull=True)
-                | ~Q(state=RefundState.WAITING) & Q(decided_by__isnull=False, decided_at__isnull=False),
+                | Q(state=RefundState.LAPSED, decided_by__isnull=True, decided_at__isnull=False)
+                | ~Q(state__in=[RefundState.WAITING, RefundState.LAPSED])
+                & Q(decided_by__isnull=False, decided_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="billing_refund_failed_is_of_a_payment_and_says_why",

@@ -134,6 +134,17 @@ class TopUp(models.Model):
         indexes = [
             models.Index(name="billing_topup_of_user", fields=["user", "-created_at"]),
             models.Index(name="billing_topup_paid", fields=["paid_at"], condition=Q(paid_at__isnull=False)),
+            models.Index(name="billing_topup_disputed", fields=["created_at"], condition=Q(disputed_minor__gt=0)),
+            # For staff, who find a payment by the start of its reference.
+            *(
+                models.Index(
+                    name=f"billing_topup_by_{kind}",
+                    fields=[f"{kind}_reference"],
+                    opclasses=["varchar_pattern_ops"],
+                    condition=~Q(**{f"{kind}_reference": ""}),
+                )
+                for kind in ("payment", "checkout")
+            ),
         ]
         constraints = [
             models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
@@ -210,6 +221,9 @@ class PaymentEvent(models.Model):
     class Meta:
         verbose_name = _("payment event")
         verbose_name_plural = _("payment events")
+        indexes = [
+            models.Index(name="billing_event_failing", fields=["received_at"], condition=Q(processed_at__isnull=True)),
+        ]
         constraints = [
             models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
         ]

@@ -6,7 +6,7 @@ charged. `billing.refunds.payouts` carries out approved refunds.
 """
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -38,7 +38,7 @@ class RefundConflict(RefundRefused):
 
 def refundable_amount(*, hold: Hold | None = None, topup: TopUp | None = None) -> int:
     """Return what can still be refunded: microcredits of an answer, or minor units of a payment."""
-    closed = [RefundState.REJECTED, RefundState.FAILED]
+    closed = [RefundState.REJECTED, RefundState.FAILED, RefundState.LAPSED]
     open_or_done = Refund.objects.filter(hold=hold, topup=topup).exclude(state__in=closed)
     open_or_done_amount = open_or_done.aggregate(total=Sum("amount"))["total"] or 0
     if hold is not None:
@@ -79,30 +79,43 @@ def describe_refund(*, by: User, amount: int, hold: Hold | None = None, topup: T
 
 
 def request_refund(
-    *, by: User, amount: int, reason: str, idempotency_key: str, hold: Hold | None = None, topup: TopUp | None = None
+    *,
+    by: User,
+    amount: int,
+    reason: str,
+    idempotency_key: str,
+    note: str = "",
+    hold: Hold | None = None,
+    topup: TopUp | None = None,
 ) -> Refund:
     """Refund an answer (`hold`) or a payment (`topup`), or ask a second person to; once for each key.
+
+    The customer reads the reason; the note is for staff alone.
 
     Raises RefundRefused for an amount outside what can be refunded or without a reason, RefundConflict for a key that
     asked for something else, and approvals.OwnWallet for one's own answer or payment. It never raises
     payments.PaymentError: a refund that could not be sent stays approved, and one that the provider refused has failed.
     """
-    refund = _store(by, amount, reason.strip(), idempotency_key, hold, topup)
+    said = {"reason": reason.strip(), "note": note.strip()}
+    refund = _store(by, amount, said, idempotency_key, hold, topup)
     return carry_out(refund_id=refund.pk) if refund.state == RefundState.APPROVED else refund
 
 
 @transaction.atomic
-def _store(by: User, amount: int, reason: str, idempotency_key: str, hold: Hold | None, topup: TopUp | None) -> Refund:
+def _store(
+    by: User, amount: int, said: dict[str, str], idempotency_key: str, hold: Hold | None, topup: TopUp | None
+) -> Refund:
     approvals.lock_person(by)
     customer, hold, topup = _lock_target(hold, topup)
     earlier = Refund.objects.filter(idempotency_key=idempotency_key).first()
     if earlier is not None:
-        if not asked_the_same(earlier, hold=hold, topup=topup, amount=amount, reason=reason):
+        if not asked_the_same(earlier, hold=hold, topup=topup, amount=amount, **said):
             raise RefundConflict(_("This form was already sent with another amount or reason. Reload the page."))
         return earlier
     approvals.refuse_own_wallet(by=by, customer=customer)
-    if not reason:
+    if not said["reason"]:
         raise RefundRefused(_("Say why: a refund needs a reason."))
+    lapse_overdue(Refund.objects.filter(hold=hold, topup=topup))
     most = refundable_amount(hold=hold, topup=topup)
     if type(amount) is not int or not 0 < amount <= most:
         raise RefundRefused(_("At most {most} can be refunded.").format(most=worth_of(most, topup)))
@@ -111,35 +124,51 @@ def _store(by: User, amount: int, reason: str, idempotency_key: str, hold: Hold 
         hold=hold,
         topup=topup,
         amount=amount,
-        reason=reason,
+        **said,
         idempotency_key=idempotency_key,
         requested_by=by,
         state=RefundState.WAITING if needs_approval else RefundState.APPROVED,
         decided_by=None if needs_approval else by,
         decided_at=None if needs_approval else timezone.now(),
     )
-    audit.record(actor=by, action="refund requested", subject=customer, refund=refund.pk, amount=amount, reason=reason)
+    audit.record(actor=by, action="refund requested", subject=customer, refund=refund.pk, amount=amount, **said)
     return refund
 
 
-def decide_refund(*, refund: Refund, by: User, is_approved: bool) -> Refund:
-    """Approve or reject a waiting refund, and return it.
+def decide_refund(*, refund: Refund, by: User, is_approved: bool, note: str = "") -> Refund:
+    """Approve or reject a waiting refund, and return it. The note goes into the audit log.
 
-    Raises RefundRefused if `by` asked for it or if it was decided already, and approvals.OwnWallet if `by` is the
-    customer.
+    Raises RefundRefused if `by` asked for it, if it was decided already or has lapsed, and approvals.OwnWallet if `by`
+    is the customer.
     """
     with transaction.atomic():
         locked = Refund.objects.select_for_update(of=("self",)).get(pk=refund.pk)
         if locked.state != RefundState.WAITING:
             raise RefundRefused(_("This refund was decided already."))
+        if approvals.has_lapsed(locked.requested_at):
+            raise RefundRefused(_("Nobody decided in time: this request has lapsed. It must be asked for again."))
         if locked.requested_by_id == by.pk:
             raise RefundRefused(_("Somebody else must decide: you asked for this refund."))
         approvals.refuse_own_wallet(by=by, customer=customer_of(locked))
         locked.state = RefundState.APPROVED if is_approved else RefundState.REJECTED
         locked.decided_by, locked.decided_at = by, timezone.now()
         locked.save(update_fields=["state", "decided_by", "decided_at"])
-        audit.record(actor=by, action=f"refund {locked.state}", subject=customer_of(locked), refund=locked.pk)
+        said = {"note": note} if note else {}
+        audit.record(actor=by, action=f"refund {locked.state}", subject=customer_of(locked), refund=locked.pk, **said)
     return carry_out(refund_id=locked.pk) if is_approved else locked
+
+
+@transaction.atomic
+def lapse_overdue(refunds: QuerySet[Refund]) -> int:
+    """Let those of these refunds lapse on which nobody decided in time; return how many."""
+    overdue = refunds.filter(state=RefundState.WAITING, requested_at__lte=timezone.now() - approvals.LAPSES_AFTER)
+    lapsed = list(overdue.select_for_update(of=("self",)).order_by("pk"))
+    for refund in lapsed:
+        refund.state, refund.decided_at = RefundState.LAPSED, timezone.now()
+        refund.save(update_fields=["state", "decided_at"])
+        asked_by, customer = refund.requested_by, customer_of(refund)
+        audit.record(actor=asked_by, action="refund lapsed", subject=customer, refund=refund.pk)
+    return len(lapsed)
 
 
 def _done(topup: TopUp) -> int:

@@ -49,7 +49,8 @@ INSTALLED_APPS = [
     "inference",
     "chat",
     "monitoring",
-    "django.contrib.admin",
+    "backoffice.apps.BackofficeConfig",
+    "backoffice.apps.TallyAdminConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

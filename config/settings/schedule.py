@@ -12,6 +12,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "expire-holds": {"task": "billing.expire_holds", "schedule": 60.0, "options": {"expires": 60}},
     "send-refunds": {"task": "billing.send_approved_refunds", "schedule": 60.0, "options": {"expires": 60}},
+    "lapse-requests": {"task": "billing.lapse_requests", "schedule": 600.0, "options": {"expires": 600}},
     "expire-grants": {"task": "billing.expire_grants", "schedule": crontab(minute=10), "options": {"expires": 3600}},
     "sum-usage": {"task": "billing.sum_usage", "schedule": 600.0, "options": {"expires": 600}},
     "verify-what-is-new": {

@@ -28,7 +28,7 @@ DEFINED = [
     ("torch", "_make_per_channel_quantized_tensor"),
     ("torch._ops:OpOverload", "_op"),
 ]
-OURS = ["core", "accounts", "billing", "inference", "chat", "monitoring", "config"]
+OURS = ["core", "accounts", "billing", "inference", "chat", "monitoring", "backoffice", "config"]
 
 
 @pytest.mark.parametrize(("place", "name"), DEFINED, ids=lambda value: value.rpartition(":")[2])

@@ -3,6 +3,7 @@
 from tests.guards.guard import Guard
 
 TWO = "tests/billing/refunds/test_two_people.py"
+LAPSING = "tests/billing/refunds/test_lapsing.py"
 PRICES = "tests/billing/admin/test_prices.py"
 RIGHTS = "tests/accounts/staff/test_rights.py"
 BONUS = "tests/billing/topups/test_one_bonus_a_mailbox.py"
@@ -49,6 +50,30 @@ PEOPLE = [
         "if False:",
         TWO,
         "above_the_limit_waits",
+    ),
+    Guard(
+        "a refund that lapsed",
+        "billing/refunds/requests.py",
+        "if approvals.has_lapsed(locked.requested_at):",
+        "if False:",
+        LAPSING,
+        "a_refund_lapses",
+    ),
+    Guard(
+        "an adjustment that lapsed",
+        "billing/adjustments.py",
+        "if approvals.has_lapsed(locked.requested_at):",
+        "if False:",
+        LAPSING,
+        "an_adjustment_lapses",
+    ),
+    Guard(
+        "what lapsed stays taken",
+        "billing/refunds/requests.py",
+        "    lapse_overdue(Refund.objects.filter(hold=hold, topup=topup))\n",
+        "",
+        LAPSING,
+        "even_if_no_task_ran",
     ),
     Guard(
         "one's own code",

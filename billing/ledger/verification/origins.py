@@ -54,6 +54,11 @@ RULES: dict[str, str] = {
                 e.created_by_id = w.user_id AND e.amount_microcredits < 0
                 AND e.idempotency_key = 'closed:' || w.user_id AND EXISTS (SELECT FROM accounts_auditevent v
                     WHERE v.subject_id = w.user_id AND v.actor_id = w.user_id AND v.action = 'account closed'))""",
+    "grant {0} of adjustment {1}: it expires at {2}, and was to expire after {3} days": """
+        SELECT g.id, a.id, g.expires_at, a.expires_after_days FROM billing_ledgerentry e
+        JOIN billing_adjustment a ON a.entry_id = e.id JOIN billing_grant g ON g.entry_id = e.id
+        WHERE {new entries} AND e.kind = 'adjustment'
+            AND g.expires_at IS DISTINCT FROM a.decided_at + make_interval(days => a.expires_after_days)""",
     "entry {0}: refund of {1} for hold {2} by {3}, which no refund that is done says": """
         SELECT e.id, e.amount_microcredits, e.hold_id, e.created_by_id FROM billing_ledgerentry e
         LEFT JOIN billing_refund r
@@ -99,6 +104,8 @@ AUDIT_RULES: list[tuple[str, str]] = [
         actor="a.requested_by_id",
         where="a.decided_by_id IS DISTINCT FROM a.requested_by_id",
     ),
+    _of_people(*REFUND, action="'refund lapsed'", actor="r.requested_by_id", where="r.state = 'lapsed'"),
+    _of_people(*ADJUSTMENT, action="'adjustment lapsed'", actor="a.requested_by_id", where="a.state = 'lapsed'"),
     _of_people(*ADJUSTMENT, action="'credits adjusted'", actor="a.decided_by_id", where="a.state = 'done'"),
     _of_people(*ADJUSTMENT, action="'adjustment rejected'", actor="a.decided_by_id", where="a.state = 'rejected'"),
     _of_people(

@@ -72,6 +72,7 @@ OTHER_PAGES: dict[str, dict[str, Any]] = {
     "jsi18n": {},
     "view_on_site": {"content_type_id": 1, "object_id": 1},
     "app_list": {"app_label": "billing"},
+    "find": {},
 }
 WITHOUT_OBJECT = {"changelist", "add", "generate", "stock", "export"}
 
@@ -175,6 +176,7 @@ def test_what_every_role_finds_on_the_other_pages(client, objects, role):
         "jsi18n": 200,
         "view_on_site": 404,  # no model of ours has a page for everybody
         "app_list": 200 if sees_billing else 404,
+        "find": 200 if role in SEES_MONEY else 403,
     }
 
 

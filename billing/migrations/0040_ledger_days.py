@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0037_a_charge_changes_less'),
+        ('billing', '0039_requests_lapse'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
