@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.html import strip_tags
 from django.utils.translation import gettext as _
 
-from chat.markdown import StreamingMarkdown
+from chat.markdown.streaming import StreamingMarkdown
 from core.async_queries import in_thread
 from core.postgresql.retrying import try_again_while_the_database_is_away
 from inference.generations.queue import find_place

@@ -3,7 +3,7 @@
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
-from chat.markdown import render
+from chat.markdown.rendering import render
 
 register = template.Library()
 

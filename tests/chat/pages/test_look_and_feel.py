@@ -90,6 +90,44 @@ def test_a_conversation_with_all_of_it_is_whole_and_accessible(open_page, alice,
     look_at(page, f"talk-{scheme}-{size['viewport']['width']}")
 
 
+MATHS = r"""Money doubles after \( t = \frac{\ln 2}{\ln(1 + r)} \) years, from $5 to $10. The roots are
+
+\[
+x_{1,2} = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}
+\]
+
+and $\mathbb{R}^n$ is a space. Then
+
+$$\begin{aligned} f(x) &= \sum_{i=1}^{n} a_i x^i \\
+&= \begin{cases} 1 & x > 0 \\ 0 & \text{otherwise} \end{cases} \end{aligned}$$
+
+$$\begin{pmatrix} a & b \\ c & d \end{pmatrix} \cdot \vec{v} = \boxed{42}$$
+
+- an item with \(a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u + v + w = 1\)
+
+"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_formulas_are_drawn_and_never_wider_than_the_page(open_page, alice, talk, width, scheme):
+    answer_is(talk, MATHS)
+    page = open_page(alice, path_of(talk), color_scheme=scheme, viewport={"width": width, "height": 844})
+    tops = page.eval_on_selector_all(
+        ".formula mfrac > *", "parts => parts.map(part => part.getBoundingClientRect().top)"
+    )
+    assert tops[0] < tops[1]
+    assert page.locator(".said math").count() == 6
+    assert page.locator(".said li span.formula").count() == 1
+    assert page.get_by_text("from $5 to $10").count() == 1
+    equal_signs = ".formula mtd.left > mo:first-child"
+    lefts = page.eval_on_selector_all(equal_signs, "signs => signs.map(sign => sign.getBoundingClientRect().left)")
+    assert len(lefts) == 2
+    assert max(lefts) - min(lefts) < 3
+    assert page.evaluate("document.querySelector('#talk').scrollWidth <= document.querySelector('#talk').clientWidth")
+    look_at(page, f"formulas-{scheme}-{width}")
+
+
 def press(page, key, code):
     """A key as the browser gets it from the system, with the code that an input method gives it."""
     session = page.context.new_cdp_session(page)

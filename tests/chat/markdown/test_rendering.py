@@ -1,15 +1,16 @@
 """Markdown becomes safe HTML, whole or as it streams."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from chat import markdown
-from chat.markdown import LONGEST_LANGUAGE, LONGEST_TAIL, StreamingMarkdown, render
+from chat.markdown import streaming as markdown
+from chat.markdown.code import LONGEST_LANGUAGE
+from chat.markdown.rendering import render
+from chat.markdown.streaming import LONGEST_TAIL, StreamingMarkdown
 
 
 @pytest.mark.parametrize(
@@ -180,36 +181,8 @@ def test_skipped_text_is_rendered_by_nobody_and_what_follows_goes_on(monkeypatch
     assert words(resumed.push(text[2000:2600])[1]) == words(whole.push(text[2000:2600])[1])
 
 
-@pytest.mark.parametrize(
-    "formula",
-    [
-        r"\( x \)",
-        r"\[ x \]",
-        r"\(a_1 * b_1 * c\)",
-        r"\[ \begin{matrix} a \\ b \end{matrix} \]",
-        r"\[[x](y)\]",
-        r"an open \( and a lone \] too",
-    ],
-)
-def test_a_formula_stays_as_it_was_written(formula):
-    assert render(f"Then {formula} holds.") == f"<p>Then {formula} holds.</p>\n"
-
-
 def test_backslashes_elsewhere_are_markdowns_own():
     assert render(r"\*no emphasis\* and `\(code\)`") == "<p>*no emphasis* and <code>\\(code\\)</code></p>\n"
-
-
-def test_a_formula_that_streams_ends_as_it_was_written():
-    streaming, shown = StreamingMarkdown(), ""
-    for character in "So \\[ a_1 * b \\\\ c \\] it is\n\nNext":
-        shown += streaming.push(character)[0]
-    assert shown == "<p>So \\[ a_1 * b \\\\ c \\] it is</p>\n"
-
-
-def test_many_open_formulas_are_read_in_no_time():
-    started = time.process_time()
-    render("\\(" * 50_000)
-    assert time.process_time() - started < 5
 
 
 def test_a_table_stands_in_a_box_that_the_keyboard_reaches():
