@@ -45,13 +45,19 @@ WAYS = (
     Way("expired", EntryKind.EXPIRY),
 )
 
-# Each payment by the entry that credited it, which says the day. Only payments of about these days are looked at.
+# A payment belongs to the day of the entry that credited it, which is written just after it was noted as paid. So near
+# both ends of the period the entries are read, and in between it is certain.
 PACKAGES = """
-SELECT COALESCE(p.name, ''), t.currency, COUNT(*), SUM(t.amount_minor)::bigint, SUM(e.amount_microcredits)::bigint,
+WITH sold AS (
+    SELECT t.* FROM billing_topup t WHERE t.paid_at >= %(surely_after)s AND t.paid_at < %(surely_before)s
+    UNION ALL
+    SELECT t.* FROM billing_topup t JOIN billing_ledgerentry e ON e.idempotency_key = 'topup:' || t.id
+    WHERE (t.paid_at >= %(maybe_after)s AND t.paid_at < %(surely_after)s
+            OR t.paid_at >= %(surely_before)s AND t.paid_at < %(maybe_before)s)
+        AND e.created_at >= %(begin)s AND e.created_at < %(end)s)
+SELECT COALESCE(p.name, ''), t.currency, COUNT(*), SUM(t.amount_minor)::bigint, SUM(t.credits_microcredits)::bigint,
     SUM(t.bonus_microcredits)::bigint
-FROM billing_topup t JOIN billing_ledgerentry e ON e.idempotency_key = 'topup:' || t.id
-LEFT JOIN billing_package p ON p.id = t.package_id
-WHERE t.paid_at >= %s AND t.paid_at < %s AND e.created_at >= %s AND e.created_at < %s
+FROM sold t LEFT JOIN billing_package p ON p.id = t.package_id
 GROUP BY p.id, p.name, p.position, t.currency ORDER BY p.position NULLS LAST, p.id, t.currency"""
 
 
@@ -91,8 +97,19 @@ def sum_ways(ledger: LedgerOfPeriod) -> dict[str, Moved]:
 
 def read_packages(begin: datetime, end: datetime) -> list[PackageSold]:
     """Return what was sold from one moment to before another, by package. One query."""
-    around = (begin - PAID_BEFORE_ITS_ENTRY, end + PAID_BEFORE_ITS_ENTRY)
-    return [PackageSold(*row) for row in sql.fetch_all(PACKAGES, [*around, begin, end])]
+    return [PackageSold(*row) for row in sql.fetch_all(PACKAGES, bounds_of_packages(begin, end))]
+
+
+def bounds_of_packages(begin: datetime, end: datetime) -> dict[str, datetime]:
+    """The moments that PACKAGES compares with. A period is longer than twice PAID_BEFORE_ITS_ENTRY."""
+    return {
+        "begin": begin,
+        "end": end,
+        "maybe_after": begin - PAID_BEFORE_ITS_ENTRY,
+        "surely_after": begin + PAID_BEFORE_ITS_ENTRY,
+        "surely_before": end - PAID_BEFORE_ITS_ENTRY,
+        "maybe_before": end + PAID_BEFORE_ITS_ENTRY,
+    }
 
 
 def read_paid_back(begin: datetime, end: datetime) -> list[PaidBack]:

@@ -92,7 +92,7 @@ class ReportColumnOut(serializers.Serializer[Any]):
     key = serializers.CharField()
     title = serializers.CharField()
     unit = serializers.ChoiceField(
-        choices=["text", "count", "microcredits", "minor", "seconds", "percent"],
+        choices=["text", "count", "microcredits", "minor", "seconds", "percent", "rate"],
         help_text="`minor` are smallest units of the currency in the member `currency`.",
     )
 

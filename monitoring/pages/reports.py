@@ -28,8 +28,8 @@ from monitoring.reports.periods import (
     this_month,
     yesterday,
 )
-from monitoring.reports.tables import Report, Row, Table
-from monitoring.reports.words import show
+from monitoring.reports.tables import Report, Table
+from monitoring.reports.words import shown
 
 FILES = {"csv": ("text/csv; charset=utf-8", as_csv), "json": ("application/json", as_json)}
 
@@ -112,7 +112,7 @@ def _periods() -> list[tuple[str, ReportPeriod]]:
 
 
 def _context(made: Report) -> dict[str, Any]:
-    tables = [_shown(table) for table in made.tables]
+    tables = [_with_chart(table) for table in made.tables]
     period = made.period
     return {
         "report": made,
@@ -131,18 +131,6 @@ def _clock(moment: datetime) -> datetime:
     return in_report_zone(moment).replace(tzinfo=None)
 
 
-def _shown(table: Table) -> dict[str, Any]:
-    """A table with its values as people read them, each with whether it is a number."""
-
-    def cells(row: Row) -> list[tuple[str, bool]]:
-        return [(show(column, row), column.is_number) for column in table.columns]
-
+def _with_chart(table: Table) -> dict[str, Any]:
     chart = draw(table) if table.charted else None
-    return {
-        "table": table,
-        "first": cells(table.first) if table.first else None,
-        "rows": [cells(row) for row in table.rows],
-        "last": cells(table.last) if table.last else None,
-        "chart": chart,
-        "unit": unit_of(table) if chart else "",
-    }
+    return shown(table) | {"chart": chart, "unit": unit_of(table) if chart else ""}

@@ -38,7 +38,7 @@ def draw(table: Table) -> Chart | None:
             x, y = f"{begin + series * width:.3f}%", f"{PLOT_BOTTOM - height:.1f}"
             bars.append(Bar(x, y, f"{width:.3f}%", f"{height:.1f}", series % LOOKS, title))
     legend = [(series % LOOKS, column.title) for series, column in enumerate(columns)]
-    return Chart(HEIGHT, bars, _lines(ceiling), _labels(table), legend)
+    return Chart(HEIGHT, bars, mark_axis(ceiling), label_rows(table), legend)
 
 
 def unit_of(table: Table) -> str:
@@ -54,8 +54,8 @@ def _height_of(value: float | None, column: Column) -> int:
     return abs(int(value * MILLION)) if column.unit == Unit.SECONDS else abs(int(value))
 
 
-def _lines(ceiling: int) -> list[Label]:
-    """The end of the axis, its half and its zero."""
+def mark_axis(ceiling: int) -> list[Label]:
+    """The end of an axis in millionths, its half and its zero."""
     middle = (PLOT_TOP + PLOT_BOTTOM) / 2
     marks = ((PLOT_TOP, ceiling), (middle, ceiling // 2), (PLOT_BOTTOM, 0))
     return [Label("0", f"{y:.1f}", _in_millions(amount) if amount else "") for y, amount in marks]
@@ -69,14 +69,14 @@ def _in_millions(amount: int) -> str:
     return number_format(written, decimals, force_grouping=True)
 
 
-def _labels(table: Table) -> list[Label]:
+def label_rows(table: Table, left: float = LEFT) -> list[Label]:
     """The names of a few rows, in the middle of their bars."""
     last, y = len(table.rows) - 1, str(HEIGHT - 6)
     places = sorted({round(last * part / (MOST_LABELS - 1)) for part in range(MOST_LABELS)})
-    slot = WIDTH / (last + 1)
+    slot = (100 - left) / (last + 1)
     labels = []
     for place in places:
         anchor = "end" if place == last and last else "start" if place == 0 and last else "middle"
-        middle = {"start": LEFT, "end": LEFT + WIDTH}.get(anchor, LEFT + slot * (place + 0.5))
+        middle = {"start": left, "end": 100.0}.get(anchor, left + slot * (place + 0.5))
         labels.append(Label(f"{middle:.3f}%", y, str(table.rows[place][table.columns[0].key]), anchor))
     return labels

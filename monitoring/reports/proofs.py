@@ -48,7 +48,7 @@ def prove_usage(ledger: LedgerOfPeriod) -> Proof:
     difference = (priced - charged) or ledger.difference_microcredits
     words = _(
         "Tokens times prices of {answers} answers are {priced}; the ledger's entries of usage took {charged}. All"
-        " balances agree with all entries of the ledger but for {other}."
+        " balances and all entries of the ledger differ by {other}."
     )
     return Proof(
         is_good=not difference,

@@ -22,6 +22,7 @@ class Unit(Enum):
     MINOR = "minor"  # smallest units of the currency in the column `currency`
     SECONDS = "seconds"
     PERCENT = "percent"
+    RATE = "rate"  # a second
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ DECIMALS_OF_CREDITS = 6
 
 def show(column: Column, row: Row) -> str:
     """A value as people read it, in the form of their language. Credits have all six decimals."""
-    value = row.get(column.key)
-    if value is None or value == "":
-        return UNKNOWN if column.is_number and value is None else ""
+    if column.key not in row:
+        return ""
+    value = row[column.key]
+    if value is None:
+        return UNKNOWN
     match column.unit:
         case Unit.MICROCREDITS:
             return show_credits(value)
@@ -26,11 +28,25 @@ def show(column: Column, row: Row) -> str:
             return show_money(value, row["currency"])
         case Unit.COUNT:
             return number_format(value, 0, force_grouping=True)
-        case Unit.SECONDS:
+        case Unit.SECONDS | Unit.RATE:
             return number_format(value, 3, force_grouping=True)
         case Unit.PERCENT:
             return number_format(value, 1)
     return str(value)
+
+
+def shown(table: Table) -> dict[str, Any]:
+    """A table for a template: its values as people read them, each with whether it is a number."""
+
+    def cells(row: Row) -> list[tuple[str, bool]]:
+        return [(show(column, row), column.is_number) for column in table.columns]
+
+    return {
+        "table": table,
+        "first": cells(table.first) if table.first else None,
+        "rows": [cells(row) for row in table.rows],
+        "last": cells(table.last) if table.last else None,
+    }
 
 
 def show_credits(microcredits: int) -> str:
@@ -53,7 +69,7 @@ def plain(column: Column, row: Row) -> Any:
             return exact_credits(value)
         case Unit.MINOR:
             return str(from_minor(value, row["currency"]))
-        case Unit.SECONDS:
+        case Unit.SECONDS | Unit.RATE:
             return f"{value:.6f}"
         case Unit.PERCENT:
             return f"{value:.3f}"

@@ -17,12 +17,21 @@ from billing.ledger.verification import proofs
 from billing.models import EntryKind, LedgerDay, LedgerDaysMark, LedgerEntry, Package
 from billing.reporting import ledger_days
 from billing.reporting.ledger_days import SummedMeanwhile, read_ledger, sum_new_days
-from billing.reporting.revenue import WAYS, owed_minor, read_packages, read_paid_back, sum_ways
+from billing.reporting.revenue import (
+    PACKAGES,
+    WAYS,
+    bounds_of_packages,
+    owed_minor,
+    read_packages,
+    read_paid_back,
+    sum_ways,
+)
 from billing.topups.packages import seed_packages
+from core import sql
 from core.days import begin_of_report_day, report_day_of
 from tests.billing.holds import charge_from_cache, open_hold
 from tests.billing.orders import complete, disputed, order, refunded
-from tests.billing.reporting.entries import credit
+from tests.billing.reporting.entries import credit, insert_entries
 from tests.support.cast import CREDIT
 from tests.support.databases.owner import as_owner
 
@@ -300,6 +309,9 @@ def test_packages_are_sold_on_the_day_of_their_entry(bob):
         2000 * CREDIT,
     )
     assert sold.bonus_microcredits == 5
+    assert (
+        sold.credits_microcredits == sum_ways(read_ledger(midnight.date(), midnight.date()))["sold"].amount_microcredits
+    )
     [before] = read_packages(midnight - timedelta(days=1), midnight)
     assert (before.name, before.amount_minor) == ("", 500)
     assert read_paid_back(midnight, midnight + timedelta(days=1)) == []
@@ -309,3 +321,20 @@ def test_packages_are_sold_on_the_day_of_their_entry(bob):
 def test_what_is_owed_is_rounded_up(settings, microcredits, minor):
     settings.CREDITS_PER_MINOR_UNIT = 1
     assert owed_minor(microcredits) == minor
+
+
+def test_only_what_is_new_is_read_of_the_entries(alice, nothing_under_way):
+    """Of many entries, in the plans that PostgreSQL makes."""
+    insert_entries(alice, 20_000)
+    while sum_new_days():
+        pass
+    as_owner("ANALYZE")
+    today = report_day_of(timezone.now())
+    [[mark]] = sql.fetch_all(ledger_days.MARK, {"zone": "UTC"})
+    begin, end = begin_of_report_day(today), begin_of_report_day(today + timedelta(days=1))
+    plans = [
+        *sql.fetch_all(f"EXPLAIN {ledger_days.READ}", ledger_days._values(today, today, mark)),
+        *sql.fetch_all(f"EXPLAIN {PACKAGES}", bounds_of_packages(begin, end)),
+    ]
+    assert mark >= 20_000
+    assert not [line for [line] in plans if "Seq Scan on billing_ledgerentry" in line]

@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -125,6 +125,25 @@ def test_a_refresh_brings_the_figures_alone(look, serving):
     assert "All well" in part
 
 
+@pytest.mark.parametrize(("query", "title"), [("", "Hour"), ("?over=week", "Week"), ("?over=century", "Hour")])
+def test_charts_are_of_the_span_that_was_asked_for(client, operator, serving, query, title):
+    client.force_login(operator)
+    page = client.get(PATH + query).content.decode()
+    assert re.search(rf'aria-current="true">\s*{title}\s*</a>', page)
+    assert page.count("The same figures as a table") == 6
+
+
+def test_charts_that_cannot_be_read_leave_the_rest(client, operator, serving, monkeypatch):
+    def unreadable(*_arguments):
+        raise OperationalError
+
+    monkeypatch.setattr("monitoring.pages.operations.read_history", unreadable)
+    client.force_login(operator)
+    page = client.get(PATH).content.decode()
+    assert "The samples cannot be read now." in page
+    assert "No limit is passed" in page
+
+
 def test_it_takes_a_bounded_number_of_queries(client, operator, alice, catalogue, serving):
     client.force_login(operator)
     client.get(PATH)
@@ -160,6 +179,7 @@ class TestInABrowser:
         answered_talk(alice, catalogue)
         ask(alice, catalogue)
         page = open_page(operator, PATH, color_scheme=scheme, **size)
+        page.locator(".history details > summary").first.click()
         look_at(page, f"operations-{scheme}-{size['viewport']['width']}")
 
     def test_it_goes_on_by_itself_and_leaves_focus_and_scroll_where_they_are(
