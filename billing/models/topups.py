@@ -131,7 +131,11 @@ class TopUp(models.Model):
     class Meta:
         verbose_name = _("top-up")
         verbose_name_plural = _("top-ups")
-        indexes = [models.Index(name="billing_topup_of_user", fields=["user", "-created_at"])]
+        indexes = [
+            models.Index(name="billing_topup_of_user", fields=["user", "-created_at"]),
+            models.Index(name="billing_topup_latest", fields=["-created_at", "-id"]),
+            models.Index(name="billing_topup_of_a_state", fields=["state", "-created_at"]),
+        ]
         constraints = [
             models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
             models.UniqueConstraint(
@@ -210,6 +214,11 @@ class PaymentEvent(models.Model):
         constraints = [
             models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
         ]
+        indexes = [
+            models.Index(name="billing_event_latest", fields=["-received_at", "-id"]),
+            models.Index(name="billing_event_of_a_type", fields=["type", "-received_at"]),
+            models.Index(name="billing_event_by_its_id", fields=["event_id"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
@@ -255,6 +264,7 @@ class PromotionCode(models.Model):
     class Meta:
         verbose_name = _("promotion code")
         verbose_name_plural = _("promotion codes")
+        indexes = [models.Index(name="billing_code_of_a_batch", fields=["batch", "-id"])]
         constraints = [
             models.UniqueConstraint(fields=["code"], name="billing_code_is_unique"),
             models.CheckConstraint(name="billing_code_is_upper_case", condition=Q(code=Upper("code"))),
