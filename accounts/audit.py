@@ -4,25 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from accounts.models import AuditEvent, User
 from core.serving.current_request import current_address, current_request_id
 
 # The details that name the object of an action, the most telling first.
 OBJECTS = ("refund", "adjustment", "key", "price", "package", "code", "conversation", "generation", "row", "model")
 LONGEST_OBJECT = 120
-
-# One probe of the index for each kind, however many events there are.
-_KINDS = """
-WITH RECURSIVE kinds AS (
-    (SELECT action FROM accounts_auditevent ORDER BY action LIMIT 1)
-    UNION ALL
-    SELECT (SELECT action FROM accounts_auditevent WHERE action > kinds.action ORDER BY action LIMIT 1)
-    FROM kinds WHERE kinds.action IS NOT NULL
-)
-SELECT action FROM kinds WHERE action IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +47,6 @@ def record(*, actor: User, action: str, subject: User | None = None, **details: 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What changed, by name, as `record` takes it."""
     return {name: Change(before.get(name), value) for name, value in after.items() if before.get(name) != value}
-
-
-def known_kinds() -> list[str]:
-    """Every action that was ever recorded, in alphabetical order."""
-    with connection.cursor() as cursor:
-        cursor.execute(_KINDS)
-        return [action for (action,) in cursor.fetchall()]
 
 
 def _object_of(details: Mapping[str, Any]) -> str:

@@ -81,6 +81,15 @@ class User(AbstractUser):
             models.CheckConstraint(name="accounts_user_email_has_an_at", condition=Q(email__regex="^[^@]+@[^@]+$")),
             models.CheckConstraint(name="accounts_user_look_exists", condition=Q(look__in=Look.values)),
         ]
+        # For the list of the admin: the latest first, with each of its filters, and found by the beginning of a name.
+        indexes = [
+            models.Index(name="accounts_user_latest", fields=["-date_joined", "-id"]),
+            models.Index(name="accounts_user_inactive", fields=["-date_joined", "-id"], condition=Q(is_active=False)),
+            models.Index(name="accounts_user_staff", fields=["-date_joined", "-id"], condition=Q(is_staff=True)),
+            models.Index(name="accounts_user_bosses", fields=["-date_joined", "-id"], condition=Q(is_superuser=True)),
+            models.Index(name="accounts_user_first_name", fields=["first_name"], opclasses=["varchar_pattern_ops"]),
+            models.Index(name="accounts_user_last_name", fields=["last_name"], opclasses=["varchar_pattern_ops"]),
+        ]
 
     def __str__(self) -> str:
         return self.email

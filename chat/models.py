@@ -76,6 +76,8 @@ class Conversation(models.Model):
         permissions = [("read_conversation", _("Can read what customers wrote, with a reason"))]
         indexes = [
             models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"]),
+            models.Index(name="chat_conversation_latest", fields=["-created_at", "-id"]),
+            models.Index(name="chat_conversation_of_a_model", fields=["model", "-created_at"]),
             # Few conversations are pinned, archived or deleted, so these indexes are small.
             models.Index(
                 name="chat_conversation_pinned", fields=["user", "-pinned_at"], condition=Q(pinned_at__isnull=False)

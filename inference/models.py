@@ -263,6 +263,13 @@ class Generation(models.Model):
                 fields=["follows"],
                 condition=Q(state=GenerationState.QUEUED, follows__isnull=False),
             ),
+            models.Index(name="inference_gen_latest", fields=["-created_at", "-id"]),
+            models.Index(name="inference_gen_of_a_model", fields=["model", "-created_at"]),
+            models.Index(
+                name="inference_gen_not_completed",
+                fields=["state", "-created_at"],
+                condition=Q(state__in=["stopped", "cancelled", "failed"]),
+            ),
             models.Index(name="inference_unpaid", fields=["ended_at"], condition=Q(state__in=["cancelled", "failed"])),
         ]
         constraints = [

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -21,7 +21,7 @@ from accounts import audit
 from accounts.callers.requests import Request
 from accounts.models import AuditEvent, User
 from core.admin.base import ReadOnlyAdmin
-from core.admin.large_lists import CountingToALimit
+from core.admin.large_lists import LargeList, filter_of_values, find_people
 from core.spreadsheets import safe_cell
 
 MOST_EXPORTED = 50_000  # events in a file; a period or a kind narrows it
@@ -44,47 +44,24 @@ COLUMNS = (
 )
 
 
-class KindFilter(admin.SimpleListFilter):
-    """By what was done. Django's own filter would read the whole table for the list of kinds."""
-
-    title = gettext_lazy("what")
-    parameter_name = "action"
-
-    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        """Every kind that there is."""
-        return [(kind, kind) for kind in audit.known_kinds()]
-
-    def queryset(self, _request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """The events of the chosen kind."""
-        return rows.filter(action=self.value()) if self.value() else rows
-
-
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin):
+class AuditEventAdmin(LargeList, ReadOnlyAdmin):
     """Who did what to whom, the latest first. `export.csv` is the filtered list as a file; that is an event too."""
 
     list_display = ("created_at", "actor", "action", "subject", "object_name", "reason", "changes", "address")
-    list_filter = (KindFilter, "created_at")
+    list_filter = (filter_of_values("action", gettext_lazy("what")), "created_at")
     linked_lookups = ("actor__id__exact", "subject__id__exact")
-    search_fields = ("object_name",)  # only so that there is a box: see `get_search_results`
     search_help_text = gettext_lazy(
         "The e-mail address or number of who did it or whose account it was, an object (refund 7), or a request's id."
     )
     ordering = ("-created_at", "-id")
-    sortable_by = ()
     list_select_related = ("actor", "subject")
-    list_per_page = 50
-    list_max_show_all = 50
-    show_full_result_count = False
-    paginator = CountingToALimit
-    date_hierarchy = None
 
-    def get_search_results(
-        self, _request: HttpRequest, rows: QuerySet[AuditEvent], search_term: str
-    ) -> tuple[QuerySet[AuditEvent], bool]:
-        """The events that the text names exactly; each way has an index."""
-        text = search_term.strip()
-        return (rows.filter(_named_by(text)) if text else rows), False
+    def named_by(self, text: str) -> Q:
+        """By who did it, whose account it was, the object, the request or the kind."""
+        if people := find_people(text):
+            return Q(actor__in=people) | Q(subject__in=people)
+        return (Q(object_name=text) & ~Q(object_name="")) | (Q(request_id=text) & ~Q(request_id="")) | Q(action=text)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the file, before the admin's own pages."""
@@ -108,15 +85,6 @@ class AuditEventAdmin(ReadOnlyAdmin):
         """What changed, and the other details, without the reason and the object, which have columns of their own."""
         shown = {name: value for name, value in event.details.items() if name != "reason"}
         return ", ".join(f"{name}: {value}" for name, value in shown.items())
-
-
-def _named_by(text: str) -> Q:
-    if "@" in text:
-        people = list(User.objects.filter(email=text.lower()).values_list("pk", flat=True))
-        return Q(actor__in=people) | Q(subject__in=people)
-    if text.isdecimal() and len(text) < 19:
-        return Q(actor=int(text)) | Q(subject=int(text))
-    return (Q(object_name=text) & ~Q(object_name="")) | (Q(request_id=text) & ~Q(request_id="")) | Q(action=text)
 
 
 @transaction.atomic

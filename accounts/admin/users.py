@@ -13,7 +13,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -26,6 +26,7 @@ from accounts.callers.requests import Request
 from accounts.models import User
 from accounts.staff import rights, suspension
 from core.admin.base import ServiceAdmin
+from core.admin.large_lists import LargeList
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 PERSONAL = ("email", "first_name", "last_name")
@@ -43,17 +44,21 @@ class ReasonForm(TwoStepForm):
 
 
 @admin.register(User)
-class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
+class UserAdmin(LargeList, ServiceAdmin, DjangoUserAdmin[User]):
     """Django's user admin, by e-mail address. The service `rights` changes the rights of users.
 
     Staff with the permission suspend and restore users on `<id>/suspend/` and `<id>/restore/`, which ask why.
     Staff who are not superusers can change only customers, and no rights.
     """
 
-    ordering = ("email",)
+    ordering = ("-date_joined", "-id")
     list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
-    search_fields = ("email", "first_name", "last_name")
+    people = "pk"
+    search_fields = ("pk",)
+    search_help_text = gettext_lazy(
+        "The beginning of the e-mail address, of the first or of the last name; or the number."
+    )
     readonly_fields = ("is_active", "last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "password")}),
@@ -65,6 +70,13 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin[User]):
         (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
+
+    def named_by(self, text: str) -> Q:
+        """By the beginning of a name too, as it is written or with a capital letter."""
+        found = super().named_by(text)
+        for start in (text, text.capitalize()):
+            found |= Q(first_name__startswith=start) | Q(last_name__startswith=start)
+        return found
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Whether this member of staff may change the user. Only superusers may change staff."""
@@ -176,10 +188,15 @@ class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
 
 
 @admin.register(EmailAddress)
-class EmailAddressAdmin(AuditedAdmin, AllauthEmailAddressAdmin):  # type: ignore[misc]  # it has no types
+class EmailAddressAdmin(LargeList, AuditedAdmin, AllauthEmailAddressAdmin):  # type: ignore[misc]  # it has no types
     """The addresses with which people log in."""
 
     audited_as = "e-mail address"
+    people, found_by = "user", ("email",)
+    search_fields = ("pk",)
+    list_filter = ()  # of these columns there is no index, and the search finds a person's
+    list_select_related = ("user",)
+    ordering = ("-id",)
     private_fields = ("email",)
 
     def subject_of(self, row: EmailAddress) -> User:

@@ -28,6 +28,7 @@ from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
 from billing.templatetags.money import format_credits
 from billing.topups import promotions
 from core.admin.base import ServiceAdmin
+from core.admin.large_lists import LargeList, filter_of_values
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 from core.spreadsheets import safe_cell
 
@@ -104,7 +105,7 @@ class CodeForm(forms.ModelForm[PromotionCode]):
 
 
 @admin.register(PromotionCode)
-class PromotionCodeAdmin(ServiceAdmin):
+class PromotionCodeAdmin(LargeList, ServiceAdmin):
     """Codes and how often they were used; a used code stays. Adds `generate/` and `stock.csv`.
 
     Of an existing code, only its end and whether it is active can be changed.
@@ -121,8 +122,9 @@ class PromotionCodeAdmin(ServiceAdmin):
         "batch",
         "is_waiting",
     )
-    list_filter = ("is_active", "is_waiting", "batch")
-    search_fields = ("code", "batch")
+    list_filter = (filter_of_values("batch", gettext_lazy("stock")), "is_active", "is_waiting")
+    found_by = ("code", "batch")
+    ordering = ("-id",)
     actions = ("export_csv", "approve")
 
     def get_readonly_fields(self, _request: HttpRequest, obj: PromotionCode | None = None) -> Any:

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.validators import DecimalValidator
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -22,9 +22,11 @@ from billing import approvals, currencies
 from billing.models import Hold, Refund, RefundState, TopUp
 from billing.refunds import payouts, requests
 from core.admin.base import ReadOnlyAdmin
+from core.admin.large_lists import LargeList
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 DECIMALS_OF_CREDITS = 6
+PROVIDERS = ("stripe", "sandbox")  # that there ever were
 
 
 class RefundForm(TwoStepForm):
@@ -123,26 +125,35 @@ class RefundableAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Hold)
-class HoldAdmin(RefundableAdmin):
+class HoldAdmin(LargeList, RefundableAdmin):
     """All holds; a settled one can be refunded."""
 
     field, permissions = "hold", (requests.PERMISSION, "billing.request_refund")
     list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
-    list_filter = ("state", "model_key", "created_at")
-    search_fields = ("id", "wallet__user__email", "reference")
+    list_filter = ("state", "created_at")
+    people, found_by = "wallet", ("id", "reference")
+    ordering = ("-created_at", "-id")
     list_select_related = ("wallet",)
 
 
 @admin.register(TopUp)
-class TopUpAdmin(RefundableAdmin):
+class TopUpAdmin(LargeList, RefundableAdmin):
     """Orders and their payments; a paid one can be refunded."""
 
     field, permissions = "topup", (requests.PERMISSION,)
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # the default as of Django 6
     list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
-    list_filter = ("state", "provider", "currency", "created_at")
-    search_fields = ("id", "user__email", "checkout_reference", "payment_reference")
+    list_filter = ("state", "created_at")
+    people, found_by = "user", ("id",)
+    ordering = ("-created_at", "-id")
     list_select_related = ("user",)
+
+    def named_by(self, text: str) -> Q:
+        """By the provider's references too, which are unique for each provider."""
+        found = super().named_by(text)
+        for name in ("checkout_reference", "payment_reference"):
+            found |= Q(provider__in=PROVIDERS, **{name: text}) & ~Q(**{name: ""})
+        return found
 
     def decimals_of(self, target: TopUp) -> int:
         """Return the number of decimals of the order's currency."""
@@ -150,7 +161,7 @@ class TopUpAdmin(RefundableAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnlyAdmin):
+class RefundAdmin(LargeList, ReadOnlyAdmin):
     """Refunds, and the decision on those that wait for a second person."""
 
     list_display = (
@@ -165,7 +176,8 @@ class RefundAdmin(ReadOnlyAdmin):
         "next_try_at",
     )
     list_filter = ("state", "requested_at")
-    search_fields = ("id", "reason", "hold__id", "topup__id", "requested_by__email")
+    people, found_by = "requested_by", ("id", "hold", "topup")
+    ordering = ("-requested_at", "-id")
     list_select_related = ("requested_by", "decided_by")
     actions = ("approve", "reject", "try_again")
 

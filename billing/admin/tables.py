@@ -16,16 +16,18 @@ from billing.ledger import price_changes
 from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 from billing.topups import packages
 from core.admin.base import ReadOnlyAdmin, ServiceAdmin
+from core.admin.large_lists import LargeList, filter_of_values
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(LargeList, ReadOnlyAdmin):
     """Every movement."""
 
     list_display = ("id", "created_at", "wallet", "kind", "amount_microcredits", "balance_after_microcredits")
     list_filter = ("kind", "created_at")
-    search_fields = ("wallet__user__email", "idempotency_key", "hold__id")
+    people, found_by = "wallet", ("id", "idempotency_key", "hold")
     list_select_related = ("wallet",)
+    ordering = ("-id",)
 
 
 class PriceForm(forms.ModelForm[Price]):
@@ -82,13 +84,14 @@ class PriceAdmin(ServiceAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnlyAdmin):
+class GrantAdmin(LargeList, ReadOnlyAdmin):
     """Grants: where credits came from and what is left of them."""
 
     list_display = ("id", "wallet", "amount_microcredits", "remaining_microcredits", "expires_at")
-    list_filter = ("expires_at", "entry__kind")
-    search_fields = ("wallet__user__email",)
+    list_filter = ("expires_at",)
+    people, found_by = "wallet", ("id", "entry")
     list_select_related = ("wallet",)
+    ordering = ("-id",)
 
 
 class PackageForm(forms.ModelForm[Package]):
@@ -131,9 +134,10 @@ class PackageAdmin(ServiceAdmin):
 
 
 @admin.register(PaymentEvent)
-class PaymentEventAdmin(ReadOnlyAdmin):
+class PaymentEventAdmin(LargeList, ReadOnlyAdmin):
     """The messages of providers, as they came."""
 
     list_display = ("event_id", "provider", "type", "received_at", "processed_at", "error")
-    list_filter = ("provider", "type", "received_at")
-    search_fields = ("event_id",)
+    list_filter = (filter_of_values("type", _("type")), "received_at")
+    found_by = ("event_id",)
+    ordering = ("-received_at", "-id")

@@ -23,6 +23,7 @@ from billing import adjustments, approvals, ledger
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
 from billing.templatetags.money import format_credits
 from core.admin.base import ReadOnlyAdmin
+from core.admin.large_lists import LargeList
 from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 MOST_CREDITS = 10_000_000
@@ -53,11 +54,11 @@ class AdjustmentForm(TwoStepForm):
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
+class WalletAdmin(LargeList, ReadOnlyAdmin):
     """Balances, and the page `<id>/adjust/`."""
 
     list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
-    search_fields = ("user__email",)
+    people, found_by = "user", ("id",)
     list_select_related = ("user",)
 
     def get_urls(self) -> list[URLPattern]:
@@ -144,7 +145,7 @@ def _too_much(available_microcredits: int) -> str:
 
 
 @admin.register(Adjustment)
-class AdjustmentAdmin(ReadOnlyAdmin):
+class AdjustmentAdmin(LargeList, ReadOnlyAdmin):
     """Adjustments, and the decision on those that wait for a second person."""
 
     list_display = (
@@ -158,7 +159,8 @@ class AdjustmentAdmin(ReadOnlyAdmin):
         "decided_by",
     )
     list_filter = ("state", "requested_at")
-    search_fields = ("id", "reason", "wallet__user__email", "requested_by__email")
+    ordering = ("-requested_at", "-id")
+    people, found_by = "wallet", ("id",)
     list_select_related = ("wallet__user", "requested_by", "decided_by")
     actions = ("approve", "reject")
 

@@ -163,9 +163,13 @@ class Hold(Kept):
         verbose_name_plural = _("holds")
         indexes = [
             models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
-            # For the proof of what is new. It takes a few bytes for each megabyte of the table, and adds next to
-            # nothing to the cost of a hold.
-            BrinIndex(name="billing_hold_created", fields=["created_at"], autosummarize=True),
+            # For the list of the admin and for the proof of what is new. New rows come at its end, which is cheap.
+            models.Index(name="billing_hold_latest", fields=["-created_at", "-id"]),
+            models.Index(
+                name="billing_hold_not_charged",
+                fields=["state", "-created_at"],
+                condition=Q(state__in=[HoldState.RELEASED, HoldState.EXPIRED]),
+            ),
             models.Index(
                 name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)
             ),
@@ -276,6 +280,7 @@ class LedgerEntry(Kept):
             # To find the few entries that are not usage when a customer has a million answers.
             models.Index(name="billing_entry_no_usage", fields=["wallet", "-id"], condition=~Q(kind=EntryKind.USAGE)),
             BrinIndex(name="billing_entry_created", fields=["created_at"], autosummarize=True),
+            models.Index(name="billing_entry_of_a_kind", fields=["kind", "-id"], condition=~Q(kind=EntryKind.USAGE)),
             models.Index(
                 name="billing_entry_by_somebody", fields=["created_by"], condition=Q(created_by__isnull=False)
             ),
@@ -362,6 +367,7 @@ class Grant(Kept):
                 condition=Q(is_spent=False),
             ),
             models.Index(name="billing_grant_due", fields=["expires_at"], condition=Q(is_spent=False)),
+            models.Index(name="billing_grant_expires", fields=["expires_at"], condition=Q(expires_at__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -62,6 +62,8 @@ class Refund(models.Model):
         ]
         indexes = [
             models.Index(name="billing_refund_decided", fields=["decided_at"]),
+            models.Index(name="billing_refund_latest", fields=["-requested_at", "-id"]),
+            models.Index(name="billing_refund_of_a_state", fields=["state", "-requested_at"]),
             models.Index(
                 name="billing_refund_to_send", fields=["next_try_at"], condition=Q(state=RefundState.APPROVED)
             ),

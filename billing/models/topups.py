@@ -145,6 +145,8 @@ class TopUp(models.Model):
                 )
                 for kind in ("payment", "checkout")
             ),
+            models.Index(name="billing_topup_latest", fields=["-created_at", "-id"]),
+            models.Index(name="billing_topup_of_a_state", fields=["state", "-created_at"]),
         ]
         constraints = [
             models.UniqueConstraint(name="billing_topup_one_an_idempotency_key", fields=["user", "idempotency_key"]),
@@ -223,6 +225,9 @@ class PaymentEvent(models.Model):
         verbose_name_plural = _("payment events")
         indexes = [
             models.Index(name="billing_event_failing", fields=["received_at"], condition=Q(processed_at__isnull=True)),
+            models.Index(name="billing_event_latest", fields=["-received_at", "-id"]),
+            models.Index(name="billing_event_of_a_type", fields=["type", "-received_at"]),
+            models.Index(name="billing_event_by_its_id", fields=["event_id"]),
         ]
         constraints = [
             models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
@@ -272,6 +277,7 @@ class PromotionCode(models.Model):
     class Meta:
         verbose_name = _("promotion code")
         verbose_name_plural = _("promotion codes")
+        indexes = [models.Index(name="billing_code_of_a_batch", fields=["batch", "-id"])]
         constraints = [
             models.UniqueConstraint(fields=["code"], name="billing_code_is_unique"),
             models.CheckConstraint(name="billing_code_is_upper_case", condition=Q(code=Upper("code"))),

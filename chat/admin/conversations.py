@@ -16,6 +16,7 @@ from accounts.callers.requests import Request
 from chat.models import Conversation
 from chat.staff_reading import PERMISSION, READING_MINUTES, Why, open_conversation, seconds_left
 from core.admin.base import ReadOnlyAdmin
+from core.admin.large_lists import LargeList
 
 MESSAGES_A_PAGE = 50
 
@@ -33,7 +34,7 @@ class WhyForm(forms.Form):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ReadOnlyAdmin):
+class ConversationAdmin(LargeList, ReadOnlyAdmin):
     """Metadata. The title is left out, because it is the customer's text.
 
     On `<id>/read/` stands what was written, for whoever gave a reason for this conversation some minutes ago. That
@@ -42,7 +43,8 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "user", "model", "created_at", "updated_at")
     list_filter = ("model", "created_at")
-    search_fields = ("id", "user__email")
+    people, found_by = "user", ("id",)
+    ordering = ("-created_at", "-id")
     fields = ("id", "user", "model", "created_at", "updated_at")
     list_select_related = ("user", "model")
 

@@ -14,6 +14,7 @@ from accounts import audit
 from accounts.admin import audit_log
 from accounts.models import AuditEvent
 from accounts.staff import rights, suspension
+from core.admin.large_lists import values_of
 from tests.support.cast import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -126,10 +127,10 @@ def test_it_is_found_by_who_whom_object_kind_and_request(client, boss, alice, ch
 
 
 def test_kinds_are_those_that_there_are(boss):
-    assert audit.known_kinds() == []
+    assert values_of(AuditEvent, "action") == []
     for action in ("second", "first", "second"):
         audit.record(actor=boss, action=action)
-    assert audit.known_kinds() == ["first", "second"]
+    assert values_of(AuditEvent, "action") == ["first", "second"]
 
 
 def test_the_list_counts_no_rows_beyond_its_limit_and_asks_few_questions(client, boss, alice, monkeypatch):
