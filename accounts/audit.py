@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from accounts.models import AuditEvent, User
 
@@ -11,6 +12,11 @@ def record(*, actor: User, action: str, subject: User | None = None, **details: 
     AuditEvent.objects.create(
         actor=actor, action=action, subject=subject, details={name: str(value) for name, value in details.items()}
     )
+
+
+def was_recorded(action: str, *, subject: User, form: UUID) -> bool:
+    """Whether the form with this id already did this to the subject: then it was sent twice."""
+    return AuditEvent.objects.filter(subject=subject, action=action, details__form=str(form)).exists()
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

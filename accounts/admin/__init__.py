@@ -1,5 +1,5 @@
-"""The admin of users, groups, e-mail addresses and the audit log."""
+"""The admin of users, groups, e-mail addresses, keys and the audit log."""
 
-from accounts.admin import users, without_pages
+from accounts.admin import keys, users, without_pages
 
-__all__ = ["users", "without_pages"]
+__all__ = ["keys", "users", "without_pages"]

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path
 from django.utils.translation import gettext_lazy as _
 
-from backoffice.admin import find
+from backoffice.admin import customer, find
 
 
 class TallyAdminSite(admin.AdminSite):
@@ -20,7 +20,10 @@ class TallyAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Tally's pages, before Django's."""
-        own = [path("find/", self.admin_view(find.find), name="find")]
+        own = [
+            path("find/", self.admin_view(find.find), name="find"),
+            path("customers/<int:user_id>/", self.admin_view(customer.customer), name="customer"),
+        ]
         return [*own, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> Any:

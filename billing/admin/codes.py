@@ -29,7 +29,7 @@ from billing.reporting.exports import FORMULA_STARTS
 from billing.templatetags.money import format_credits
 from billing.topups import promotions
 from core.admin.base import ServiceAdmin
-from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
+from core.admin.steps import Preview, StepRefused, TwoStepForm, answer_in_two_steps
 
 MOST_CREDITS_A_CODE = 1_000_000
 WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")
@@ -194,7 +194,7 @@ class PromotionCodeAdmin(ServiceAdmin):
         return _csv_of(codes.order_by("pk"))
 
 
-def _preview(form: StockForm, by: User) -> str:
+def _preview(form: StockForm, by: User) -> Preview:
     terms, count = form.terms, form.cleaned_data["count"]
     text = _("{count} codes of {each} credits each: {total} credits if all are redeemed.").format(
         count=count,
@@ -207,7 +207,7 @@ def _preview(form: StockForm, by: User) -> str:
         text += " " + _("For new customers only.")
     if approvals.needs_second_person(by=by, worth_microcredits=terms.credits_microcredits * count):
         text += f" {WAITS}"
-    return text
+    return Preview(text)
 
 
 def _generate(request: HttpRequest, form: StockForm) -> HttpResponse:

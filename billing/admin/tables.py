@@ -26,6 +26,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "created_at")
     search_fields = ("wallet__user__email", "idempotency_key", "hold__id")
     list_select_related = ("wallet",)
+    linked_lookups = ("wallet__exact",)
 
 
 class PriceForm(forms.ModelForm[Price]):
@@ -89,6 +90,7 @@ class GrantAdmin(ReadOnlyAdmin):
     list_filter = ("expires_at", "entry__kind")
     search_fields = ("wallet__user__email",)
     list_select_related = ("wallet",)
+    linked_lookups = ("wallet__exact",)
 
 
 class PackageForm(forms.ModelForm[Package]):

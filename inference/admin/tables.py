@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from core.admin.base import ReadOnlyAdmin, StrictLookups
 from inference.admin.forms import AddModelForm, ChangeModelForm
+from inference.admin.releasing import ReleasePage
 from inference.models import CatalogueModel, Generation
 from inference.weights.new_models import add_model, change_model
 
@@ -53,11 +54,12 @@ class CatalogueModelAdmin(StrictLookups):
 
 
 @admin.register(Generation)
-class GenerationAdmin(ReadOnlyAdmin):
+class GenerationAdmin(ReleasePage, ReadOnlyAdmin):
     """The metadata of answers, without their text."""
 
     list_display = ("id", "created_at", "user", "model", "state", "prompt_tokens", "completion_tokens")
     list_filter = ("state", "model", "created_at")
     search_fields = ("id", "user__email")
     list_select_related = ("user", "model")
+    linked_lookups = ("user__exact",)
     exclude = ("text", "prompt_token_ids")

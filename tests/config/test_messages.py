@@ -17,7 +17,13 @@ from deploy.messages import CATALOGUE, ROOT, SOURCES, complete
 PO = ROOT / CATALOGUE
 ALLAUTH_PO = Path(allauth.__file__).parent / "locale/de/LC_MESSAGES/django.po"
 READ_ALOUD = {"aria-label", "aria-description", "title", "alt", "placeholder"}
-ATTRIBUTES = ("root", "main_class", "theme")  # blocks of a template that stand inside of an HTML tag
+ATTRIBUTES = (
+    "root",
+    "main_class",
+    "theme",
+    "coltype",
+    "bodyclass",
+)  # blocks of a template that stand inside of an HTML tag
 SAME_IN_EVERY_LANGUAGE = re.compile(r"\b(Tally|UTC|CSV|JSON|API|Python|OpenAI|Markdown)\b")
 WORD = re.compile(r"[^\W\d_]{2,}")
 TOO_FAMILIAR = re.compile(r"\b(du|dir|dich|dein\w*|gib|lass)\b", re.IGNORECASE)
