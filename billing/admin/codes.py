@@ -25,11 +25,11 @@ from accounts.callers.requests import Request
 from accounts.models import User
 from billing import approvals
 from billing.models import MICROCREDITS_PER_CREDIT, PromotionCode
-from billing.reporting.exports import FORMULA_STARTS
 from billing.templatetags.money import format_credits
 from billing.topups import promotions
 from core.admin.base import ServiceAdmin
 from core.admin.steps import Preview, StepRefused, TwoStepForm, answer_in_two_steps
+from core.spreadsheets import FORMULA_STARTS
 
 MOST_CREDITS_A_CODE = 1_000_000
 WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")

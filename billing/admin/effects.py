@@ -7,18 +7,13 @@ from django.utils.translation import gettext as _
 from billing import approvals, ledger
 from billing.models import Hold, TopUp, Wallet
 from billing.refunds import requests
-from billing.templatetags.money import format_credits, money
+from billing.templatetags.money import format_credits, money, signed_credits
 from core.admin.steps import Line
-
-
-def signed(microcredits: int) -> str:
-    """Credits with their sign: +5.00, or a minus."""
-    return f"{'+' if microcredits > 0 else ''}{format_credits(microcredits)}"
 
 
 def wallet_lines(wallet: Wallet, change_microcredits: int) -> tuple[Line, ...]:
     """What becomes of the balance, and of what is free to spend, in credits."""
-    change = signed(change_microcredits)
+    change = signed_credits(change_microcredits)
     amounts = (
         (_("Balance, credits"), wallet.balance_microcredits),
         (_("Free to spend, credits"), wallet.available_microcredits),
@@ -70,4 +65,4 @@ def warning_of_approval() -> str:
 
 
 def _owed_line(owed: int, change: int) -> Line:
-    return Line(_("Owed, credits"), format_credits(owed), signed(change), format_credits(owed + change))
+    return Line(_("Owed, credits"), format_credits(owed), signed_credits(change), format_credits(owed + change))

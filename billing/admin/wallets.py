@@ -22,9 +22,9 @@ from django_stubs_ext import StrOrPromise
 
 from accounts.callers.requests import Request
 from billing import adjustments, approvals, ledger
-from billing.admin.effects import adjustment_lines, signed, warning_of_approval
+from billing.admin.effects import adjustment_lines, warning_of_approval
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
-from billing.templatetags.money import format_credits
+from billing.templatetags.money import format_credits, signed_credits
 from core.admin.base import ReadOnlyAdmin
 from core.admin.reasons import ReasonedForm
 from core.admin.steps import Preview, StepRefused, answer_in_two_steps
@@ -146,7 +146,7 @@ def _preview(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> Prev
         f"{text} {_('The reason stands in the history of the customer.')}",
         lines=adjustment_lines(wallet, microcredits),
         warning=warning_of_approval() if waits else "",
-        button=button.format(worth=_("{credits} credits").format(credits=signed(microcredits))),
+        button=button.format(worth=_("{credits} credits").format(credits=signed_credits(microcredits))),
     )
 
 

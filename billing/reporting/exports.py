@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from billing.models import MICROCREDITS_PER_CREDIT, EntryKind, LedgerEntry
 from core.async_queries import in_thread
+from core.spreadsheets import FORMULA_STARTS
 
 BATCH_ENTRIES = 1000
 BATCHES_AT_ONCE = 2  # in a process, so that downloads leave processor time and connections to the pages
@@ -54,8 +55,6 @@ FIELDS = (
     "hold_id",
     "reason",
 )
-# With these a spreadsheet begins a formula (OWASP, "CSV injection"). The last four are the full-width forms.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Row = tuple[Any, ...]
 

@@ -4,7 +4,14 @@ import pytest
 from django.contrib.auth.models import Group
 
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
-from tests.chat.conftest import _queries_beside_playwright, engine, open_page, server, worker  # noqa: F401  fixtures
+from tests.chat.conftest import (  # noqa: F401  fixtures
+    _live,
+    _queries_beside_playwright,
+    engine,
+    open_page,
+    server,
+    worker,
+)
 from tests.support.cast import UserFactory
 
 

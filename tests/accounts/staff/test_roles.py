@@ -81,6 +81,8 @@ OTHER_PAGES = {
     "view_on_site": {"content_type_id": 1, "object_id": 1},
     "app_list": {"app_label": "billing"},
     "find": {},
+    "approvals": {},
+    "approval": {},
     "customer": {},
 }
 WITHOUT_OBJECT = {"changelist", "add", "generate", "stock"}
@@ -146,6 +148,8 @@ def other_url(name):
     arguments = OTHER_PAGES[name]
     if name == "customer":
         arguments = {"user_id": User.objects.get(email="alice@example.com").pk}
+    if name == "approval":
+        arguments = {"kind": "refund", "row_id": Refund.objects.get().pk}
     return reverse(f"admin:{name}", kwargs=arguments)
 
 
@@ -192,6 +196,8 @@ def test_what_every_role_finds_on_the_other_pages(client, objects, role):
         "app_list": 200 if sees_billing else 404,
         "find": 200 if role in SEES_MONEY else 403,
         "customer": 200 if role in SEES_MONEY else 403,
+        "approvals": 200 if role in SEES_MONEY else 403,
+        "approval": 200 if role in SEES_MONEY else 403,
     }
 
 
