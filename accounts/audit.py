@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from accounts.models import AuditEvent, User
 from core.serving.current_request import current_address, current_request_id
@@ -42,6 +43,11 @@ def record(*, actor: User, action: str, subject: User | None = None, **details: 
         address=current_address() if actor.is_staff or subject != actor else None,
         request_id=current_request_id(),
     )
+
+
+def was_recorded(action: str, *, subject: User, form: UUID) -> bool:
+    """Whether the form with this id already did this to the subject: then it was sent twice."""
+    return AuditEvent.objects.filter(subject=subject, action=action, details__form=str(form)).exists()
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

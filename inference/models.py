@@ -242,6 +242,7 @@ class Generation(models.Model):
     class Meta:
         verbose_name = _("generation")
         verbose_name_plural = _("generations")
+        permissions = [("release_generation", _("Can give up answers that do not end"))]
         indexes = [
             models.Index(
                 name="inference_generation_live",
@@ -351,8 +352,7 @@ class Generation(models.Model):
 class AnswerLogprobs(models.Model):
     """The log probabilities of an answer that was asked for with them (`inference.generations.logprobs`).
 
-    They have a table of their own, since they are much larger than the answer and rarely requested (docs/adr/0038).
-    They contain the customer's text, so they are erased with it.
+    They are much larger than the answer and rarely asked for (docs/adr/0038); they contain it, and are erased with it.
     """
 
     generation = models.OneToOneField(

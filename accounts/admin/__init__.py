@@ -1,5 +1,5 @@
-"""The admin of users, groups, e-mail addresses and the audit log."""
+"""The admin of users, groups, e-mail addresses, keys and the audit log."""
 
-from accounts.admin import audit_log, users, without_pages
+from accounts.admin import audit_log, keys, users, without_pages
 
-__all__ = ["audit_log", "users", "without_pages"]
+__all__ = ["audit_log", "keys", "users", "without_pages"]

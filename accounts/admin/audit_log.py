@@ -22,7 +22,7 @@ from accounts.callers.requests import Request
 from accounts.models import AuditEvent, User
 from core.admin.base import ReadOnlyAdmin
 from core.admin.large_lists import LargeList, filter_of_values, find_people
-from core.spreadsheets import safe_cell
+from core.spreadsheets import harmless
 
 MOST_EXPORTED = 50_000  # events in a file; a period or a kind narrows it
 BATCH_EVENTS = 1_000
@@ -95,7 +95,7 @@ def _file_of(rows: QuerySet[AuditEvent], *, by: User, asked: str) -> HttpRespons
     lines.writerow(COLUMNS)
     count = 0
     for event in _in_batches(rows):
-        lines.writerow([safe_cell(cell) for cell in _cells(event)])
+        lines.writerow([harmless(cell) for cell in _cells(event)])
         count += 1
     audit.record(actor=by, action="audit log exported", events=count, filter=asked)
     response = HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8")

@@ -1,53 +1,36 @@
 """The admin of users with their rights, of groups, and of e-mail addresses."""
 
-from functools import partial
 from typing import Any, cast
-from uuid import uuid4
 
 from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
 from allauth.account.models import EmailAddress
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import audit
+from accounts.admin.access import AccessPages
 from accounts.admin.audited import AuditedAdmin
 from accounts.callers.requests import Request
 from accounts.models import User
-from accounts.staff import rights, suspension
+from accounts.staff import rights
 from core.admin.base import ServiceAdmin
 from core.admin.large_lists import LargeList
-from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
 
 PERSONAL = ("email", "first_name", "last_name")
 
 
-class ReasonForm(TwoStepForm):
-    """Asks why a user is suspended or restored."""
-
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        max_length=200,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text=gettext_lazy("It stands in the audit log. The customer does not see it."),
-    )
-
-
 @admin.register(User)
-class UserAdmin(LargeList, ServiceAdmin, DjangoUserAdmin[User]):
+class UserAdmin(AccessPages, LargeList, ServiceAdmin, DjangoUserAdmin[User]):
     """Django's user admin, by e-mail address. The service `rights` changes the rights of users.
 
-    Staff with the permission suspend and restore users on `<id>/suspend/` and `<id>/restore/`, which ask why.
+    Staff with the permission suspend and restore users on the pages of `access`, which ask why.
     Staff who are not superusers can change only customers, and no rights.
     """
 
@@ -110,55 +93,6 @@ class UserAdmin(LargeList, ServiceAdmin, DjangoUserAdmin[User]):
         wanted = {name: changed[name] for name in rights.RIGHTS if name in changed}
         if wanted:
             rights.change_rights(user=obj, by=by, wanted=wanted)
-
-    def get_urls(self) -> list[URLPattern]:
-        """Add the pages that suspend and restore, before the admin's own pages."""
-        suspend, restore = (
-            self.admin_site.admin_view(partial(self.suspend_view, is_restored=is_restored))
-            for is_restored in (False, True)
-        )
-        return [
-            path("<path:object_id>/suspend/", suspend, name="accounts_user_suspend"),
-            path("<path:object_id>/restore/", restore, name="accounts_user_restore"),
-            *super().get_urls(),
-        ]
-
-    def suspend_view(self, request: HttpRequest, object_id: str, *, is_restored: bool) -> HttpResponse:
-        """Ask why, show what will happen, then suspend or restore the user.
-
-        This needs the permission to suspend, but not the one to change users. Raises PermissionDenied or Http404.
-        """
-        if not request.user.has_perm("accounts.suspend_user"):
-            raise PermissionDenied
-        user = self.get_object(request, object_id)
-        if user is None:
-            raise Http404
-        back = reverse("admin:accounts_user_change", args=[user.pk])
-        by, act = cast(Request, request).user, suspension.restore_user if is_restored else suspension.suspend_user
-
-        def do(form: ReasonForm) -> HttpResponse:
-            try:
-                act(user=user, by=by, reason=form.cleaned_data["reason"])
-            except suspension.SuspensionRefused as refused:
-                raise StepRefused(refused) from refused
-            messages.success(request, _("Done."))
-            return redirect(back)
-
-        will = _("{user} may log in again.") if is_restored else _("{user} is shut out, of pages and API.")
-        why = _("Reason: {reason}")
-        return answer_in_two_steps(
-            request,
-            model_admin=self,
-            form=ReasonForm(request.POST or None, initial={"idempotency_key": uuid4()}),
-            preview=lambda form: f"{will.format(user=user)} {why.format(reason=form.cleaned_data['reason'])}",
-            act=do,
-            page={
-                "title": _("Restore") if is_restored else _("Suspend"),
-                "original": user,
-                "button": _("Restore now") if is_restored else _("Suspend now"),
-                "back": back,
-            },
-        )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save related rows of a new user only: `save_model` has saved groups and permissions of an existing one."""

@@ -57,6 +57,11 @@ def tell_of_wrong_codes(*, user: User) -> None:
     _send(user, _("Somebody has your password"), "wrong_codes")
 
 
+def tell_of_reset_factor(*, user: User) -> None:
+    """Mail the user that staff removed the second factor."""
+    _send(user, _("Your second factor was removed"), "second_factor_reset")
+
+
 def tell_of_closing(*, user: User) -> None:
     """Mail the user until when the account can be kept."""
     _send(user, _("Your account will be deleted"), "closing", closes_at=user.closes_at)

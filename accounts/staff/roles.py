@@ -22,6 +22,8 @@ OPERATOR = "operator"
 _SUPPORT_PERMISSIONS = (
     "accounts.view_user",
     "accounts.suspend_user",
+    "accounts.view_apikey",
+    "accounts.view_apisession",
     "billing.view_wallet",
     "billing.view_ledgerentry",
     "billing.view_grant",
@@ -30,8 +32,11 @@ _SUPPORT_PERMISSIONS = (
     "billing.view_refund",
     "billing.request_refund",
     "inference.view_generation",
+    "inference.release_generation",
     "chat.view_conversation",
     "chat.read_conversation",
+    "backoffice.view_note",
+    "backoffice.add_note",
     "chat.view_ratedmodel",
 )
 
@@ -40,6 +45,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     # Finance does everything about money. Nobody can delete any of it.
     FINANCE: (
         "accounts.view_user",
+        "accounts.view_apikey",
         "accounts.view_auditevent",
         "billing.view_wallet",
         "billing.adjust_wallet",
@@ -65,6 +71,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         "monitoring.view_usage_report",
         "monitoring.view_models_report",
         "monitoring.view_incidents_report",
+        "backoffice.view_note",
+        "backoffice.add_note",
     ),
     # Operators keep the models and the workers running, and have no say about money.
     OPERATOR: (
@@ -72,6 +80,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "inference.add_cataloguemodel",
         "inference.change_cataloguemodel",
         "inference.view_generation",
+        "inference.release_generation",
         "chat.view_ratedmodel",
         "monitoring.view_usage_report",
         "monitoring.view_models_report",

@@ -20,6 +20,6 @@ def find(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("q", "")
     found = find_customers(text)
     if len(found) == 1:
-        return redirect("admin:accounts_user_change", found[0].pk)
+        return redirect("admin:customer", found[0].pk)
     context = {"title": _("Find a customer"), "found": found, "sought": text.strip(), "most": MOST_FOUND}
     return TemplateResponse(request, "admin/find.html", admin.site.each_context(request) | context)

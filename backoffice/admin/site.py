@@ -1,13 +1,20 @@
 """The admin's site: Django's, with a search for customers on every page, and pages of Tally's own."""
 
-from typing import Any
+from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django.utils.translation import gettext_lazy as _
 
-from backoffice.admin import find
+from accounts.callers.requests import Request
+from accounts.models import AuditEvent
+from backoffice.admin import customer, find
+from backoffice.waiting import read_waiting_for
+
+MOST_ACTIONS = 6
 
 
 class TallyAdminSite(admin.AdminSite):
@@ -20,8 +27,28 @@ class TallyAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Tally's pages, before Django's."""
-        own = [path("find/", self.admin_view(find.find), name="find")]
+        from billing.admin import approvals  # not above: this package registers its tables with this site
+
+        own = [
+            path("find/", self.admin_view(find.find), name="find"),
+            path("approvals/", self.admin_view(approvals.inbox), name="approvals"),
+            path("approvals/<str:kind>/<uuid:row_id>/", self.admin_view(approvals.approval), name="approval"),
+            path("customers/<int:user_id>/", self.admin_view(customer.customer), name="customer"),
+        ]
         return [*own, *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The start page: what waits for this person, then the lists."""
+        staff = cast(Request, request).user
+        found = {
+            "waiting": read_waiting_for(staff),
+            "last_actions": AuditEvent.objects.filter(actor=staff)
+            .select_related("subject")
+            .order_by("-pk")[:MOST_ACTIONS],
+            "limit_microcredits": settings.REFUND_APPROVAL_MICROCREDITS,
+            "sees_money": staff.has_perm("billing.view_refund"),
+        }
+        return super().index(request, {**found, **(extra_context or {})})
 
     def each_context(self, request: HttpRequest) -> Any:
         """What every page of the admin knows: also whether there is a search box."""

@@ -29,8 +29,8 @@ from billing.templatetags.money import format_credits
 from billing.topups import promotions
 from core.admin.base import ServiceAdmin
 from core.admin.large_lists import LargeList, filter_of_values
-from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
-from core.spreadsheets import safe_cell
+from core.admin.steps import Preview, StepRefused, TwoStepForm, answer_in_two_steps
+from core.spreadsheets import harmless
 
 MOST_CREDITS_A_CODE = 1_000_000
 WAITS = gettext_lazy("A second person must approve it before it can be redeemed.")
@@ -196,7 +196,7 @@ class PromotionCodeAdmin(LargeList, ServiceAdmin):
         return _csv_of(codes.order_by("pk"))
 
 
-def _preview(form: StockForm, by: User) -> str:
+def _preview(form: StockForm, by: User) -> Preview:
     terms, count = form.terms, form.cleaned_data["count"]
     text = _("{count} codes of {each} credits each: {total} credits if all are redeemed.").format(
         count=count,
@@ -209,7 +209,7 @@ def _preview(form: StockForm, by: User) -> str:
         text += " " + _("For new customers only.")
     if approvals.needs_second_person(by=by, worth_microcredits=terms.credits_microcredits * count):
         text += f" {WAITS}"
-    return text
+    return Preview(text)
 
 
 def _generate(request: HttpRequest, form: StockForm) -> HttpResponse:
@@ -236,7 +236,7 @@ def _csv_of(codes: Iterable[PromotionCode]) -> HttpResponse:
     rows = csv.writer(response)
     rows.writerow(COLUMNS)
     for code in codes:
-        text = [safe_cell(code.code), safe_cell(code.batch)]
+        text = [harmless(code.code), harmless(code.batch)]
         moments = [moment.isoformat() if moment else "" for moment in (code.starts_at, code.ends_at)]
         worth = f"{Decimal(code.credits_microcredits) / MICROCREDITS_PER_CREDIT:.6f}"
         rows.writerow([*text, worth, *moments, code.redemptions_count])

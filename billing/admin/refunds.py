@@ -14,26 +14,31 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django_stubs_ext import StrOrPromise
 
 from accounts.callers.requests import Request
 from billing import approvals, currencies
+from billing.admin.effects import refund_lines, warning_of_approval
 from billing.models import Hold, Refund, RefundState, TopUp
 from billing.refunds import payouts, requests
+from billing.templatetags.money import format_credits, money
 from core.admin.base import ReadOnlyAdmin
 from core.admin.large_lists import LargeList
-from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
+from core.admin.reasons import ReasonedForm
+from core.admin.steps import Preview, StepRefused, answer_in_two_steps
 
 DECIMALS_OF_CREDITS = 6
 PROVIDERS = ("stripe", "sandbox")  # that there ever were
 
 
-class RefundForm(TwoStepForm):
+class RefundForm(ReasonedForm):
     """The amount and the reason. The amount is in credits, or as people write the payment's currency."""
 
     amount = forms.DecimalField(min_value=0, max_digits=24)
-    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
+    field_order = ("amount",)
 
     def __init__(self, *args: Any, decimals: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,6 +61,11 @@ class RefundableAdmin(ReadOnlyAdmin):
 
     field: str
     permissions: tuple[str, ...]
+    title: StrOrPromise
+
+    def facts_of(self, _target: Any) -> list[tuple[str, Any]]:
+        """Return what else staff should know of the object, as pairs of words."""
+        return []
 
     def decimals_of(self, _target: Any) -> int:
         """Return the number of decimals that an amount is written with: those of credits."""
@@ -78,39 +88,55 @@ class RefundableAdmin(ReadOnlyAdmin):
         decimals = self.decimals_of(target)
         most = Decimal(requests.refundable_amount(**of)).scaleb(-decimals)
         start = {"amount": most, "idempotency_key": uuid4()}
+        customer = target.user if self.field == "topup" else target.wallet.user
         page = {
-            "title": _("Refund"),
-            "original": target,
-            "intro": _("At most {most} can be refunded for {target}.").format(most=most, target=target),
+            "title": self.title,
+            "original": customer,
+            "facts": [
+                (_("Customer"), customer),
+                (str(self.opts.verbose_name), target.pk),
+                *self.facts_of(target),
+                (_("At most"), payouts.worth_of(requests.refundable_amount(**of), of.get("topup"))),
+            ],
             "button": _("Refund now"),
-            "back": reverse(f"admin:billing_{self.opts.model_name}_change", args=[target.pk]),
+            "back": reverse("admin:customer", args=[customer.pk]),
         }
         return answer_in_two_steps(
             request,
             model_admin=self,
             form=RefundForm(request.POST or None, initial=start, decimals=decimals),
             preview=lambda form: self._preview(request, form, of),
-            act=lambda form: self._refund(request, form, of),
+            act=lambda form: self._refund(request, form, of, page["back"]),
             page=page,
         )
 
-    def _preview(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> str:
+    def _preview(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> Preview:
         """Return what would happen. Refuses what the service would refuse."""
-        if form.smallest_units > requests.refundable_amount(**of):
+        by, amount = cast(Request, request).user, form.smallest_units
+        if amount > requests.refundable_amount(**of):
             raise StepRefused(_("More than can be refunded."))
         try:
-            what = requests.describe_refund(by=cast(Request, request).user, amount=form.smallest_units, **of)
+            what = requests.describe_refund(by=by, amount=amount, **of)
         except approvals.OwnWallet as refused:
             raise StepRefused(refused) from refused
-        why = _("Reason: {reason}. The customer is told, and the audit log keeps it.")
-        return f"{what} {why.format(reason=form.cleaned_data['reason'])}"
+        topup = of.get("topup")
+        customer = of[self.field].user if topup else of[self.field].wallet.user
+        waits = requests.needs_second_person(by=by, customer=customer, amount=amount, topup=topup)
+        button = _("Ask for approval: {worth}") if waits else _("Refund {worth}")
+        return Preview(
+            f"{what} {_('The customer is told the reason.')}",
+            lines=refund_lines(amount, **of),
+            warning=warning_of_approval() if waits else "",
+            button=button.format(worth=payouts.worth_of(amount, topup)),
+        )
 
-    def _refund(self, request: HttpRequest, form: RefundForm, of: dict[str, Any]) -> HttpResponse:
+    def _refund(self, request: HttpRequest, form: RefundForm, of: dict[str, Any], back: str) -> HttpResponse:
         try:
             refund = requests.request_refund(
                 by=cast(Request, request).user,
                 amount=form.smallest_units,
                 reason=form.cleaned_data["reason"],
+                note=form.cleaned_data["note"],
                 idempotency_key=str(form.cleaned_data["idempotency_key"]),
                 **of,
             )
@@ -121,7 +147,7 @@ class RefundableAdmin(ReadOnlyAdmin):
         level = messages.WARNING if refund.error else messages.SUCCESS
         text = _("Refund: {state}.").format(state=refund.get_state_display())
         messages.add_message(request, level, f"{text} {refund.error}".strip())
-        return redirect("admin:billing_refund_changelist")
+        return redirect(back)
 
 
 @admin.register(Hold)
@@ -129,11 +155,21 @@ class HoldAdmin(LargeList, RefundableAdmin):
     """All holds; a settled one can be refunded."""
 
     field, permissions = "hold", (requests.PERMISSION, "billing.request_refund")
+    title = gettext_lazy("Refund an answer")
     list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
     list_filter = ("state", "created_at")
     people, found_by = "wallet", ("id", "reference")
     ordering = ("-created_at", "-id")
+    linked_lookups = ("wallet__exact",)
     list_select_related = ("wallet",)
+
+    def facts_of(self, target: Hold) -> list[tuple[str, Any]]:
+        """When it was, of which model, and what it cost."""
+        return [
+            (_("When"), date_format(target.created_at, "Y-m-d H:i:s")),
+            (_("Model"), target.model_key),
+            (_("It cost"), payouts.worth_of(target.charged_microcredits or 0, None)),
+        ]
 
 
 @admin.register(TopUp)
@@ -141,6 +177,7 @@ class TopUpAdmin(LargeList, RefundableAdmin):
     """Orders and their payments; a paid one can be refunded."""
 
     field, permissions = "topup", (requests.PERMISSION,)
+    title = gettext_lazy("Refund a payment")
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # the default as of Django 6
     list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
     list_filter = ("state", "created_at")
@@ -154,6 +191,19 @@ class TopUpAdmin(LargeList, RefundableAdmin):
         for name in ("checkout_reference", "payment_reference"):
             found |= Q(provider__in=PROVIDERS, **{name: text}) & ~Q(**{name: ""})
         return found
+
+    linked_lookups = ("user__exact",)
+
+    def facts_of(self, target: TopUp) -> list[tuple[str, Any]]:
+        """The payment, and what it bought."""
+        bought = _("{credits} credits and a bonus of {bonus}").format(
+            credits=format_credits(target.credits_microcredits), bonus=format_credits(target.bonus_microcredits)
+        )
+        return [
+            (_("Payment"), target.payment_reference or _("none yet")),
+            (_("Paid"), money(target.amount_minor, target.currency)),
+            (_("It bought"), bought),
+        ]
 
     def decimals_of(self, target: TopUp) -> int:
         """Return the number of decimals of the order's currency."""

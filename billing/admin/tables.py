@@ -28,6 +28,7 @@ class LedgerEntryAdmin(LargeList, ReadOnlyAdmin):
     people, found_by = "wallet", ("id", "idempotency_key", "hold")
     list_select_related = ("wallet",)
     ordering = ("-id",)
+    linked_lookups = ("wallet__exact",)
 
 
 class PriceForm(forms.ModelForm[Price]):
@@ -92,6 +93,7 @@ class GrantAdmin(LargeList, ReadOnlyAdmin):
     people, found_by = "wallet", ("id", "entry")
     list_select_related = ("wallet",)
     ordering = ("-id",)
+    linked_lookups = ("wallet__exact",)
 
 
 class PackageForm(forms.ModelForm[Package]):

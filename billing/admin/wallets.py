@@ -4,6 +4,7 @@ An adjustment that a second person must approve waits in the list of adjustments
 """
 
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 from uuid import uuid4
@@ -17,28 +18,33 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django_stubs_ext import StrOrPromise
 
 from accounts.callers.requests import Request
 from billing import adjustments, approvals, ledger
+from billing.admin.effects import adjustment_lines, warning_of_approval
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
-from billing.templatetags.money import format_credits
+from billing.templatetags.money import format_credits, signed_credits
 from core.admin.base import ReadOnlyAdmin
 from core.admin.large_lists import LargeList
-from core.admin.steps import StepRefused, TwoStepForm, answer_in_two_steps
+from core.admin.reasons import ReasonedForm
+from core.admin.steps import Preview, StepRefused, answer_in_two_steps
 
 MOST_CREDITS = 10_000_000
+USUAL_DAYS = 365  # after which credits expire that staff give
 
 
-class AdjustmentForm(TwoStepForm):
+class AdjustmentForm(ReasonedForm):
     """How many credits, up or down, and why."""
 
     credits = forms.DecimalField(
+        label=gettext_lazy("Credits"),
         min_value=-MOST_CREDITS,
         max_value=MOST_CREDITS,
         decimal_places=6,
         help_text=gettext_lazy("With a minus they are taken."),
     )
-    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
+    field_order: tuple[str, ...] = ("credits",)
 
     def clean_credits(self) -> Decimal:
         """Refuse zero."""
@@ -53,65 +59,96 @@ class AdjustmentForm(TwoStepForm):
         return int(self.cleaned_data["credits"] * MICROCREDITS_PER_CREDIT)
 
 
+class GrantForm(AdjustmentForm):
+    """How many credits are given, for how long, and why."""
+
+    credits = forms.DecimalField(label=gettext_lazy("Credits"), min_value=0, max_value=MOST_CREDITS, decimal_places=6)
+    expires_after_days = forms.IntegerField(
+        label=gettext_lazy("Days until they expire"),
+        required=False,
+        min_value=1,
+        max_value=3650,
+        help_text=gettext_lazy("They never expire if it is left out."),
+    )
+    field_order = ("credits", "expires_after_days")
+
+
 @admin.register(Wallet)
 class WalletAdmin(LargeList, ReadOnlyAdmin):
-    """Balances, and the page `<id>/adjust/`."""
+    """Balances, and the pages `<id>/adjust/` and `<id>/grant/`."""
 
     list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
     people, found_by = "user", ("id",)
     list_select_related = ("user",)
 
     def get_urls(self) -> list[URLPattern]:
-        """The adjustment's page, before the admin's own pages."""
-        view = self.admin_site.admin_view(self.adjust_view)
-        return [path("<path:object_id>/adjust/", view, name="billing_wallet_adjust"), *super().get_urls()]
+        """The pages of the actions, before the admin's own pages."""
+        pages = {
+            "adjust": (gettext_lazy("Adjust credits"), AdjustmentForm),
+            "grant": (gettext_lazy("Grant credits"), GrantForm),
+        }
+        own = [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(partial(self.move_view, title=title, form_class=form_class)),
+                name=f"billing_wallet_{name}",
+            )
+            for name, (title, form_class) in pages.items()
+        ]
+        return [*own, *super().get_urls()]
 
-    def adjust_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the form, then what the balance will be, then adjust."""
+    def move_view(
+        self, request: HttpRequest, object_id: str, *, title: StrOrPromise, form_class: type[AdjustmentForm]
+    ) -> HttpResponse:
+        """Show the form, then what the balance will be, then move the credits."""
         if not request.user.has_perm("billing.adjust_wallet"):
             raise PermissionDenied
         wallet = self.get_object(request, object_id)
         if wallet is None:
             raise Http404
         balance = format_credits(wallet.balance_microcredits)
+        start = {"idempotency_key": uuid4(), "expires_after_days": USUAL_DAYS}
         return answer_in_two_steps(
             request,
             model_admin=self,
-            form=AdjustmentForm(request.POST or None, initial={"idempotency_key": uuid4()}),
+            form=form_class(request.POST or None, initial=start),
             preview=lambda form: _preview(request, wallet, form),
             act=lambda form: _adjust(request, wallet, form),
             page={
-                "title": _("Adjust credits"),
+                "title": title,
                 "original": wallet.user,
                 "intro": _("{customer} has {balance} credits.").format(customer=wallet.user, balance=balance),
-                "button": _("Adjust now"),
-                "back": reverse("admin:billing_wallet_change", args=[wallet.pk]),
+                "button": title,
+                "back": reverse("admin:customer", args=[wallet.user_id]),
             },
         )
 
 
-def _preview(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> str:
+def _preview(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> Preview:
     """Return what the balance would be after debts are paid. Refuses what the service would refuse."""
-    by = cast(Request, request).user
+    by, microcredits = cast(Request, request).user, form.microcredits
     try:
         approvals.refuse_own_wallet(by=by, customer=wallet.user)
     except approvals.OwnWallet as refused:
         raise StepRefused(refused) from refused
-    if -form.microcredits > wallet.available_microcredits:
+    if -microcredits > wallet.available_microcredits:
         raise StepRefused(_too_much(wallet.available_microcredits))
-    pays = max(0, min(form.microcredits, ledger.owed_microcredits(wallet=wallet)))
+    pays = max(0, min(microcredits, ledger.owed_microcredits(wallet=wallet)))
     text = _("The balance of {customer} goes from {before} to {after} credits.").format(
         customer=wallet.user,
         before=format_credits(wallet.balance_microcredits),
-        after=format_credits(wallet.balance_microcredits + form.microcredits - pays),
+        after=format_credits(wallet.balance_microcredits + microcredits - pays),
     )
     if pays:
         text += " " + _("{pays} credits pay what is owed.").format(pays=format_credits(pays))
-    worth = abs(form.microcredits)
-    if approvals.needs_second_person(by=by, customer=wallet.user, worth_microcredits=worth):
-        text += " " + _("A second person must approve it first.")
-    why = _("Reason: {reason}. It stands in the customer's history and in the audit log.")
-    return f"{text} {why.format(reason=form.cleaned_data['reason'])}"
+    waits = approvals.needs_second_person(by=by, customer=wallet.user, worth_microcredits=abs(microcredits))
+    button = _("Ask for approval: {worth}") if waits else _("Do it: {worth}")
+    return Preview(
+        f"{text} {_('The reason stands in the history of the customer.')}",
+        lines=adjustment_lines(wallet, microcredits),
+        warning=warning_of_approval() if waits else "",
+        button=button.format(worth=_("{credits} credits").format(credits=signed_credits(microcredits))),
+    )
 
 
 def _adjust(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> HttpResponse:
@@ -121,6 +158,8 @@ def _adjust(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> HttpR
             amount_microcredits=form.microcredits,
             idempotency_key=f"adjust:{form.cleaned_data['idempotency_key']}",
             reason=form.cleaned_data["reason"],
+            note=form.cleaned_data["note"],
+            expires_after_days=form.cleaned_data.get("expires_after_days"),
             by=cast(Request, request).user,
         )
     except approvals.OwnWallet as refused:
@@ -132,10 +171,10 @@ def _adjust(request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> HttpR
         raise StepRefused(text, status=HTTPStatus.CONFLICT) from error
     if adjustment.entry is None:
         messages.warning(request, _("Nothing was moved yet: a second person must approve it."))
-        return redirect("admin:billing_wallet_change", wallet.pk)
-    after = format_credits(adjustment.entry.balance_after_microcredits)
-    messages.success(request, _("Done: the balance was {after} credits after it.").format(after=after))
-    return redirect("admin:billing_wallet_change", wallet.pk)
+    else:
+        after = format_credits(adjustment.entry.balance_after_microcredits)
+        messages.success(request, _("Done: the balance was {after} credits after it.").format(after=after))
+    return redirect("admin:customer", wallet.user_id)
 
 
 def _too_much(available_microcredits: int) -> str:

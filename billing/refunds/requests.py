@@ -57,6 +57,15 @@ def needs_second_person(*, by: User, customer: User, amount: int, topup: TopUp |
     )
 
 
+def credits_taken_back(topup: TopUp, amount_minor: int) -> int:
+    """Return the microcredits of a payment that a refund of this much takes back: its share, bonus included."""
+    returned = topup.refunded_minor + topup.disputed_minor
+    before, after = (
+        topup.total_microcredits * minor // topup.amount_minor for minor in (returned, returned + amount_minor)
+    )
+    return after - before
+
+
 def describe_refund(*, by: User, amount: int, hold: Hold | None = None, topup: TopUp | None = None) -> str:
     """Return a text that says what this refund would do, for the person who is about to make it.
 
@@ -66,12 +75,8 @@ def describe_refund(*, by: User, amount: int, hold: Hold | None = None, topup: T
     approvals.refuse_own_wallet(by=by, customer=customer)
     text = _("{worth} go back to {customer}.").format(worth=worth_of(amount, topup), customer=customer)
     if topup is not None:
-        returned = topup.refunded_minor + topup.disputed_minor
-        before, after = (
-            topup.total_microcredits * minor // topup.amount_minor for minor in (returned, returned + amount)
-        )
         text += " " + _("{credits} credits are taken from the balance, or owed where they were spent.").format(
-            credits=format_credits(after - before)
+            credits=format_credits(credits_taken_back(topup, amount))
         )
     if needs_second_person(by=by, customer=customer, amount=amount, topup=topup):
         text += " " + _("A second person must approve it first.")

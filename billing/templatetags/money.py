@@ -20,6 +20,12 @@ def format_credits(microcredits: int) -> str:
     return number_format(_in_credits(microcredits), max(2, decimals), force_grouping=True)
 
 
+@register.filter
+def signed_credits(microcredits: int) -> str:
+    """Format credits with their sign: 5000000 is '+5.00', -2500000 is '-2.50'."""
+    return f"{'+' if microcredits > 0 else ''}{format_credits(microcredits)}"
+
+
 @register.filter("balance")
 def format_balance(microcredits: int) -> str:
     """Format a balance with two decimals, rounded down, so that it never promises more: 9986440 is '9.98'."""

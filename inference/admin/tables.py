@@ -10,6 +10,7 @@ from accounts.models import User
 from core.admin.base import ReadOnlyAdmin, StrictLookups
 from core.admin.large_lists import LargeList
 from inference.admin.forms import AddModelForm, ChangeModelForm
+from inference.admin.releasing import ReleasePage
 from inference.models import CatalogueModel, Generation
 from inference.weights.new_models import add_model, change_model
 
@@ -54,7 +55,7 @@ class CatalogueModelAdmin(StrictLookups):
 
 
 @admin.register(Generation)
-class GenerationAdmin(LargeList, ReadOnlyAdmin):
+class GenerationAdmin(ReleasePage, LargeList, ReadOnlyAdmin):
     """The metadata of answers, without their text."""
 
     list_display = ("id", "created_at", "user", "model", "state", "prompt_tokens", "completion_tokens")
@@ -62,4 +63,5 @@ class GenerationAdmin(LargeList, ReadOnlyAdmin):
     people, found_by = "user", ("id", "hold")
     ordering = ("-created_at", "-id")
     list_select_related = ("user", "model")
+    linked_lookups = ("user__exact",)
     exclude = ("text", "prompt_token_ids")

@@ -111,7 +111,7 @@ def test_staff_refund_what_they_type(client, bob, staff, stripe, sell, currency,
     url = reverse("admin:billing_topup_refund", args=[topup.pk])
     assert f'name="amount" value="{typed}"' in client.get(url).content.decode()
     tenth = str(Decimal(typed) / 10)
-    sent = {"amount": tenth, "reason": "A tenth", "idempotency_key": uuid4()}
+    sent = {"amount": tenth, "reason": "Duplicate", "idempotency_key": uuid4()}
     written = format_money(minor // 10, currency)
     assert f"{written} go back" in client.post(url, sent).content.decode()
     client.post(url, sent | {"confirmed": "true"})

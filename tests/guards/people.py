@@ -52,6 +52,14 @@ PEOPLE = [
         "above_the_limit_waits",
     ),
     Guard(
+        "whoever sees an approval decides on it",
+        "billing/admin/approvals.py",
+        'if request.method == "POST" and not staff.has_perm(DECIDES[kind]):',
+        "if False:",
+        "tests/backoffice/admin/test_inbox.py",
+        "support_sees",
+    ),
+    Guard(
         "a refund that lapsed",
         "billing/refunds/requests.py",
         "if approvals.has_lapsed(locked.requested_at):",

@@ -7,12 +7,13 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from accounts import audit
 from accounts.api_keys import create_key
+from accounts.login.sessions import open_session
 from accounts.models import Scope, User
 from accounts.staff import roles
 from accounts.staff.roles import FINANCE, OPERATOR, ROLES, SUPPORT, UnknownPermission
@@ -44,11 +45,19 @@ def pages(see, add=NOBODY, change=NOBODY, delete=NOBODY, **others):
 
 # Every model of the admin, and every page of it. A page that is not here fails the test below.
 TABLE = {
-    "accounts_user": pages(SEES_MONEY, add=BOSS, change=BOSS, password_change=BOSS, suspend=SUSPENDS, restore=SUSPENDS),
+    "accounts_user": pages(
+        SEES_MONEY,
+        add=BOSS,
+        change=BOSS,
+        password_change=BOSS,
+        **dict.fromkeys(("suspend", "restore", "end_logins", "reset_factor"), SUSPENDS),
+    ),
+    "accounts_apikey": pages(SEES_MONEY),
+    "accounts_apisession": pages(SUSPENDS),
     "accounts_auditevent": pages(MONEY, export=MONEY),
     "auth_group": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "account_emailaddress": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
-    "billing_wallet": pages(SEES_MONEY, adjust=MONEY),
+    "billing_wallet": pages(SEES_MONEY, adjust=MONEY, grant=MONEY),
     "billing_adjustment": pages(MONEY),
     "billing_ledgerentry": pages(SEES_MONEY),
     "billing_grant": pages(SEES_MONEY),
@@ -60,7 +69,7 @@ TABLE = {
     "billing_package": pages(MONEY, add=MONEY, change=MONEY),
     "billing_promotioncode": pages(MONEY, add=MONEY, change=MONEY, generate=MONEY, stock=MONEY),
     "inference_cataloguemodel": pages(CATALOGUE, add=CATALOGUE, change=CATALOGUE, delete=BOSS),
-    "inference_generation": pages(ALL),
+    "inference_generation": pages(ALL, release={SUPPORT, OPERATOR, SUPERUSER}),
     "chat_conversation": pages({SUPPORT, SUPERUSER}, read={SUPPORT, SUPERUSER}),
     "chat_ratedmodel": pages({SUPPORT, OPERATOR, SUPERUSER}),
 }
@@ -73,6 +82,9 @@ OTHER_PAGES: dict[str, dict[str, Any]] = {
     "view_on_site": {"content_type_id": 1, "object_id": 1},
     "app_list": {"app_label": "billing"},
     "find": {},
+    "approvals": {},
+    "approval": {},
+    "customer": {},
 }
 WITHOUT_OBJECT = {"changelist", "add", "generate", "stock", "export"}
 
@@ -100,6 +112,8 @@ def objects(alice, staff):
     PromotionCode.objects.create(code="WELCOME", credits_microcredits=CREDIT, batch="fair")
     model = CatalogueModel.objects.first()
     Conversation.objects.create(user=alice, title="Roles", model=model)
+    create_key(user=alice, name="k", scopes=[Scope.CHAT])
+    open_session(user=alice, request=RequestFactory().post("/"))
     Generation.objects.create(
         user=alice,
         model=model,
@@ -132,6 +146,16 @@ def url_of(name, page, found):
         return reverse(f"admin:auth_user_{page}", args=[found.pk])
 
 
+def other_url(name):
+    """Where one of the other pages is; of customers, that of alice."""
+    arguments = OTHER_PAGES[name]
+    if name == "customer":
+        arguments = {"user_id": User.objects.get(email="alice@example.com").pk}
+    if name == "approval":
+        arguments = {"kind": "refund", "row_id": Refund.objects.get().pk}
+    return reverse(f"admin:{name}", kwargs=arguments)
+
+
 def test_every_page_of_the_admin_is_in_the_table():
     urls = set()
     for model, model_admin in admin.site._registry.items():
@@ -161,10 +185,7 @@ def test_each_role_opens_just_its_pages(client, objects, role):
 @pytest.mark.parametrize("role", EVERY_ROLE)
 def test_what_every_role_finds_on_the_other_pages(client, objects, role):
     client.force_login(member(role))
-    answers = {
-        name: client.get(reverse(f"admin:{name}", kwargs=arguments)).status_code
-        for name, arguments in OTHER_PAGES.items()
-    }
+    answers = {name: client.get(other_url(name)).status_code for name in OTHER_PAGES}
     sees_billing = role in {
         name for table, allowed in TABLE.items() if "billing_" in table for name in allowed["changelist"]
     }
@@ -177,6 +198,9 @@ def test_what_every_role_finds_on_the_other_pages(client, objects, role):
         "view_on_site": 404,  # no model of ours has a page for everybody
         "app_list": 200 if sees_billing else 404,
         "find": 200 if role in SEES_MONEY else 403,
+        "customer": 200 if role in SEES_MONEY else 403,
+        "approvals": 200 if role in SEES_MONEY else 403,
+        "approval": 200 if role in SEES_MONEY else 403,
     }
 
 
@@ -208,7 +232,7 @@ def outsider(request, client, alice, charlie, staff):
 
 def test_whoever_is_no_staff_is_shown_the_log_in_and_nothing_else(outsider, objects):
     found = [url_of(name, page, objects[name]) for name, allowed in TABLE.items() for page in allowed]
-    for url in [*found, *(reverse(f"admin:{name}", kwargs=arguments) for name, arguments in OTHER_PAGES.items())]:
+    for url in [*found, *map(other_url, OTHER_PAGES)]:
         for method in (outsider.get, outsider.post):
             answer = method(url)
             assert (answer.status_code, "/login/" in answer["Location"]) == (302, True), url
@@ -223,9 +247,14 @@ def test_every_other_page_of_the_admin_is_known():
 def test_a_refund_that_support_asks_for_waits_for_finance(client, alice, objects, role):
     client.force_login(member(role))
     before = Wallet.objects.get(user=alice).balance_microcredits
-    fields = {"amount": "0.0001", "reason": "A poor answer", "idempotency_key": uuid4(), "confirmed": "true"}
+    fields = {
+        "amount": "0.0001",
+        "reason": "Answer failed or unusable",
+        "idempotency_key": uuid4(),
+        "confirmed": "true",
+    }
     client.post(reverse("admin:billing_hold_refund", args=[objects["billing_hold"].pk]), fields)
-    made = Refund.objects.filter(reason="A poor answer").values_list("state", flat=True)
+    made = Refund.objects.filter(reason="Answer failed or unusable").values_list("state", flat=True)
     assert list(made) == {SUPPORT: ["waiting"], FINANCE: ["done"], SUPERUSER: ["done"]}.get(role, [])
     gained = Wallet.objects.get(user=alice).balance_microcredits - before
     assert gained == (100 if role in MONEY else 0)
@@ -250,7 +279,7 @@ def test_only_finance_adjusts_credits_and_makes_codes(client, alice, objects, ro
     entries, codes = LedgerEntry.objects.count(), PromotionCode.objects.count()
     key = {"idempotency_key": uuid4(), "confirmed": "true"}
     adjust = reverse("admin:billing_wallet_adjust", args=[alice.wallet.pk])
-    status = client.post(adjust, {"credits": "1", "reason": "A test", **key}).status_code
+    status = client.post(adjust, {"credits": "1", "reason": "Duplicate", **key}).status_code
     assert (status, LedgerEntry.objects.count() - entries) == ((302, 1) if role in MONEY else (403, 0))
     generate = reverse("admin:billing_promotioncode_generate")
     status = client.post(generate, {"batch": "new", "credits": "1", "count": "3", **key}).status_code

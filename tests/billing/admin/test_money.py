@@ -46,7 +46,7 @@ def test_an_adjustment_says_what_will_happen_and_happens_once(desk, alice, staff
     url = adjusting(alice)
     assert url in text_of(desk.get(reverse("admin:billing_wallet_change", args=[alice.wallet.pk])))
     assert "alice@example.com has 100.00 credits" in text_of(desk.get(url))
-    fields = {"credits": "-2.5", "reason": "Granted by mistake", "idempotency_key": uuid4()}
+    fields = {"credits": "-2.5", "reason": "Charged in error", "idempotency_key": uuid4()}
     preview = text_of(desk.post(url, fields))
     assert "goes from 100.00 to 97.50 credits" in preview
     assert 'name="credits" value="-2.5"' in preview
@@ -55,7 +55,7 @@ def test_an_adjustment_says_what_will_happen_and_happens_once(desk, alice, staff
         assert desk.post(url, fields | {"confirmed": "true"}).status_code == 302
     assert balance(alice) == 97_500_000
     entry = LedgerEntry.objects.get(kind="adjustment")
-    assert (entry.reason, entry.created_by, entry.amount_microcredits) == ("Granted by mistake", staff, -2_500_000)
+    assert (entry.reason, entry.created_by, entry.amount_microcredits) == ("Charged in error", staff, -2_500_000)
     event = AuditEvent.objects.get(action="credits adjusted")
     assert (event.actor, event.subject, event.details["microcredits"]) == (staff, alice, "-2500000")
     assert faults() == []
@@ -74,9 +74,9 @@ def test_an_adjustment_clicked_at_the_same_moment_happens_once(alice, staff, fau
     assert faults() == []
 
 
-@pytest.mark.parametrize("change", [{"credits": "5"}, {"reason": "Another"}])
+@pytest.mark.parametrize("change", [{"credits": "5"}, {"reason": "Fraudulent"}])
 def test_another_adjustment_under_the_same_key_is_refused(desk, alice, change):
-    fields = {"credits": "4", "reason": "A test", "idempotency_key": uuid4(), "confirmed": "true"}
+    fields = {"credits": "4", "reason": "Duplicate", "idempotency_key": uuid4(), "confirmed": "true"}
     desk.post(adjusting(alice), fields)
     answer = desk.post(adjusting(alice), fields | change)
     assert (answer.status_code, "already sent" in text_of(answer)) == (409, True)
@@ -107,7 +107,7 @@ def test_another_customers_wallet_under_the_same_key_is_refused(alice, charlie, 
 )
 @pytest.mark.parametrize("confirmed", ["", "true"])
 def test_an_adjustment_that_makes_no_sense_says_so_and_moves_nothing(desk, alice, fields, message, confirmed):
-    sent = {"credits": "1", "reason": "A test", "idempotency_key": uuid4(), "confirmed": confirmed} | fields
+    sent = {"credits": "1", "reason": "Duplicate", "idempotency_key": uuid4(), "confirmed": confirmed} | fields
     answer = desk.post(adjusting(alice), sent)
     assert answer.status_code == 200
     if "idempotency_key" not in fields:  # a hidden field shows no error; nothing happens all the same
@@ -121,7 +121,7 @@ def test_an_adjustment_of_a_wallet_that_owes_pays_that_first(desk, bob, faults):
     complete(topup)
     spend_credits(bob, 400)
     disputed(topup, 500)
-    fields = {"credits": "450", "reason": "Settled by transfer", "idempotency_key": uuid4()}
+    fields = {"credits": "450", "reason": "Goodwill after an incident", "idempotency_key": uuid4()}
     preview = text_of(desk.post(adjusting(bob), fields))
     assert "goes from 0.00 to 50.00 credits" in preview
     assert "400.00 credits pay what is owed" in preview
@@ -255,9 +255,9 @@ def test_another_refund_under_the_same_key_is_a_409_page(desk, bob):
     topup.save()
     complete(topup, provider="sandbox")
     url = reverse("admin:billing_topup_refund", args=[topup.pk])
-    fields = {"amount": "1.00", "reason": "Asked for", "idempotency_key": uuid4(), "confirmed": "true"}
+    fields = {"amount": "1.00", "reason": "Requested by the customer", "idempotency_key": uuid4(), "confirmed": "true"}
     assert [desk.post(url, fields).status_code for _click in range(2)] == [302, 302]
-    for other in ({"amount": "2.00"}, {"reason": "Another"}):
+    for other in ({"amount": "2.00"}, {"reason": "Fraudulent"}):
         answer = desk.post(url, fields | other)
         assert (answer.status_code, "already sent" in text_of(answer)) == (409, True)
     assert balance(bob) == 400 * CREDIT

@@ -176,7 +176,7 @@ def test_nobody_adjusts_their_own_wallet(client, fred, faults):
     client.force_login(fred)
     url = reverse("admin:billing_wallet_adjust", args=[fred.wallet.pk])
     for confirmed in ("", "true"):
-        sent = {"credits": "1", "reason": "Me", "idempotency_key": uuid4(), "confirmed": confirmed}
+        sent = {"credits": "1", "reason": "Duplicate", "idempotency_key": uuid4(), "confirmed": confirmed}
         assert "your own account" in client.post(url, sent).content.decode()
     assert not LedgerEntry.objects.filter(kind="adjustment").exists()
     assert faults() == []
@@ -197,7 +197,7 @@ def test_nobody_refunds_their_own_answer_or_payment(client, member, fred, settin
     client.force_login(fred)
     url = reverse("admin:billing_topup_refund", args=[mine.pk])
     for confirmed in ("", "true"):
-        sent = {"amount": "1.00", "reason": "Me", "idempotency_key": uuid4(), "confirmed": confirmed}
+        sent = {"amount": "1.00", "reason": "Duplicate", "idempotency_key": uuid4(), "confirmed": confirmed}
         assert "your own account" in client.post(url, sent).content.decode()
     sue = member("sue", SUPPORT)
     with pytest.raises(OwnWallet):
@@ -338,7 +338,7 @@ def test_two_people_approving_at_once_move_it_once(fred, member, alice, faults):
 def test_a_second_person_approves_an_adjustment_in_the_admin(client, fred, gina, alice, faults):
     client.force_login(fred)
     url = reverse("admin:billing_wallet_adjust", args=[alice.wallet.pk])
-    sent = {"credits": "9000000", "reason": "A gift", "idempotency_key": uuid4()}
+    sent = {"credits": "9000000", "reason": "Goodwill after an incident", "idempotency_key": uuid4()}
     assert "A second person must approve it first" in client.post(url, sent).content.decode()
     for _click in range(2):
         page = client.post(url, sent | {"confirmed": "true"}, follow=True)
