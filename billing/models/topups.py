@@ -210,6 +210,9 @@ class PaymentEvent(models.Model):
         constraints = [
             models.UniqueConstraint(name="billing_payment_event_once", fields=["provider", "event_id"]),
         ]
+        indexes = [
+            models.Index(name="billing_payment_event_open", fields=["received_at"], condition=Q(processed_at=None))
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"

@@ -2,7 +2,7 @@
 
 An entry gets its id before its transaction commits. So a reader may see an entry before another one with a smaller id.
 All entries up to one that was seen have come once every transaction has ended that had a number when it was seen: who
-draws an id has locked the wallet before, and so has a number. What came after is "open": it is read again the next time.
+draws an id has locked the wallet before, and so has a number. What came after is "open": it is read again next time.
 """
 
 from dataclasses import dataclass, replace

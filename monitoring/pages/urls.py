@@ -2,10 +2,18 @@
 
 from django.urls import path
 
-from monitoring.pages import operations, status
+from monitoring.pages import alerts, operations, status
 
 app_name = "monitoring"
 urlpatterns = [
     path("status/", status.status, name="status"),
     path("ops/", operations.now, name="operations"),
+    path("ops/alerts/", alerts.alerts, name="alerts"),
+    path("ops/alerts/<int:alert_id>/", alerts.alert, name="alert"),
+    path("ops/alerts/<int:alert_id>/acknowledge/", alerts.acknowledge, name="acknowledge"),
+    path("ops/alerts/<int:alert_id>/resolve/", alerts.resolve, name="resolve"),
+    path("ops/alerts/<int:alert_id>/mute/", alerts.mute, name="mute"),
+    path("ops/alerts/<int:alert_id>/unmute/", alerts.unmute, name="unmute"),
+    path("ops/alerts/<int:alert_id>/note/", alerts.note, name="note"),
+    path("ops/runbook/", alerts.runbook, name="runbook"),
 ]
