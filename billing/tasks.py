@@ -76,8 +76,10 @@ def verify_what_is_new() -> None:
 @shared_task(name="billing.reconcile_payments", queue="default")
 def reconcile_payments() -> None:
     """Compare the last days of payments with Stripe and log each difference as critical."""
-    for finding in reconciliation.reconcile():
+    findings = reconciliation.reconcile()
+    for finding in findings:
         logger.critical("payments do not agree: %s", finding)
+    reconciliation.payments_compared.send(sender=None, findings=findings)
 
 
 @shared_task(name="billing.review_spending", queue="default")

@@ -20,9 +20,12 @@ from core.garbage import look_for_garbage_less_often  # noqa: E402
 from core.postgresql.roles import refuse_to_start_with_might  # noqa: E402
 from core.redis_users import refuse_mighty_users  # noqa: E402
 from core.serving.handlers import Dispatcher  # noqa: E402
+from monitoring.alerts.checks import refuse_contradictions  # noqa: E402
+from monitoring.alerts.watching import watch  # noqa: E402
 from monitoring.prometheus.access import is_switched_on  # noqa: E402
 from monitoring.prometheus.requests import measure_requests  # noqa: E402
 
+refuse_contradictions()
 refuse_mighty_users()
 refuse_to_start_with_might()
 if is_switched_on():
@@ -47,3 +50,4 @@ def _warm_up() -> None:
 
 
 threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+watch(is_worker=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init, worker_ready
+from celery.signals import beat_init, worker_init, worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
@@ -22,13 +22,18 @@ app.autodiscover_tasks()
 @worker_init.connect
 @beat_init.connect
 def refuse_too_mighty_a_role(**_kwargs: object) -> None:
-    """Refuse to start a worker or beat whose PostgreSQL role or Redis users have too many rights. Raises SystemExit."""
+    """Refuse to start a worker or beat whose PostgreSQL role or Redis users have too many rights.
+
+    Limits of alerts that contradict each other are refused too. Raises SystemExit.
+    """
     from django.core.exceptions import ImproperlyConfigured
 
     from core.postgresql.roles import refuse_to_start_with_might
     from core.redis_users import refuse_mighty_users
+    from monitoring.alerts.checks import refuse_contradictions
 
     try:
+        refuse_contradictions()
         refuse_mighty_users()
         refuse_to_start_with_might()
     except ImproperlyConfigured as error:  # Celery would only log it
@@ -41,6 +46,22 @@ def tell_supervisor_ready(sender: Any, **_kwargs: object) -> None:
     name = sender.hostname.partition("@")[0]
     _touch(name)
     _tell_supervisor_alive(name)
+
+
+@worker_ready.connect
+def begin_to_report(sender: Any, **_kwargs: object) -> None:
+    """Report that this worker lives, for the alerts."""
+    from monitoring.alerts.watching import watch
+
+    watch(sender.hostname, is_worker=True)
+
+
+@worker_shutdown.connect
+def end_to_report(sender: Any, **_kwargs: object) -> None:
+    """Note that this worker ends as it should."""
+    from monitoring.alerts.watching import say_goodbye
+
+    say_goodbye(sender.hostname)
 
 
 @beat_init.connect

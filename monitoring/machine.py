@@ -189,6 +189,21 @@ def read_answer_cache() -> dict[str, Any]:
     return figures | limits
 
 
+def read_evicted_keys() -> dict[str, int]:
+    """How many keys each Redis has thrown away since it started, by what it is for. Raises RedisError.
+
+    A Redis whose users were made for an earlier version does not let them ask; it is left out.
+    """
+    clients = {"broker": broker_connection(), "relay": streams.connection(), "cache": answer_cache.connection()}
+    counts = {}
+    for name, client in clients.items():
+        try:
+            counts[name] = int(client.info("stats")["evicted_keys"])  # type: ignore[index]
+        except redis.exceptions.NoPermissionError:
+            continue
+    return counts
+
+
 def read_workers() -> list[dict[str, Any]]:
     """The Celery workers that answer within a second, with their queues and what they are doing. Raises BrokerAway."""
     inspect = current_app.control.inspect(timeout=WORKERS_ANSWER_SECONDS)

@@ -1,18 +1,21 @@
-"""How Tally does now, for operators: the figures of the page of operations, and what is wrong, the worst first."""
+"""How Tally does now: the figures of the page of operations, which the rules of the alerts judge too."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import redis
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing.reporting.standing import Holds, LastProof, read_holds, read_last_proofs
+from billing.reporting.standing import Holds, LastProof, OpenEvents, read_holds, read_last_proofs, read_open_events
 from inference.worker.status import WorkerStatus, read_workers
 from monitoring import machine
+from monitoring.models import AlertRound
+from monitoring.processes import Processes, read_processes
 from monitoring.totals.adding import limited_transaction, owned_microcredits, read_totals
 from monitoring.totals.metrics import (
     ANSWERS,
@@ -27,8 +30,6 @@ from monitoring.totals.samples import Period, read_period
 
 UNREADABLE = (DatabaseError, InterfaceError, redis.RedisError, machine.BrokerAway)
 PERIOD = timedelta(minutes=5)
-LIMITS = {"queue_seconds": 60, "failed_percent": 5, "first_token_seconds": 5, "connections_percent": 90}
-PROOF_OVERDUE = {True: timedelta(hours=30), False: timedelta(hours=3)}  # of everything, of what is new
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,11 @@ class ModelNow:
     tokens_out: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong: in a few words, and with its figure and limit."""
-
-    title: str
-    detail: str
-    is_critical: bool = False
-
-
 @dataclass(slots=True)
 class Overview:
-    """All figures. What could not be read is None, and named in `unread`."""
+    """All figures. What could not be read is None; `unread` has the keys of those parts with their names."""
 
-    seen_at: Any = field(default_factory=timezone.now)
+    seen_at: datetime
     period: Period | None = None
     owned_microcredits: int | None = None
     holds: Holds | None = None
@@ -68,13 +60,11 @@ class Overview:
     workers: list[WorkerStatus] = field(default_factory=list)
     system: dict[str, Any] = field(default_factory=dict)
     answer_cache: dict[str, Any] | None = None
-    unread: list[str] = field(default_factory=list)
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is wrong, the critical first."""
-        found = [*_of_money(self), *_of_answers(self), *_of_servers(self)]
-        return sorted(found, key=lambda finding: not finding.is_critical)
+    open_events: OpenEvents | None = None
+    processes: Processes | None = None
+    mark: AlertRound | None = None
+    redis_evicted: dict[str, int] | None = None
+    unread: dict[str, str] = field(default_factory=dict)
 
     def percentile(self, metric: Any, share: float) -> float | None:
         """Of the last minutes, None if nothing is known or nothing happened."""
@@ -86,7 +76,7 @@ class Overview:
         answers = period.amount(ANSWERS) if period else 0
         return {
             "answers_a_second": answers / period.seconds if period else None,
-            "failed_percent": _failed_percent(period),
+            "failed_percent": failed_percent(period),
             "first_token": [self.percentile(FIRST_TOKEN, share) for share in (0.5, 0.95, 0.99)],
             "per_token": [self.percentile(OUTPUT_TOKEN, share) for share in (0.5, 0.95, 0.99)],
             "whole": [self.percentile(REQUEST_DURATION, share) for share in (0.5, 0.95, 0.99)],
@@ -101,23 +91,32 @@ class Overview:
 
 def look() -> Overview:
     """Read all figures. A part that cannot be read is left out."""
-    overview = Overview(workers=read_workers(), system=machine.read_system())
-    parts = {
-        _("totals"): _read_totals,
-        _("holds"): _read_holds,
-        _("proofs"): _read_proofs,
-        _("PostgreSQL"): _read_server,
-        _("models"): _read_models,
-    }
+    overview = Overview(seen_at=timezone.now(), workers=read_workers(), system=machine.read_system())
     if machine.database_answers():
-        overview.unread = [name for name, read in parts.items() if not _try_to_read(overview, read)]
+        unread = {key: name for key, (name, read) in _parts().items() if not _try_to_read(overview, read)}
     else:
-        overview.unread = [_("the database")]
-    try:
-        overview.answer_cache = machine.read_answer_cache()
-    except UNREADABLE:
-        overview.unread.append(_("Redis"))
+        unread = {key: _("the database") for key in _parts()}
+    for read in (_read_answer_cache, _read_evicted):
+        try:
+            read(overview)
+        except UNREADABLE:
+            unread["redis"] = _("Redis")
+    overview.unread = unread
     return overview
+
+
+def _parts() -> dict[str, tuple[str, Callable[[Overview], None]]]:
+    """What PostgreSQL knows, by the key that rules name: the part in words, and what reads it."""
+    return {
+        "totals": (_("totals"), _read_totals),
+        "holds": (_("holds"), _read_holds),
+        "proofs": (_("proofs"), _read_proofs),
+        "server": (_("PostgreSQL"), _read_server),
+        "models": (_("models"), _read_models),
+        "payments": (_("payments"), _read_payments),
+        "processes": (_("processes"), _read_processes),
+        "mark": (_("alerts"), _read_mark),
+    }
 
 
 def _try_to_read(overview: Overview, read: Callable[[Overview], None]) -> bool:
@@ -149,6 +148,26 @@ def _read_server(overview: Overview) -> None:
     overview.server = machine.read_server()
 
 
+def _read_payments(overview: Overview) -> None:
+    overview.open_events = read_open_events(older_than=timedelta(minutes=settings.ALERT_PAYMENT_MINUTES))
+
+
+def _read_processes(overview: Overview) -> None:
+    overview.processes = read_processes()
+
+
+def _read_mark(overview: Overview) -> None:
+    overview.mark = AlertRound.objects.first()
+
+
+def _read_answer_cache(overview: Overview) -> None:
+    overview.answer_cache = machine.read_answer_cache()
+
+
+def _read_evicted(overview: Overview) -> None:
+    overview.redis_evicted = machine.read_evicted_keys()
+
+
 def _read_models(overview: Overview) -> None:
     """After the totals, which tell the tokens a second."""
     period = overview.period
@@ -175,54 +194,11 @@ def _tokens_a_second(period: Period | None, model_key: str, kind: str) -> float 
     return period.total(TOKEN_USAGE, gen_ai_token_type=kind, **{MODEL: model_key}) / period.seconds
 
 
-def _failed_percent(period: Period | None) -> float | None:
+def failed_percent(period: Period | None) -> float | None:
+    """Of the answers that ended, None if there were none."""
     answers = period.amount(ANSWERS) if period else 0
     return 100 * period.amount(ANSWERS, outcome="failed") / answers if period and answers else None
 
 
 def _moved(period: Period | None, kind: str, direction: str) -> int | None:
     return None if period is None else period.amount(CREDITS, kind=kind, direction=direction)
-
-
-def _of_money(overview: Overview) -> Iterator[Finding]:
-    for proof in overview.proofs or ():
-        if proof.faults:
-            yield Finding(_("The ledger has a fault"), _("The last proof found {n}.").format(n=proof.faults), True)
-        if overview.seen_at - proof.started_at > PROOF_OVERDUE[proof.is_of_everything]:
-            yield Finding(
-                _("A proof of the ledger is overdue"),
-                _("The last one began at {at:%Y-%m-%d %H:%M} UTC.").format(at=proof.started_at),
-            )
-    if overview.holds and overview.holds.stuck:
-        yield Finding(_("Holds are stuck"), _("{n} have outlived their time.").format(n=overview.holds.stuck))
-
-
-def _of_answers(overview: Overview) -> Iterator[Finding]:
-    for model in overview.models or ():
-        if model.is_available and not model.workers:
-            yield Finding(
-                _("No worker takes answers of {model}").format(model=model.key),
-                _("Customers can ask for it, and wait."),
-                True,
-            )
-        if model.oldest_seconds > LIMITS["queue_seconds"]:
-            detail = _("The oldest waits for {seconds:.0f} s, limit {limit} s; {n} wait.")
-            words = detail.format(seconds=model.oldest_seconds, limit=LIMITS["queue_seconds"], n=model.queued)
-            yield Finding(_("Answers of {model} wait too long").format(model=model.key), words)
-    failed = _failed_percent(overview.period)
-    if failed is not None and failed > LIMITS["failed_percent"]:
-        words = _("{failed:.1f} % in the last five minutes, limit {limit} %.")
-        yield Finding(_("Answers fail"), words.format(failed=failed, limit=LIMITS["failed_percent"]), True)
-    first = overview.percentile(FIRST_TOKEN, 0.95)
-    if first is not None and first > LIMITS["first_token_seconds"]:
-        words = _("One in twenty begins after {first:.1f} s, limit {limit} s.")
-        yield Finding(_("Answers begin late"), words.format(first=first, limit=LIMITS["first_token_seconds"]))
-
-
-def _of_servers(overview: Overview) -> Iterator[Finding]:
-    server = overview.server
-    if server and 100 * server.connections > LIMITS["connections_percent"] * server.connections_limit:
-        words = _("{n} of {limit} are in use.").format(n=server.connections, limit=server.connections_limit)
-        yield Finding(_("Database connections run out"), words)
-    if overview.unread:
-        yield Finding(_("Something cannot be read"), ", ".join(overview.unread), True)

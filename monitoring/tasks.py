@@ -1,12 +1,19 @@
-"""The Celery tasks of monitoring, all on the queue `default`."""
+"""The Celery tasks of monitoring, on the queue `default`; those that wait for other people's servers on `mail`."""
 
+import logging
 import time
 
 from celery import shared_task
+from django.conf import settings
 
+from monitoring.alerts import certificate, kept
+from monitoring.alerts.delivery import deliver_due
+from monitoring.alerts.rounds import go_round
 from monitoring.reports import mailing
 from monitoring.totals import samples
 from monitoring.totals.adding import add_up
+
+logger = logging.getLogger(__name__)
 
 MOST_SECONDS = 8.0  # less than until the next time
 
@@ -22,7 +29,7 @@ def add_up_totals() -> None:
 
 @shared_task(name="monitoring.thin_samples", queue="default", ignore_result=True)
 def thin_samples() -> None:
-    """Delete the samples that are kept no longer."""
+    """Delete the samples, alerts and reports that are kept no longer."""
     samples.thin_samples()
 
 
@@ -30,3 +37,26 @@ def thin_samples() -> None:
 def mail_report() -> None:
     """Mail the report of yesterday, once, if the settings name somebody who gets it."""
     mailing.mail_yesterday()
+
+    kept.delete_old()
+
+
+@shared_task(name="monitoring.go_round", queue="default", ignore_result=True)
+def apply_rules() -> None:
+    """Apply the rules of the alerts."""
+    go_round(is_asked_by_beat=True)
+
+
+@shared_task(name="monitoring.deliver_alerts", queue="mail", ignore_result=True)
+def deliver_alerts() -> None:
+    """Send the webhook what is due."""
+    deliver_due()
+
+
+@shared_task(name="monitoring.look_at_certificate", queue="mail", ignore_result=True)
+def look_at_certificate() -> None:
+    """Note until when the site's certificate is valid."""
+    try:
+        kept.note_certificate(certificate.read_end(settings.PUBLIC_URL))
+    except OSError as error:
+        logger.warning("the certificate of %s cannot be seen: %s", settings.PUBLIC_URL, error)

@@ -23,6 +23,7 @@ from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
 from chat.transfer.sharing import share_conversation
+from monitoring.models import Alert, AlertState
 from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
 
@@ -120,6 +121,14 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "monitoring:report_file": (GET, REPORTS),
     "monitoring:flower": (GET, OPERATORS),
     "monitoring:flower_entrance": (GET, PROXY),
+    "monitoring:alerts": (GET, OPERATORS),
+    "monitoring:alert": (GET, OPERATORS),
+    "monitoring:acknowledge": (POST, OPERATORS),
+    "monitoring:resolve": (POST, OPERATORS),
+    "monitoring:mute": (POST, OPERATORS),
+    "monitoring:unmute": (POST, OPERATORS),
+    "monitoring:note": (POST, OPERATORS),
+    "monitoring:runbook": (GET, OPERATORS),
     "chat:terms": (GET, PUBLIC),
     "chat:privacy": (GET, PUBLIC),
     "chat:home": (GET, PUBLIC),  # strangers see the landing page
@@ -237,6 +246,14 @@ def things(alice, catalogue, settings, monkeypatch, rf):
         "row_id": UserSession.objects.create(user=alice, session_key="elsewhere", ip="127.0.0.1").pk,
         "session_id": open_session(user=alice, request=rf.post("/")).session.pk,
         "archive_id": uuid4(),
+        "alert_id": Alert.objects.create(
+            rule="disk",
+            state=AlertState.OPEN,
+            is_critical=True,
+            detail="full",
+            over_since=timezone.now(),
+            opened_at=timezone.now(),
+        ).pk,
         "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 

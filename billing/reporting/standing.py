@@ -1,12 +1,13 @@
-"""How the money stands now, for operators: open holds, and what the proofs of the ledger found. Reads few rows."""
+"""How the money stands now, for operators: open holds, proofs of the ledger, events of payments. Reads few rows."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from billing.models import Hold, HoldState, Proof
+from billing.models import Hold, HoldState, PaymentEvent, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,27 @@ class LastProof:
     seconds: float
     entries: int
     faults: int
+
+
+# Of Stripe, which repeats an event for three days: a payment came.
+OF_PAYMENTS = ("checkout.session.completed", "checkout.session.async_payment_succeeded", "payment_intent.succeeded")
+REPEATED = timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvents:
+    """Events of payment providers that could not be processed: all of them, and those that say that money came."""
+
+    all: int
+    of_payments: int
+
+
+def read_open_events(*, older_than: timedelta) -> OpenEvents:
+    """Events of the last three days that have been open for so long. One query, of open events alone."""
+    now = timezone.now()
+    is_open = PaymentEvent.objects.filter(processed_at=None, received_at__range=(now - REPEATED, now - older_than))
+    figures = is_open.aggregate(all=Count("pk"), of_payments=Count("pk", filter=Q(type__in=OF_PAYMENTS)))
+    return OpenEvents(figures["all"], figures["of_payments"])
 
 
 def read_holds() -> Holds:

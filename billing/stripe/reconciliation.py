@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Q
+from django.dispatch import Signal
 from django.utils import timezone
 
 from billing.currencies import format_money
@@ -35,6 +36,7 @@ OPEN_ORDER_DAYS = 30
 # How far back refunds and disputes are listed. A card payment can be disputed for 120 days; a refund in the dashboard
 # has no time limit.
 RETURN_DAYS = 180
+payments_compared = Signal()  # sent with `findings` after the daily comparison
 
 
 @dataclass(frozen=True, slots=True)

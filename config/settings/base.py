@@ -10,6 +10,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from billing.currencies import UnknownCurrency, known_currency
+from config.settings.alerts import *
 from config.settings.api import *
 from config.settings.demands import wrong
 from config.settings.inference import *

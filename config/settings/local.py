@@ -50,4 +50,6 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+if "ALERT_BACKUP_HOURS" not in os.environ:
+    ALERT_BACKUP_HOURS = 0.0  # demo data needs no backup
 demands.refuse()

@@ -48,5 +48,12 @@ CELERY_BEAT_SCHEDULE = {
     "erase-deleted-conversations": {"task": "chat.erase_deleted", "schedule": 600.0, "options": {"expires": 600}},
     "add-up-totals": {"task": "monitoring.add_up", "schedule": 10.0, "options": {"expires": 10}},
     "mail-report": {"task": "monitoring.mail_report", "schedule": crontab(minute=25), "options": {"expires": 3600}},
+    "apply-rules": {"task": "monitoring.go_round", "schedule": 30.0, "options": {"expires": 30}},
+    "deliver-alerts": {"task": "monitoring.deliver_alerts", "schedule": 15.0, "options": {"expires": 15}},
+    "look-at-certificate": {
+        "task": "monitoring.look_at_certificate",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "thin-samples": {"task": "monitoring.thin_samples", "schedule": 3600.0, "options": {"expires": 3600}},
 }

@@ -29,4 +29,5 @@ REDIS_ADMIN_URL = os.environ.get("REDIS_ADMIN_URL") or REDIS_URL  # a user with 
 # Tests open many threads and the test runner drops the database afterwards: no pool.
 del DATABASES["default"]["OPTIONS"]["pool"]
 LOGGING["root"]["level"] = "WARNING"
+ALERT_WATCH = False  # a thread that writes beside a test would be in its way
 WHITENOISE_AUTOREFRESH = True  # no collected static files in tests

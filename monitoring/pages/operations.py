@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required, permission_required
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
+from monitoring.alerts.judging import judge
+from monitoring.alerts.reading import count_open, match_open
 from monitoring.history import SPANS, read_history
-from monitoring.overview import LIMITS, look
+from monitoring.overview import look
+from monitoring.pages.operators import operators_only
 from monitoring.reports.lines import draw_lines
 from monitoring.reports.words import shown
 from monitoring.totals.adding import limited_transaction
@@ -21,14 +23,18 @@ REFRESH_SECONDS = 5
 
 
 @require_safe
-@never_cache
-@login_required
-@permission_required("inference.view_cataloguemodel", raise_exception=True)
+@operators_only
 def now(request: Request) -> HttpResponse:
     """The page; for htmx, all of it that changes."""
     overview = look()
-    context = {"overview": overview, "tiles": overview.tiles(), "limits": LIMITS, "refresh_seconds": REFRESH_SECONDS}
-    context["findings"] = overview.findings
+    context = {
+        "overview": overview,
+        "tiles": overview.tiles(),
+        "failed_percent_limit": settings.ALERT_FAILED_PERCENT,
+        "refresh_seconds": REFRESH_SECONDS,
+        "findings": match_open(judge(overview)),
+        "open_count": count_open(),
+    }
     if request.htmx:
         return render(request, "monitoring/_operations_live.html", context)
     return render(request, "monitoring/operations.html", context | _over_time(request.GET.get("over", "")))

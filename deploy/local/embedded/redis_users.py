@@ -6,8 +6,9 @@ docs/redis-users.md shows the same rules to operators, and says why there are th
 BROKER, RELAY, CACHE = USERS = ("tally_broker", "tally_relay", "tally_cache")
 SETTINGS = {BROKER: "BROKER_REDIS_URL", RELAY: "RELAY_REDIS_URL", CACHE: "CACHE_REDIS_URL"}
 
-# PING, SELECT and what a client says of itself; not how to list or kill other clients.
-_EVERYBODY = "+@connection -@admin -@dangerous"
+# PING, SELECT and what a client says of itself; not how to list or kill other clients. INFO tells operators whether the
+# server throws data away.
+_EVERYBODY = "+@connection -@admin -@dangerous +info"
 
 # Celery's queues and their priorities, what is being worked on, and the answers of workers to Flower. Kombu takes its
 # lock with a script. A subscription to a pattern is only granted where the same pattern stands here.

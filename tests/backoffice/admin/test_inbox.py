@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from billing.models import Adjustment, Refund, Wallet
-from billing.refunds import requests
 from tests.billing.grants import spend
 from tests.billing.orders import complete, order
 from tests.billing.refunds.adjusting import adjust

@@ -15,7 +15,6 @@ from billing.ledger.verification.proofs import prove
 from inference.generations.endings import fail_generation
 from inference.relay import streams
 from inference.worker.contracts import LoadedModel
-from monitoring import overview
 from monitoring.totals.samples import take_sample
 from tests.e2e.looking import look_at
 from tests.inference.asking import ask
@@ -156,13 +155,17 @@ def test_it_takes_a_bounded_number_of_queries(client, operator, alice, catalogue
     assert max(len(few), len(many)) <= 80
 
 
-def test_every_rule_of_prometheus_that_it_has_too_has_the_same_limit():
-    assert overview.LIMITS == {
-        "queue_seconds": 60,
-        "failed_percent": 5,
-        "first_token_seconds": 5,
-        "connections_percent": 90,
-    }
+def test_every_rule_of_prometheus_that_it_has_too_has_the_same_limit(settings):
+    rules = (settings.BASE_DIR / "deploy/prometheus/rules.yml").read_text()
+    assert f"tally_queue_oldest_seconds > {settings.ALERT_QUEUE_SECONDS:g}\n" in rules
+    assert f"(rate(tally_answers_total[5m])) > {settings.ALERT_FAILED_PERCENT / 100:g}\n" in rules
+    assert (
+        f"(rate(gen_ai_server_time_to_first_token_seconds_bucket[5m]))) > {settings.ALERT_FIRST_TOKEN_SECONDS:g}\n"
+        in rules
+    )
+    assert f"tally_database_connections_limit) > {settings.ALERT_CONNECTIONS_PERCENT / 100:g}\n" in rules
+    assert f"> {settings.ALERT_PROOF_NEW_HOURS:g} * 3600" in rules
+    assert f"> {settings.ALERT_PROOF_EVERYTHING_HOURS:g} * 3600" in rules
 
 
 @pytest.mark.django_db(transaction=True)

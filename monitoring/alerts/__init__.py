@@ -1,0 +1,1 @@
+"""Alerts: what is wrong is seen, told to operators once, and closed when it is over."""
