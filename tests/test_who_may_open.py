@@ -22,6 +22,7 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
+from chat.saved_prompts import save_prompt
 from chat.transfer.sharing import share_conversation
 from tests.support.cast import UserFactory, answered_talk
 from tests.support.databases.redis_admin import admin
@@ -133,6 +134,10 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:revoke": (POST, HERS),
     "chat:shared": (GET, PUBLIC),
     "chat:import": (BOTH, LOGIN),
+    "chat:prompts": (BOTH, LOGIN),
+    "chat:pick_prompt": (GET, LOGIN),
+    "chat:prompt": (BOTH, HERS),
+    "chat:delete_prompt": (POST, HERS),
     "chat:export": (GET, HERS),
     "chat:download": (GET, HERS),
     "chat:hit": (GET, HERS),
@@ -145,7 +150,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:restore": (POST, HERS),
     "chat:retry": (BOTH, HERS),
     "chat:continue": (BOTH, HERS),
-    "chat:edit": (GET, HERS),
+    "chat:edit": (BOTH, HERS),
     "chat:delete_exchange": (BOTH, HERS),
     "chat:select": (POST, HERS),
     "chat:rate": (POST, HERS),
@@ -226,6 +231,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
         "row_id": UserSession.objects.create(user=alice, session_key="elsewhere", ip="127.0.0.1").pk,
         "session_id": open_session(user=alice, request=rf.post("/")).session.pk,
         "archive_id": uuid4(),
+        "prompt_id": save_prompt(user=alice, name="Fox", text="Be a fox.").pk,
         "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 
@@ -295,6 +301,7 @@ def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     last = {
         "chat:delete_exchange": 1,
         "chat:delete": 2,
+        "chat:delete_prompt": 2,
         "chat:restore": 3,
         "billing:remove_card": 4,
         "settings:end_all_others": 5,
