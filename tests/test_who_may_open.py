@@ -223,6 +223,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
         "generation_id": message.generation_id,
         "conversation_id": talk.pk,
         "message_id": message.pk,
+        "question_id": talk.messages.first().pk,
         "link_id": shared.pk,
         "token": shared.token,
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
@@ -249,6 +250,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
         return "/v1/nothing"
     if name == "openai:model":
         return reverse(name, kwargs={"key": "gemma-3-270m"})
+    if name == "chat:edit":  # of prompts alone
+        return reverse(name, args=[things["question_id"]])
     if name == "chat:download":
         return reverse(name, kwargs={"conversation_id": things["conversation_id"], "kind": "md"})
     return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
