@@ -14,7 +14,7 @@ class ChatConfig(AppConfig):
         """Connect the signals, and add this app's tables to the data export."""
         from accounts.data_export import Section, add_section
         from chat import receivers  # noqa: F401
-        from chat.models import Conversation, Message, SharedLink
+        from chat.models import Conversation, Message, SavedPrompt, SharedLink
 
         talks = ("title", "model_id", "created_at", "updated_at", "pinned_at", "archived_at", "deleted_at")
         add_section(Section("conversations", lambda user: Conversation.objects.filter(user=user), talks))
@@ -22,3 +22,5 @@ class ChatConfig(AppConfig):
         add_section(Section("messages", lambda user: Message.objects.filter(conversation__user=user), messages))
         links = ("conversation_id", "title", "created_at", "expires_at", "revoked_at")
         add_section(Section("shared_links", lambda user: SharedLink.objects.filter(conversation__user=user), links))
+        prompts = ("name", "text", "created_at", "updated_at")
+        add_section(Section("saved_prompts", lambda user: SavedPrompt.objects.filter(user=user), prompts))

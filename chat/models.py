@@ -19,6 +19,7 @@ from inference.models import CatalogueModel
 
 TITLE_LENGTH = 80
 MODEL_NAME_LENGTH = 100
+PROMPT_NAME_LENGTH = 60
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -263,3 +264,25 @@ def with_marks(rated: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """These models with the numbers of `good` and `bad` marks. Only marked messages are read, over their index."""
     marked: models.QuerySet[Any] = rated.annotate(good=_count_marks(Rating.GOOD), bad=_count_marks(Rating.BAD))
     return marked
+
+
+class SavedPrompt(models.Model):
+    """A system prompt that a customer keeps under a name, to pick it for conversations."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_prompts")
+    name = models.CharField(max_length=PROMPT_NAME_LENGTH)
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("saved system prompt")
+        verbose_name_plural = _("saved system prompts")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(name="chat_savedprompt_one_of_a_name", fields=["user", "name"]),
+            models.CheckConstraint(name="chat_savedprompt_says_something", condition=~Q(name="") & ~Q(text="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"saved system prompt {self.pk}"  # staff see this; the name would be the customer's text

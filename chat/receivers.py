@@ -7,7 +7,7 @@ from django.dispatch import receiver
 
 from accounts.closing import account_closing
 from accounts.models import User
-from chat.models import Conversation
+from chat.models import Conversation, SavedPrompt
 from inference.generations.endings import generation_ended
 from inference.models import Generation
 
@@ -25,5 +25,6 @@ def save_answer(generation: Generation, **_kwargs: Any) -> None:
 
 @receiver(account_closing, dispatch_uid="chat.erase_conversations")
 def erase_conversations(user: User, **_kwargs: Any) -> None:
-    """Delete the user's conversations with their messages."""
+    """Delete the user's conversations with their messages, and the saved system prompts."""
     Conversation.objects.filter(user=user).delete()
+    SavedPrompt.objects.filter(user=user).delete()

@@ -22,6 +22,7 @@ from accounts.models import Scope, User
 from accounts.staff.roles import FINANCE, OPERATOR, SUPPORT
 from billing.models import SavedCard
 from billing.topups.orders import offer_of_amount, start_topup
+from chat.saved_prompts import save_prompt
 from chat.transfer.sharing import share_conversation
 from monitoring.models import Alert, AlertState
 from tests.support.cast import UserFactory, answered_talk
@@ -149,6 +150,10 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:revoke": (POST, HERS),
     "chat:shared": (GET, PUBLIC),
     "chat:import": (BOTH, LOGIN),
+    "chat:prompts": (BOTH, LOGIN),
+    "chat:pick_prompt": (GET, LOGIN),
+    "chat:prompt": (BOTH, HERS),
+    "chat:delete_prompt": (POST, HERS),
     "chat:export": (GET, HERS),
     "chat:download": (GET, HERS),
     "chat:hit": (GET, HERS),
@@ -161,7 +166,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "chat:restore": (POST, HERS),
     "chat:retry": (BOTH, HERS),
     "chat:continue": (BOTH, HERS),
-    "chat:edit": (GET, HERS),
+    "chat:edit": (BOTH, HERS),
     "chat:delete_exchange": (BOTH, HERS),
     "chat:select": (POST, HERS),
     "chat:rate": (POST, HERS),
@@ -238,6 +243,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
         "generation_id": message.generation_id,
         "conversation_id": talk.pk,
         "message_id": message.pk,
+        "question_id": talk.messages.first().pk,
         "link_id": shared.pk,
         "token": shared.token,
         "topup_id": start_topup(user=alice, offer=offer_of_amount(500), idempotency_key="k").pk,
@@ -254,6 +260,7 @@ def things(alice, catalogue, settings, monkeypatch, rf):
             over_since=timezone.now(),
             opened_at=timezone.now(),
         ).pk,
+        "prompt_id": save_prompt(user=alice, name="Fox", text="Be a fox.").pk,
         "key_id": api_keys.create_key(user=alice, name="k", scopes=[Scope.CHAT])[0].pk,
     }
 
@@ -274,6 +281,8 @@ def path_of(name: str, route: URLPattern, things: dict[str, Any]) -> str:
     if name.startswith("monitoring:report"):
         of_usage = {"name": "usage", "form": "csv"}
         return reverse(name, kwargs={part: of_usage[part] for part in route.pattern.converters})
+    if name == "chat:edit":  # of prompts alone
+        return reverse(name, args=[things["question_id"]])
     if name == "chat:download":
         return reverse(name, kwargs={"conversation_id": things["conversation_id"], "kind": "md"})
     return reverse(name, kwargs=others.get(name) or {part: things[part] for part in route.pattern.converters})
@@ -332,6 +341,7 @@ def test_everybody_opens_what_the_table_says_and_nothing_else(clients, things):
     last = {
         "chat:delete_exchange": 1,
         "chat:delete": 2,
+        "chat:delete_prompt": 2,
         "chat:restore": 3,
         "billing:remove_card": 4,
         "settings:end_all_others": 5,

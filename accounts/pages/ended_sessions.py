@@ -1,4 +1,4 @@
-"""Answers to requests of a page whose log-in or form has expired, and a page for errors that have no text.
+"""Answers to requests of a page whose log-in or form has expired, and pages for errors that have no text.
 
 A page stays open in its tab while its session ends elsewhere. Its next request then leads the whole window to the
 log-in, and from there back to the page. The log-in page is never inserted into a part of the open page.
@@ -12,20 +12,36 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.response import HttpResponseRedirectBase
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
+from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.callers.requests import Request
+from accounts.pages.languages import language_of_customer
 from core.rest.middleware import PATHS as API_PATHS
+from core.rest.middleware import BodyRefused, refused_body
 
 LOG_IN_PAGES = ("account_login", "account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn")
 FULL_LOG_IN = b"event: login\ndata:\n\n"  # tells the reader of an event stream to load its page anew
 GONE = (403, 404, 410)
+TOO_LARGE = 413
 WORDLESS = 405  # Django's answer to it is empty
 
 
 class PageMiddleware(MiddlewareMixin):
-    """Redirects the whole window if htmx, an event stream or an old form asked for a part of a page."""
+    """Redirects the whole window if htmx, an event stream or an old form asked for a part of a page.
+
+    A form that was too large is answered here: the log-in and the language are known by now, and no view is called.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the answer to a refused body, or None."""
+        refused = refused_body(request)
+        if refused is None:
+            return None
+        # The customer's own language becomes active only with a view.
+        with translation.override(language_of_customer(request) or translation.get_language()):
+            return _explain_body(cast(Request, request), refused)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Return the response, or another one that the page can handle."""
@@ -95,6 +111,17 @@ def _leave_the_page_as_it_is(response: HttpResponseBase) -> HttpResponseBase:
         response["HX-Refresh"] = "true"
     response["HX-Reswap"] = "none"
     return response
+
+
+def _explain_body(request: Request, refused: BodyRefused) -> HttpResponse:
+    """A page for people, whose form was too large; words for programs, which packed their body wrongly."""
+    status = refused.kind.status
+    if status != TOO_LARGE:
+        return HttpResponse(str(refused), status=status, content_type="text/plain", headers=refused.headers)
+    context = {"back": _page_of(request), "most_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE}
+    if not request.htmx:
+        return render(request, "413.html", context, status=status)
+    return reswap(retarget(render(request, "_too_large.html", context, status=status), "#compose-error"), "innerHTML")
 
 
 def _explain_method(request: Request, response: HttpResponseBase) -> HttpResponse:

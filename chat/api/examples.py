@@ -44,6 +44,14 @@ LINK = {
     "expires_at": "2026-11-29T14:10:00.000000Z",
     "revoked_at": None,
 }
+SAVED_PROMPT = {
+    "id": 3,
+    "name": "Patient teacher",
+    "text": "You explain things to children, in short sentences.",
+    "created_at": "2026-11-22T14:10:00.000000Z",
+    "updated_at": "2026-11-22T14:10:00.000000Z",
+}
+SAVED_PROMPT_BODY = {"name": "Patient teacher", "text": "You explain things to children, in short sentences."}
 EXPORT = {
     "format": "tally.conversation",
     "version": 1,

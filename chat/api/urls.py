@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from chat.api import links, views
+from chat.api import links, prompts, views
 
 MESSAGE = "conversations/<uuid:conversation_id>/messages/<int:message_id>"
 
 urlpatterns = [
+    path("system-prompts", prompts.Prompts.as_view(), name="system_prompts"),
+    path("system-prompts/<int:prompt_id>", prompts.OnePrompt.as_view(), name="system_prompt"),
     path("conversations", views.Conversations.as_view(), name="conversations"),
     path("conversations/<uuid:conversation_id>", views.One.as_view(), name="conversation"),
     path("conversations/<uuid:conversation_id>/messages", views.Messages.as_view(), name="messages"),

@@ -5,23 +5,20 @@ Each form is a page of its own; htmx puts it under the message instead. What it 
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
-from uuid import uuid4
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.callers.requests import Request
 from chat import messages
 from chat.branches import MessageGone, Place
 from chat.estimates import estimate_continuation, estimate_message, estimate_version
 from chat.models import Message, Rating, Role
-from chat.pages.forms import AgainForm, RatingForm
-from chat.pages.showing import FAILURES, priced_models, refuse, refuse_for, show_branch
+from chat.pages.forms import AgainForm, EditForm, RatingForm
+from chat.pages.showing import FAILURES, priced_models, refuse, refuse_for, show_branch, show_form
 from chat.settings import settings_of
 from chat.versions import delete_exchange, rate_answer, select_version
 from inference.catalogue import ModelUnavailable
@@ -47,14 +44,6 @@ def _say_what_is_gone(view: View) -> View:
     return handle
 
 
-HEADINGS = {
-    "retry": gettext_lazy("Write an answer again"),
-    "continue": gettext_lazy("Continue an answer"),
-    "edit": gettext_lazy("Edit a prompt"),
-    "delete": gettext_lazy("Delete a prompt and its answer"),
-}
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 @_say_what_is_gone
@@ -67,7 +56,7 @@ def retry(request: Request, message_id: int) -> HttpResponse:
     if request.method != "POST":
         model = model or _model_of(answer)
         cost = _try_to_estimate(lambda: estimate_version(user=request.user, answer=answer, model=model))
-        return _ask(request, "retry", answer, {"model": model, "estimate": cost, "models": priced_models()})
+        return show_form(request, "retry", answer, {"model": model, "estimate": cost, "models": priced_models()})
     if not is_valid:
         return refuse(request, answer.conversation, _("This form is broken. Reload the page."), 422)
     return _request_answer(
@@ -87,7 +76,7 @@ def continue_(request: Request, message_id: int) -> HttpResponse:
     answer = _own_message(request, message_id, Role.ASSISTANT)
     if request.method != "POST":
         cost = _try_to_estimate(lambda: estimate_continuation(user=request.user, answer=answer))
-        return _ask(request, "continue", answer, {"estimate": cost})
+        return show_form(request, "continue", answer, {"estimate": cost})
     form = AgainForm(request.POST)
     if not form.is_valid():
         return refuse(request, answer.conversation, _("This form is broken. Reload the page."), 422)
@@ -100,25 +89,32 @@ def continue_(request: Request, message_id: int) -> HttpResponse:
     )
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 @_say_what_is_gone
 def edit(request: Request, message_id: int) -> HttpResponse:
-    """The form that edits a prompt. It is sent as a message, in place of this prompt."""
+    """The form that edits a prompt, with its cost. It is sent as a message, in place of this prompt.
+
+    Without JavaScript, POST shows it again with the cost of the text that was written meanwhile.
+    """
     prompt = _own_message(request, message_id, Role.USER)
     talk = prompt.conversation
+    form = EditForm(request.POST)
+    is_changed = request.method == "POST" and form.is_valid()
+    prompt.text = form.cleaned_data["text"] if is_changed else prompt.text
+    model = form.cleaned_data["model"] if is_changed else talk.model
     place = Place(in_place_of=prompt.pk)
     cost = _try_to_estimate(
         lambda: estimate_message(
             user=request.user,
             conversation=talk,
-            model=talk.model,
+            model=model,
             text=prompt.text,
             place=place,
             settings=settings_of(talk),
         )
     )
-    return _ask(request, "edit", prompt, {"model": talk.model, "estimate": cost, "models": priced_models()})
+    return show_form(request, "edit", prompt, {"model": model, "estimate": cost, "models": priced_models()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -128,7 +124,7 @@ def delete(request: Request, message_id: int) -> HttpResponse:
     """Ask whether a prompt and its answers are to be deleted; or delete them."""
     message = _own_message(request, message_id)
     if request.method != "POST":
-        return _ask(request, "delete", message, {})
+        return show_form(request, "delete", message, {})
     try:
         talk = delete_exchange(message=message)
     except tuple(FAILURES) as error:
@@ -175,14 +171,6 @@ def _own_message(request: Request, message_id: int, role: Role | None = None) ->
 def _model_of(answer: Message) -> CatalogueModel:
     """The model that wrote an answer, or the one of the conversation if the answer was imported."""
     return CatalogueModel.objects.filter(generations__message=answer).first() or answer.conversation.model
-
-
-def _ask(request: Request, what: str, message: Message, context: dict[str, Any]) -> HttpResponse:
-    """A form about a message, as a fragment that stands under it or as a page."""
-    context |= {"what": what, "message": message, "conversation": message.conversation, "new_key": uuid4()}
-    if request.htmx:
-        return render(request, "chat/_ask.html", context)
-    return render(request, "chat/ask.html", context | {"heading": HEADINGS[what]})
 
 
 def _try_to_estimate(estimate: Callable[[], Estimate | None]) -> Estimate | None:

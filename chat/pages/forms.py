@@ -126,6 +126,13 @@ class MessageForm(SettingsForm):
         return f"{self[name].label}: {errors[0]}" if is_setting else str(errors[0])
 
 
+class EditForm(forms.Form):
+    """A prompt that is edited, and the model that will answer it: what its cost depends on."""
+
+    text = WordsField(strip=False, required=False)
+    model = forms.ModelChoiceField(CatalogueModel.objects.offered())
+
+
 class AgainForm(forms.Form):
     """Another model or the same, and the idempotency key that makes a double click harmless."""
 

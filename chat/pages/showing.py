@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from accounts.callers.requests import Request
@@ -18,7 +19,7 @@ from billing.ledger.prices import PriceTag, current_price_tags
 from billing.templatetags.money import format_credits
 from chat import messages
 from chat.branches import MessageGone
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Role, SavedPrompt
 from chat.pages.forms import SettingsForm
 from chat.pages.tries import TRIES
 from chat.pages.turns import Shown, read_exchange, read_shown, read_turn
@@ -27,6 +28,7 @@ from inference.catalogue import NOT_OFFERED, ModelUnavailable
 from inference.generations.requesting import IdempotencyConflict, QueueUnavailable, TooManyAnswers
 from inference.models import CatalogueModel, Generation
 from inference.prompting.prompts import InvalidPrompt, sampling_defaults
+from inference.prompting.showable import showable
 
 # The errors of a send, with their HTTP status. Each error's message tells what to do.
 FAILURES: dict[type[Exception], int] = {
@@ -43,6 +45,14 @@ FAILURES: dict[type[Exception], int] = {
     ModelUnavailable: 503,
     QueueUnavailable: 503,
     TooManyAnswers: 429,
+}
+
+
+HEADINGS = {
+    "retry": gettext_lazy("Write an answer again"),
+    "continue": gettext_lazy("Continue an answer"),
+    "edit": gettext_lazy("Edit a prompt"),
+    "delete": gettext_lazy("Delete a prompt and its answer"),
 }
 
 
@@ -105,6 +115,16 @@ def refuse_for(request: Request, talk: Conversation | None, error: Exception) ->
     return response
 
 
+def show_form(
+    request: Request, what: str, message: Message, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """A form about a message, as a fragment that stands under it or as a page. `what` is a key of HEADINGS."""
+    context |= {"what": what, "message": message, "conversation": message.conversation, "new_key": uuid4()}
+    if request.htmx:
+        return render(request, "chat/_ask.html", context)
+    return render(request, "chat/ask.html", context | {"heading": HEADINGS[what]}, status=status)
+
+
 def refuse(
     request: Request, talk: Conversation | None, error: str, status: int, is_capped: bool = False
 ) -> HttpResponse:
@@ -113,7 +133,24 @@ def refuse(
         context = {"error": error, "status": status, "is_capped": is_capped}
         response = render(request, "chat/_error.html", context, status=status)
         return reswap(retarget(response, "#compose-error"), "innerHTML")
+    if (edited := _find_edited(request, talk)) is not None:
+        models = priced_models()
+        chosen = (model for model, _price in models if model.key == request.POST.get("model"))
+        context = {"error": error, "status": status, "is_capped": is_capped, "models": models}
+        context["model"] = next(chosen, edited.conversation.model)
+        return show_form(request, "edit", edited, context, status)
     return show_page(request, talk, draft=request.POST.get("text", ""), error=error, status=status, is_capped=is_capped)
+
+
+def _find_edited(request: Request, talk: Conversation | None) -> Message | None:
+    """The prompt whose form was sent, with the text of that form; None if the composer was sent."""
+    number = number_of(request.POST.get("in_place_of", ""))
+    if talk is None or number is None:
+        return None
+    prompt = talk.messages.filter(pk=number, role=Role.USER).first()
+    if prompt is not None:
+        prompt.conversation, prompt.text = talk, showable(request.POST.get("text", ""))
+    return prompt
 
 
 def show_page(
@@ -129,6 +166,7 @@ def show_page(
     context = talk_context | {
         "shown": Shown([]) if talk is None else read_shown(talk, number_of(request.GET.get("before", ""))),
         "knobs": _knobs(request, talk, talk_context["chosen_model"]),
+        "saved_prompts": list(SavedPrompt.objects.filter(user=request.user).values_list("pk", "name")),
         "tries": [] if talk else TRIES,
         "draft": draft,
         "error": error,
@@ -144,11 +182,18 @@ def _knobs(request: Request, talk: Conversation | None, model: CatalogueModel | 
         knobs = SettingsForm(request.POST)
     else:
         chosen = settings_of(talk)
-        knobs = SettingsForm(initial={"system_prompt": chosen.system_prompt, **chosen.chosen})
+        knobs = SettingsForm(initial={"system_prompt": chosen.system_prompt or _picked(request, talk), **chosen.chosen})
     if model is not None:
         with suppress(ModelUnavailable):
             knobs.show_defaults(asdict(sampling_defaults(model)) | {"min_p": 0, "max_tokens": site.DEFAULT_MAX_TOKENS})
     return knobs
+
+
+def _picked(request: Request, talk: Conversation | None) -> str:
+    """The saved system prompt with which a new chat was opened, by the page of saved ones; else nothing."""
+    number = number_of(request.GET.get("prompt", "")) if talk is None else None
+    picked = SavedPrompt.objects.filter(user=request.user, pk=number).first() if number else None
+    return picked.text if picked else ""
 
 
 def number_of(text: str) -> int | None:

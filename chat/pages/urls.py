@@ -3,11 +3,12 @@
 from django.urls import path, re_path
 
 from accounts.callers.page_limits import limited
-from chat.pages import acting, conversations, search, sharing, transfer, views
+from chat.pages import acting, conversations, prompts, search, sharing, transfer, views
 from chat.pages.public import front, installing, texts
 
 estimated = limited("estimates", lambda request: request.method == "POST")
 costed = limited("estimates", lambda request: request.method != "POST")
+edited = limited("estimates", lambda _request: True)
 exported = limited("exports", lambda _request: True)
 imported = limited("exports", lambda request: request.method == "POST")
 searched = limited("searches", lambda request: bool(request.GET.get("q")))
@@ -33,6 +34,10 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/m/<int:message_id>/", search.open_hit, name="hit"),
     path("conversations/links/", sharing.links, name="links"),
     path("conversations/links/<int:link_id>/revoke/", sharing.revoke, name="revoke"),
+    path("prompts/", prompts.saved, name="prompts"),
+    path("prompts/pick/", prompts.pick, name="pick_prompt"),
+    path("prompts/<int:prompt_id>/", prompts.change, name="prompt"),
+    path("prompts/<int:prompt_id>/delete/", prompts.delete, name="delete_prompt"),
     path("s/<str:token>/", sharing.shared, name="shared"),
     path("c/<uuid:conversation_id>/share/", sharing.share, name="share"),
     path("c/<uuid:conversation_id>/export/", transfer.choose_export, name="export"),
@@ -50,7 +55,7 @@ urlpatterns = [
     path("c/<uuid:conversation_id>/restore/", conversations.restore, name="restore"),
     path("m/<int:message_id>/retry/", costed(acting.retry), name="retry"),
     path("m/<int:message_id>/continue/", costed(acting.continue_), name="continue"),
-    path("m/<int:message_id>/edit/", costed(acting.edit), name="edit"),
+    path("m/<int:message_id>/edit/", edited(acting.edit), name="edit"),
     path("m/<int:message_id>/delete/", acting.delete, name="delete_exchange"),
     path("m/<int:message_id>/select/", acting.select, name="select"),
     path("m/<int:message_id>/rate/", acting.rate, name="rate"),

@@ -35,7 +35,7 @@ class BodyRefused(Exception):
 
 @sync_and_async_middleware
 def api_middleware(get_response: Any) -> Handler:
-    """Wrap the requests under PATHS. All others pass, unless their body was refused."""
+    """Wrap the requests under PATHS. All others pass."""
     if iscoroutinefunction(get_response):
 
         async def handle_async(request: HttpRequest) -> HttpResponseBase:
@@ -48,14 +48,15 @@ def api_middleware(get_response: Any) -> Handler:
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(PATHS):
-            return _of_a_page(request) or cast(HttpResponseBase, get_response(request))
+            return cast(HttpResponseBase, get_response(request))
         refused = _prepare(request)
         return _finish(request, refused or get_response(request))
 
     return handle
 
 
-def _refused_body(request: HttpRequest) -> BodyRefused | None:
+def refused_body(request: HttpRequest) -> BodyRefused | None:
+    """Why the body of a request was refused, which then comes without one; None if it was not."""
     scope: dict[str, BodyRefused] = getattr(request, "scope", {})
     return scope.get(REFUSED_BODY)
 
@@ -65,7 +66,7 @@ def _prepare(request: HttpRequest) -> HttpResponseBase | None:
     sent = request.headers.get("X-Request-Id", "")
     request.begun_at = timezone.now()  # type: ignore[attr-defined]
     request.request_id = sent if _GOOD_ID.fullmatch(sent) else uuid4().hex  # type: ignore[attr-defined]
-    if (refused := _refused_body(request)) is not None:
+    if (refused := refused_body(request)) is not None:
         return _refuse(refused.kind, request, detail=refused.detail, headers=refused.headers)
     try:
         length = int(request.headers.get("Content-Length") or 0)
@@ -87,13 +88,6 @@ def _refuse(
     for name, value in headers.items():
         response.headers[name] = value
     return response
-
-
-def _of_a_page(request: HttpRequest) -> HttpResponseBase | None:
-    """The answer to a refused body that a form or script of a page sent; None if no body was refused."""
-    if (refused := _refused_body(request)) is None:
-        return None
-    return HttpResponse(refused.detail, status=refused.kind.status, content_type="text/plain", headers=refused.headers)
 
 
 def _add_openai_headers(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -5,6 +5,7 @@ or plain. Django and REST framework treat a request without that header as one w
 """
 
 import asyncio
+import contextlib
 import zlib
 from typing import Any
 
@@ -15,6 +16,8 @@ from core.rest.problems import BY_STATUS, Kind
 from core.serving.headers import complete_headers
 
 BODY_SECONDS = 60.0  # for the whole body of a request
+DROPPED_BYTES = 250_000_000  # of a refused body that are read all the same, so that a browser shows the answer
+IDLE_SECONDS = 3.0  # without another piece of a refused body; then it is answered as it is
 TOO_LARGE = BY_STATUS[413]
 UNKNOWN_CODING = Kind(
     415,
@@ -47,8 +50,8 @@ class Body:
         self.scope = scope
         self._receive, self._send = receive, send
         self._headers = dict(scope["headers"])
-        is_api = scope["path"].startswith(PATHS)
-        self._most_bytes = settings.API_BODY_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self._is_page = not scope["path"].startswith(PATHS)
+        self._most_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if self._is_page else settings.API_BODY_BYTES
         self._content = b""
         self._is_whole = self._is_given = False
 
@@ -66,6 +69,8 @@ class Body:
             raise ClientLeft from None
         except BodyRefused as refused:
             self.scope = self.scope | {REFUSED_BODY: refused}
+            if self._is_page:
+                await self._drop_rest()
         if b"transfer-encoding" in self._headers or b"content-encoding" in self._headers:
             self.scope = self.scope | {"headers": self._plain_headers()}
 
@@ -99,6 +104,18 @@ class Body:
                 raise _too_large(self._most_bytes)
             self._is_whole = not message.get("more_body")
         return bytes(content)
+
+    async def _drop_rest(self) -> None:
+        """Read on without keeping anything: while a browser still sends its form, it shows no answer."""
+        dropped = int(self._headers.get(b"content-length", b"0")[:20] or 0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BODY_SECONDS):
+                while not self._is_whole and dropped <= DROPPED_BYTES:
+                    message = await asyncio.wait_for(self._receive(), IDLE_SECONDS)
+                    if message["type"] != "http.request":
+                        raise ClientLeft
+                    dropped += 0 if b"content-length" in self._headers else len(message.get("body", b""))
+                    self._is_whole = not message.get("more_body")
 
     def _coding(self) -> bytes:
         return bytes(self._headers.get(b"content-encoding", b"")).strip().lower()

@@ -107,6 +107,7 @@ def give_everything(client, alice, staff):
     sent = client.post(f"/api/v1/conversations/{talk['id']}/messages", json={"text": "Hello"}).json()
     client.patch(f"/api/v1/conversations/{talk['id']}/messages/{sent['answer']['id']}", json={"rating": 1})
     client.post(f"/api/v1/conversations/{talk['id']}/links", json={"days": 7})
+    kept = client.post("/api/v1/system-prompts", json={"name": "Fox", "text": "Be a fox."}).json()
     generation = sent["answer"]["generation"]
     wait_until(lambda: Hold.objects.get(pk=generation["hold"]).closed_at, 20, "the answer")
     open_hold(alice)
@@ -135,6 +136,7 @@ def give_everything(client, alice, staff):
         "generation_id": generation["id"],
         "hold_id": hold.pk,
         "key_id": key["id"],
+        "prompt_id": kept["id"],
         "refund_id": refund.pk,
         "topup_id": topup.pk,
     }

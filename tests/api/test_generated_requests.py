@@ -15,6 +15,7 @@ from billing.topups.orders import offer_of_amount, start_topup
 from billing.topups.packages import seed_packages
 from billing.topups.sandbox import play
 from chat.messages import send_message
+from chat.saved_prompts import save_prompt
 from inference.catalogue import DEMO_KEY
 from inference.generations.endings import stop_generation
 from inference.generations.parameters import Parameters
@@ -69,6 +70,7 @@ def things(staff, alice, with_key):
         "hold_id": hold.pk,
         "entry_id": hold.entries.first().pk,
         "topup_id": topup.pk,
+        "prompt_id": save_prompt(user=staff, name="Fox", text="Be a fox.").pk,
         "notice_id": Notice.objects.create(user=staff, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
         "adjustment_id": adjustment.pk,

@@ -16,6 +16,7 @@ from billing.models import Notice, PromotionCode
 from billing.refunds import requests
 from billing.topups.orders import offer_of_amount, start_topup
 from billing.topups.sandbox import play
+from chat.saved_prompts import save_prompt
 from chat.transfer.sharing import share_conversation
 from tests.api.routes import methods_of, routes
 from tests.billing.holds import open_hold
@@ -109,6 +110,11 @@ TABLE: dict[tuple[str, str], Rule] = {
     ("generation", "get"): CHAT,
     ("generation_cancel", "post"): CHAT,
     ("generation_events", "get"): CHAT,
+    ("system_prompts", "get"): CHAT,
+    ("system_prompts", "post"): CHAT,
+    ("system_prompt", "get"): CHAT,
+    ("system_prompt", "patch"): CHAT,
+    ("system_prompt", "delete"): CHAT,
     ("conversations", "get"): CHAT,
     ("conversations", "post"): CHAT,
     ("conversation", "get"): CHAT,
@@ -192,6 +198,7 @@ def world(alice, charlie, staff, talk, login, with_key, api, settings, monkeypat
         "message_id": talk.messages.last().pk,
         "generation_id": talk.messages.last().generation_id,
         "link_id": share_conversation(conversation=talk, days=7, key=uuid4()).pk,
+        "prompt_id": save_prompt(user=alice, name="Fox", text="Be a fox.").pk,
         "notice_id": Notice.objects.create(user=alice, name="low_balance", path="/credits/").pk,
         "refund_id": refund.pk,
         "adjustment_id": adjustment.pk,

@@ -1,5 +1,6 @@
 """Actions on messages without a browser: what is refused, other people's messages, long conversations."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -35,10 +36,10 @@ def fill(talk, count):
 
 
 def test_a_conversation_of_2000_messages_asks_as_few_questions_as_one_of_two(client, talk, django_assert_num_queries):
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         client.get(talk.get_absolute_url())
     fill(talk, 1998)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         page = client.get(talk.get_absolute_url()).content.decode()
     assert page.count("<article") == PAGE_MESSAGES
     assert "Show earlier (1950 messages)" in page
@@ -75,12 +76,13 @@ def test_an_answer_is_not_shown_without_its_prompt(client, talk):
 
 
 def test_forms_ask_few_questions(client, talk):
-    answer, counts = talk.messages.last(), {}
+    prompt, answer, counts = talk.messages.first(), talk.messages.last(), {}
     for name in ("retry", "continue", "edit", "delete_exchange"):
+        url = reverse(f"chat:{name}", args=[prompt.pk if name == "edit" else answer.pk])
         with CaptureQueriesContext(connection) as queries:
-            assert client.get(reverse(f"chat:{name}", args=[answer.pk]), headers=HTMX).status_code == 200
+            assert client.get(url, headers=HTMX).status_code == 200
         counts[name] = len(queries)
-    assert counts == {"retry": 12, "continue": 9, "edit": 11, "delete_exchange": 3}
+    assert counts == {"retry": 12, "continue": 9, "edit": 9, "delete_exchange": 3}
 
 
 def test_a_double_click_on_regenerate_is_charged_once(client, talk, faults):
@@ -140,6 +142,35 @@ def test_an_edit_that_is_refused_does_not_wipe_the_form(client, talk, send):
     assert 'id="turns"' not in refused.content.decode()
 
 
+def test_an_edit_that_is_refused_without_javascript_keeps_its_form_and_its_text(client, talk, send):
+    prompt = talk.messages.first()
+    refused = send("My long thought " * 9_000, to=talk, in_place_of=prompt.pk)
+    words = refused.content.decode()
+    assert refused.status_code == 422
+    assert f'name="in_place_of" value="{prompt.pk}"' in words
+    assert "My long thought </textarea>" in words
+    assert 'class="note bad"' in words
+    assert 'id="composer"' not in words
+    prompt.refresh_from_db()
+    assert "My long thought" not in prompt.text
+
+
+def test_what_an_edited_text_costs_is_said_without_javascript_before_it_is_sent(client, talk):
+    prompt = talk.messages.first()
+    url, key = reverse("chat:edit", args=[prompt.pk]), talk.model.key
+    costs = []
+    for text in ("a word", "many words " * 300):
+        page = client.post(url, {"text": text, "model": key, "in_place_of": prompt.pk}).content.decode()
+        assert f"{text}</textarea>" in page
+        costs.append(re.search(r"about (\S+) credits, at most (\S+)", page).groups())
+    assert costs[0] != costs[1]
+    assert "credits, at most" not in client.post(url, {"text": " ", "model": key}).content.decode()
+    assert client.post(url, {"text": "a", "model": "no such model"}).status_code == 200
+    prompt.refresh_from_db()
+    assert prompt.text != "a word"
+    assert talk.messages.count() == 2
+
+
 def test_a_prompt_is_neither_written_again_nor_continued_nor_marked(client, talk):
     prompt = talk.messages.first()
     for name in ("retry", "continue", "rate"):
@@ -160,7 +191,7 @@ def test_charlie_gets_404_for_every_action_on_messages_of_alice(client, talk, ch
             url = reverse(f"chat:{name}", args=[message.pk])
             for headers in ({}, HTMX):
                 response = client.post(url, {"idempotency_key": uuid4(), "rating": 1}, headers=headers)
-                assert response.status_code == (405 if name == "edit" else 404)
+                assert response.status_code == 404
                 assert b"secret" not in response.content
             if name not in ("select", "rate"):
                 assert client.get(url).status_code == 404

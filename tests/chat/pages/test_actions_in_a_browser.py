@@ -335,9 +335,9 @@ def fill(talk, count):
 @LOOKS
 def test_each_form_is_a_page_of_its_own_too(opens, talk, look):
     page = opens(**look)
-    answer = talk.messages.last()
+    prompt, answer = talk.messages.first(), talk.messages.last()
     for what, heading in (("retry", "Write an answer again"), ("edit", "Edit a prompt"), ("delete", "Delete a prompt")):
-        page.goto(f"/m/{answer.pk}/{what}/")
+        page.goto(f"/m/{prompt.pk if what == 'edit' else answer.pk}/{what}/")
         page.wait_for_selector(f"h1:has-text('{heading}')")
         look_at(page, f"form-{what}-{name_of(look)}")
 
@@ -357,6 +357,10 @@ def test_without_scripts_everything_works_too(opens, talk, faults):
     page.locator(".turn.me").hover()
     page.click("[id^=edit-]")
     page.fill(".ask textarea", "Another question")
+    page.click("text=Show the cost of this text")
+    page.wait_for_load_state()
+    assert "at most" in page.locator(".ask .cost").inner_text()
+    assert page.input_value(".ask textarea") == "Another question"
     page.click(".ask .go")
     wait_until(lambda: not Generation.objects.live().exists(), 10, "the answer")
     page.goto(path_of(talk))
