@@ -265,12 +265,6 @@ class Generation(models.Model):
                 condition=Q(state=GenerationState.QUEUED, follows__isnull=False),
             ),
             models.Index(name="inference_gen_latest", fields=["-created_at", "-id"]),
-            models.Index(name="inference_gen_of_a_model", fields=["model", "-created_at"]),
-            models.Index(
-                name="inference_gen_not_completed",
-                fields=["state", "-created_at"],
-                condition=Q(state__in=["stopped", "cancelled", "failed"]),
-            ),
             models.Index(name="inference_unpaid", fields=["ended_at"], condition=Q(state__in=["cancelled", "failed"])),
         ]
         constraints = [
@@ -380,8 +374,7 @@ class WebProcess(models.Model):
 class Delivery(models.Model):
     """An answer that a web process must still hand over to a client that cannot request it again (`deliveries`)."""
 
-    # No foreign keys: their checks would lock rows that every answer changes. If the process of a row does not exist,
-    # its answer counts as lost.
+    # No foreign keys: their checks would lock rows that every answer changes. Without its process an answer is lost.
     generation = models.OneToOneField(Generation, on_delete=models.CASCADE, primary_key=True, db_constraint=False)
     process_id = models.UUIDField(editable=False)
     created_at = models.DateTimeField(db_default=Now())

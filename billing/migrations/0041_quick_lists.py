@@ -22,10 +22,6 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['-created_at', '-id'], name='billing_hold_latest'),
         ),
         AddIndexConcurrently(
-            model_name='hold',
-            index=models.Index(condition=models.Q(('state__in', ['released', 'expired'])), fields=['state', '-created_at'], name='billing_hold_not_charged'),
-        ),
-        AddIndexConcurrently(
             model_name='ledgerentry',
             index=models.Index(condition=models.Q(('kind', 'usage'), _negated=True), fields=['kind', '-id'], name='billing_entry_of_a_kind'),
         ),

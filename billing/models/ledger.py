@@ -166,11 +166,6 @@ class Hold(Kept):
             # For the list of the admin and for the proof of what is new. New rows come at its end, which is cheap.
             models.Index(name="billing_hold_latest", fields=["-created_at", "-id"]),
             models.Index(
-                name="billing_hold_not_charged",
-                fields=["state", "-created_at"],
-                condition=Q(state__in=[HoldState.RELEASED, HoldState.EXPIRED]),
-            ),
-            models.Index(
                 name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)
             ),
         ]

@@ -20,12 +20,4 @@ class Migration(migrations.Migration):
             model_name='generation',
             index=models.Index(fields=['-created_at', '-id'], name='inference_gen_latest'),
         ),
-        AddIndexConcurrently(
-            model_name='generation',
-            index=models.Index(fields=['model', '-created_at'], name='inference_gen_of_a_model'),
-        ),
-        AddIndexConcurrently(
-            model_name='generation',
-            index=models.Index(condition=models.Q(('state__in', ['stopped', 'cancelled', 'failed'])), fields=['state', '-created_at'], name='inference_gen_not_completed'),
-        ),
     ]

@@ -68,6 +68,8 @@ def report(request: Request, name: str) -> HttpResponse:
         page |= {"refused": refused, "wrong": refused.field}
         return render(request, "monitoring/reports/report.html", page, status=400)
     made = kind.make(period)
+    page["request_line"] = f"GET /api/v1/reports/{kind.name}"
+    page["command"] = f"manage.py report {kind.name} --from {period.first} --to {period.last}"
     return render(request, "monitoring/reports/report.html", page | _context(made))
 
 

@@ -14,14 +14,14 @@ from accounts.staff.roles import FINANCE, SUPPORT
 from billing import adjustments, ledger
 from billing.adjustments import AdjustmentRefused
 from billing.approvals import OwnWallet
-from billing.models import Adjustment, EntryKind, LedgerEntry, PromotionCode, Refund, Wallet
+from billing.models import Adjustment, LedgerEntry, PromotionCode, Refund, Wallet
 from billing.refunds import requests
 from billing.topups import promotions
 from billing.topups.promotions import ApprovalRefused, CodeTerms, InvalidCode
 from tests.billing.grants import spend
 from tests.billing.orders import complete, order
 from tests.billing.refunds.adjusting import DONE, WAITING, adjust
-from tests.support.cast import CREDIT, UserFactory, at_once
+from tests.support.cast import CREDIT, UserFactory, at_once, fund
 
 
 @pytest.fixture
@@ -206,9 +206,7 @@ def test_nobody_refunds_their_own_answer_or_payment(client, member, fred, settin
 
 
 def paid_answer(user):
-    ledger.grant(
-        user=user, kind=EntryKind.BONUS, amount_microcredits=CREDIT, idempotency_key=str(uuid4()), reason="A test"
-    )
+    fund(user, CREDIT, key=str(uuid4()))
     return spend(user, 10)
 
 
