@@ -81,7 +81,6 @@ class User(AbstractUser):
             models.CheckConstraint(name="accounts_user_email_has_an_at", condition=Q(email__regex="^[^@]+@[^@]+$")),
             models.CheckConstraint(name="accounts_user_look_exists", condition=Q(look__in=Look.values)),
         ]
-        # For the list of the admin: the latest first, with each of its filters, and found by the beginning of a name.
         indexes = [
             models.Index(name="accounts_user_latest", fields=["-date_joined", "-id"]),
             models.Index(name="accounts_user_inactive", fields=["-date_joined", "-id"], condition=Q(is_active=False)),
@@ -108,8 +107,7 @@ class User(AbstractUser):
 class AuditEvent(models.Model):
     """One action on a user's money or account. Append-only: the database refuses to change or delete a row.
 
-    `before` and `after` are the fields that changed. `object_name` is what it was done to beside the user, such as
-    "refund 7". Events of before these columns have only `details`, which later ones have too.
+    `before` and `after` are fields that changed, `object_name` is what it was about ("refund 7"), `details` has all.
     """
 
     actor = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", verbose_name=_("who"))

@@ -117,6 +117,7 @@ class GenerationState(models.TextChoices):
 
 
 LIVE_STATES = (GenerationState.QUEUED, GenerationState.RUNNING)
+NOT_COMPLETED = Q(state__in=["stopped", "cancelled", "failed"])
 
 PROGRAM_KEY = "api:"  # begins the idempotency keys of answers that API clients requested, and of no others
 
@@ -179,9 +180,7 @@ class Generation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Every index is written three times for an answer. These two keys have none of their own: indexes below begin with
     # them.
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations", db_index=False
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="generations", db_index=False)
     model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="generations", db_index=False)
     hold = models.OneToOneField("billing.Hold", on_delete=models.PROTECT, related_name="generation")
     idempotency_key = models.CharField(max_length=100)
@@ -265,11 +264,7 @@ class Generation(models.Model):
             ),
             models.Index(name="inference_gen_latest", fields=["-created_at", "-id"]),
             models.Index(name="inference_gen_of_a_model", fields=["model", "-created_at"]),
-            models.Index(
-                name="inference_gen_not_completed",
-                fields=["state", "-created_at"],
-                condition=Q(state__in=["stopped", "cancelled", "failed"]),
-            ),
+            models.Index(name="inference_gen_not_completed", fields=["state", "-created_at"], condition=NOT_COMPLETED),
             models.Index(name="inference_unpaid", fields=["ended_at"], condition=Q(state__in=["cancelled", "failed"])),
         ]
         constraints = [
@@ -355,9 +350,7 @@ class AnswerLogprobs(models.Model):
     They contain the customer's text, so they are erased with it.
     """
 
-    generation = models.OneToOneField(
-        Generation, on_delete=models.CASCADE, primary_key=True, related_name="kept_logprobs"
-    )
+    generation = models.OneToOneField(Generation, models.CASCADE, primary_key=True, related_name="kept_logprobs")
     tokens = models.JSONField()
 
     class Meta:
