@@ -179,9 +179,7 @@ class Generation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Every index is written three times for an answer. These two keys have none of their own: indexes below begin with
     # them.
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations", db_index=False
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="generations", db_index=False)
     model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="generations", db_index=False)
     hold = models.OneToOneField("billing.Hold", on_delete=models.PROTECT, related_name="generation")
     idempotency_key = models.CharField(max_length=100)
@@ -349,9 +347,7 @@ class AnswerLogprobs(models.Model):
     They are much larger than the answer and rarely asked for (docs/adr/0038); they contain it, and are erased with it.
     """
 
-    generation = models.OneToOneField(
-        Generation, on_delete=models.CASCADE, primary_key=True, related_name="kept_logprobs"
-    )
+    generation = models.OneToOneField(Generation, models.CASCADE, primary_key=True, related_name="kept_logprobs")
     tokens = models.JSONField()
 
     class Meta:

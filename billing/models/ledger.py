@@ -87,9 +87,7 @@ class Price(Kept):
     prompt_microcredits_per_token = models.BigIntegerField()
     completion_microcredits_per_token = models.BigIntegerField()
     effective_at = models.DateTimeField()
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PriceQuerySet.as_manager()
@@ -141,7 +139,7 @@ class Hold(Kept):
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="holds")
     reference = models.CharField(max_length=100)
     api_key = models.ForeignKey(
-        "accounts.ApiKey", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+        "accounts.ApiKey", models.PROTECT, null=True, blank=True, related_name="+", db_index=False
     )
     state = models.CharField(max_length=10, choices=HoldState.choices, default=HoldState.ACTIVE)
     model_key = models.SlugField(max_length=64, db_index=False)
@@ -163,7 +161,6 @@ class Hold(Kept):
         verbose_name_plural = _("holds")
         indexes = [
             models.Index(name="billing_hold_active", fields=["expires_at"], condition=Q(state=HoldState.ACTIVE)),
-            # For the list of the admin and for the proof of what is new. New rows come at its end, which is cheap.
             models.Index(name="billing_hold_latest", fields=["-created_at", "-id"]),
             models.Index(
                 name="billing_hold_of_a_key", fields=["api_key", "closed_at"], condition=Q(api_key__isnull=False)

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.signals import authenticator_added
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.auth.models import Group
 from django.core.checks import run_checks
@@ -14,6 +15,7 @@ from django.urls import reverse
 
 from accounts.login.sessions import open_session
 from accounts.models import AuditEvent, User
+from accounts.staff.entrance import is_confirmed
 from accounts.staff.roles import OPERATOR, SUPPORT
 from billing.management.commands.seed_demo import PASSWORD as DEMO_PASSWORD
 from tests.accounts.pages.settings.looks import code_of
@@ -193,13 +195,13 @@ def test_support_does_not_enter_flower(client, catalogue):
 
 
 def test_a_log_in_by_the_api_without_it_does_nothing_as_staff(staff, rf):
-    for is_confirmed, status in ((False, 403), (True, 200)):
-        pair = open_session(user=staff, request=rf.post("/"), is_confirmed=is_confirmed)
+    for with_code, status in ((False, 403), (True, 200)):
+        pair = open_session(user=staff, request=rf.post("/"), is_confirmed=with_code)
         client = Client(headers={"authorization": f"Bearer {pair.access}"})
         answer = client.get("/api/v1/admin/audit")
         assert answer.status_code == status
         assert client.get("/api/v1/me").status_code == 200
-        if not is_confirmed:
+        if not with_code:
             assert answer.json()["code"] == "second_factor_required"
 
 
@@ -252,3 +254,16 @@ def test_setting_it_up_stands_in_the_audit_log(client, staff):
     client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
     client.post(ACTIVATE, {"code": code_of(client.get(ACTIVATE).context["form"].secret)})
     assert "second factor added" in AuditEvent.objects.values_list("action", flat=True)
+
+
+def test_a_further_factor_confirms_nothing(client, staff, secret, rf):
+    """Not even if somebody got as far as adding one with the password alone."""
+    client.force_login(staff)
+    request = rf.post("/")
+    request.user, request.session = staff, client.session
+    added = Authenticator.objects.create(user=staff, type="webauthn", data={"name": "key", "credential": {}})
+    authenticator_added.send(sender=Authenticator, request=request, user=staff, authenticator=added)
+    assert not is_confirmed(request)
+    Authenticator.objects.exclude(pk=added.pk).delete()
+    authenticator_added.send(sender=Authenticator, request=request, user=staff, authenticator=added)
+    assert is_confirmed(request)
