@@ -9,12 +9,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import translation
 from rest_framework.exceptions import APIException
 
 from accounts.login import devices
 from accounts.login.guesses import count_wrong_password, demand_open_for
 from accounts.mail import security_notices
 from accounts.models import User, clean_address
+from accounts.profile import language_of
 from core.addresses import is_address
 from core.client_addresses import client_address
 
@@ -37,9 +39,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return clean_address(email)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail. All its links lead to PUBLIC_URL, whatever host the request names."""
+        """Send a mail in the customer's language. All its links lead to PUBLIC_URL, whatever host the request names."""
         links = {name: _public(url) for name, url in context.items() if name.endswith("_url")}
-        super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
+        user = context.get("user")
+        language = language_of(user) if isinstance(user, User) else translation.get_language()
+        with translation.override(language):
+            super().send_mail(template_prefix, email, {**context, **links, "current_site": PublicSite()})
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The client's address; 0.0.0.0 if a server behind a Unix socket was told none. The column takes no words."""

@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from accounts.mail.letters import write_html
 from accounts.models import OutgoingMail, OutgoingMailQuerySet
 
 logger = logging.getLogger(__name__)
@@ -90,10 +91,15 @@ def _write(message: EmailMessage) -> None:
         sender=str(message.from_email),
         subject=str(message.subject),
         text="" if is_html_alone else str(message.body),
-        html=str(message.body) if is_html_alone else html,
+        html=str(message.body) if is_html_alone else html or _html_of(message),
         headers={name: str(value) for name, value in headers.items()},
     )
     transaction.on_commit(lambda: _queue(mail.pk), robust=True)  # `queue_due_mails` queues it if this fails
+
+
+def _html_of(message: EmailMessage) -> str:
+    """The look that all mails have, for one that is text alone."""
+    return write_html(subject=str(message.subject), text=str(message.body))
 
 
 def _queue(mail_id: int) -> None:

@@ -23,7 +23,7 @@ def notify(*, user_id: int, name: str, path: str, **figures: str) -> None:
     if customer is not None:
         with translation.override(language_of(customer)):
             subject, body = words_of(notice)
-        send_mail(subject, f"{body}\n", None, [customer.email])
+            send_mail(subject, f"{body}\n", None, [customer.email])
 
 
 def words_of(notice: Notice) -> tuple[str, str]:

@@ -151,5 +151,6 @@ def test_the_page_of_a_new_chat_and_its_menus_are_whole(open_page: Any, alice: U
     page.wait_for_selector("#estimate:has-text('at most')")
     for summary in (".pick", "summary.icon[aria-label='Settings of this conversation']"):
         page.click(summary)
+        assert page.locator("details[open] > .pop").bounding_box()["y"] >= 0  # else its head cannot be reached
         look_at(page, f"menu-{name}")
         page.keyboard.press("Escape")
