@@ -68,8 +68,6 @@ def report(request: Request, name: str) -> HttpResponse:
         page |= {"refused": refused, "wrong": refused.field}
         return render(request, "monitoring/reports/report.html", page, status=400)
     made = kind.make(period)
-    page["request_line"] = f"GET /api/v1/reports/{kind.name}"
-    page["command"] = f"manage.py report {kind.name} --from {period.first} --to {period.last}"
     return render(request, "monitoring/reports/report.html", page | _context(made))
 
 
@@ -123,6 +121,10 @@ def _context(made: Report) -> dict[str, Any]:
         "end": _clock(period.end),
         "made_at": _clock(made.made_at),
         "days": {"from": period.first.isoformat(), "to": period.last.isoformat()},
+        "other_ways": [
+            f"GET {reverse(f'api:report_{made.name}')}",
+            f"manage.py report {made.name} --from {period.first.isoformat()} --to {period.last.isoformat()}",
+        ],
         "main_tables": [table for table in tables if not table["table"].is_aside],
         "aside_tables": [table for table in tables if table["table"].is_aside],
     }
