@@ -46,6 +46,15 @@ def match_open(findings: Iterable[Finding]) -> list[Match]:
     return [Match(finding, alerts.get((finding.rule.name, finding.about))) for finding in findings]
 
 
+def count_open() -> int | None:
+    """How many alerts are open; None if they cannot be read."""
+    try:
+        with limited_transaction():
+            return Alert.objects.open().count()
+    except DatabaseError:
+        return None
+
+
 def at_the_same_time(alert: Alert) -> QuerySet[Alert]:
     """Other alerts that opened about then, the earliest first."""
     opened_at = alert.opened_at or alert.over_since

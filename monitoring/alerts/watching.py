@@ -18,6 +18,7 @@ from monitoring.alerts.rounds import go_round, is_beat_silent
 logger = logging.getLogger(__name__)
 
 _ended = threading.Event()
+_looking = threading.Lock()  # so that nothing is reported after the goodbye
 
 
 def watch(name: str = "", *, is_worker: bool) -> None:
@@ -27,7 +28,7 @@ def watch(name: str = "", *, is_worker: bool) -> None:
     own_name = name or f"web@{socket.gethostname()}"
     step = Loop(
         "watch",
-        lambda: look_around(own_name, is_worker=is_worker),
+        lambda: _look_unless_ended(own_name, is_worker=is_worker),
         pause_seconds=processes.REPORT_SECONDS,
         ended=_ended,
         begins_at_once=True,
@@ -41,9 +42,16 @@ def say_goodbye(name: str) -> None:
     if not settings.ALERT_WATCH:
         return
     try:
-        processes.forget(name)
+        with _looking:
+            processes.forget(name)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("the end of %s is not noted: %s", name, error)
+
+
+def _look_unless_ended(name: str, *, is_worker: bool) -> None:
+    with _looking:
+        if not _ended.is_set():
+            look_around(name, is_worker=is_worker)
 
 
 def look_around(name: str, *, is_worker: bool) -> None:

@@ -31,6 +31,7 @@ def alerts(request: Request) -> HttpResponse:
         "open_alerts": Alert.objects.open().select_related("taken_by"),
         "resolved": told.filter(state=AlertState.RESOLVED).order_by("-resolved_at"),
         "closed": Paginator(closed, PAGE).get_page(request.GET.get("page")),
+        "open_count": reading.count_open(),
     }
     return render(request, "monitoring/alerts.html", context)
 
@@ -54,6 +55,7 @@ def alert(request: Request, alert_id: int) -> HttpResponse:
         "deliveries": found.deliveries.order_by("created_at"),
         "note_form": NoteForm(),
         "refresh_seconds": REFRESH_SECONDS,
+        "open_count": reading.count_open(),
     }
     return render(request, "monitoring/alert.html", context)
 
@@ -62,7 +64,9 @@ def alert(request: Request, alert_id: int) -> HttpResponse:
 @operators_only
 def runbook(request: Request) -> HttpResponse:
     """What each alert means, what to look at, and what to do."""
-    return render(request, "monitoring/runbook.html", {"sections": read_sections().values()})
+    return render(
+        request, "monitoring/runbook.html", {"sections": read_sections().values(), "open_count": reading.count_open()}
+    )
 
 
 @require_POST

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.callers.requests import Request
 from monitoring.alerts.judging import judge
-from monitoring.alerts.reading import match_open
+from monitoring.alerts.reading import count_open, match_open
 from monitoring.overview import look
 from monitoring.pages.operators import operators_only
 
@@ -25,6 +25,7 @@ def now(request: Request) -> HttpResponse:
         "failed_percent_limit": settings.ALERT_FAILED_PERCENT,
         "refresh_seconds": REFRESH_SECONDS,
         "findings": match_open(judge(overview)),
+        "open_count": count_open(),
     }
     template = "monitoring/_operations_live.html" if request.htmx else "monitoring/operations.html"
     return render(request, template, context)

@@ -55,7 +55,7 @@ def test_every_line_is_explained_before_it():
 
 
 def test_the_example_shows_the_defaults_and_leaves_open_what_must_be_set():
-    read, must = read_by_env("base", "api", "inference"), set(read_by_env("production"))
+    read, must = read_by_env("base", "alerts", "api", "inference"), set(read_by_env("production"))
     containers = read_by_containers()
     assert containers["TALLY_TRIAL_PORT"] == "8000"
     for name, (comment, value, _) in example().items():

@@ -9,6 +9,7 @@ from accounts.models import AuditEvent
 from inference.generations.endings import fail_generation
 from inference.models import Generation
 from monitoring.alerts import actions
+from monitoring.alerts.kept import delete_old
 from monitoring.alerts.rounds import go_round
 from monitoring.models import Alert, AlertEvent
 from tests.inference.asking import ask
@@ -216,3 +217,17 @@ def test_with_the_keys_of_redis_gone_a_round_is_done(alice, catalogue, operator,
     admin().flushdb()
     go(0)
     assert Generation.objects.count() == 0
+
+
+def test_what_is_old_is_deleted_and_what_is_open_stays(opened, stuck, operator):
+    stuck(is_stuck=False)
+    go(400)
+    go(701)
+    with later(86_400 * 399):
+        delete_old()
+    assert states("stuck_hold") == ["closed"]
+    with later(86_400 * 402):
+        delete_old()
+    assert Alert.objects.filter(state="closed").count() == 0
+    assert Alert.objects.filter(state="open").exists()
+    assert not AlertEvent.objects.filter(alert_id=opened.pk).exists()

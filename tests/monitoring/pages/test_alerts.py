@@ -175,6 +175,7 @@ def test_the_page_of_operations_leads_to_the_alert_and_to_its_section(operator, 
     assert "/ops/alerts/1" not in client.get("/ops/").content.decode()
     opened = make(rule="no_worker", about=catalogue.key)
     page = client.get("/ops/").content.decode()
+    assert "<b>1 open</b>" in page
     assert f'href="{path("alert", opened)}"' in page
     assert 'href="/ops/runbook/#no-worker-for-a-model"' in page
 
