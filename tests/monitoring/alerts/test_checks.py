@@ -59,13 +59,18 @@ def test_a_contradiction_is_named(settings, changes, named):
 
 @pytest.mark.parametrize(
     "program",
-    [["-c", "import config.asgi"], ["-m", "celery", "-A", "config", "beat", "--schedule=/dev/null", "--pidfile="]],
+    [["-c", "import config.asgi"], ["-m", "celery", "-A", "config", "beat", "--schedule=beat", "--pidfile="]],
 )
-def test_no_process_starts_with_one(program):
+def test_no_process_starts_with_one(program, tmp_path):
     done = subprocess.run(
         [sys.executable, *program],
-        env=os.environ | {"ALERT_QUEUE_SECONDS": "999", "DJANGO_SETTINGS_MODULE": "config.settings.test"},
-        cwd=django_settings.BASE_DIR,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(django_settings.BASE_DIR),
+            "ALERT_QUEUE_SECONDS": "999",
+            "DJANGO_SETTINGS_MODULE": "config.settings.test",
+        },
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
