@@ -15,9 +15,13 @@ from core.admin.base import ReadOnlyAdmin
 class ConversationAdmin(ReadOnlyAdmin):
     """Only metadata. The title is left out, because it is the customer's text."""
 
-    list_display = ("id", "user", "model", "created_at", "updated_at")
+    list_display = ("created_at", "user", "model", "updated_at", "id")
     list_filter = ("model", "created_at")
     search_fields = ("id", "user__email")
+    list_select_related = ("user", "model")
+    ordering = ("-created_at",)
+    recent_by = "created_at"
+    sortable_by = ()
     fields = ("id", "user", "model", "created_at", "updated_at")
 
 

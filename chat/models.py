@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
@@ -75,6 +75,7 @@ class Conversation(models.Model):
         verbose_name_plural = _("conversations")
         indexes = [
             models.Index(name="chat_conversation_of_user", fields=["user", "-updated_at"]),
+            BrinIndex(name="chat_conversation_by_time", fields=["created_at"], autosummarize=True),  # for staff
             # Few conversations are pinned, archived or deleted, so these indexes are small.
             models.Index(
                 name="chat_conversation_pinned", fields=["user", "-pinned_at"], condition=Q(pinned_at__isnull=False)

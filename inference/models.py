@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -177,8 +178,7 @@ class Generation(models.Model):
     """One paid answer, from the request to its end. Its hold has its prices."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Every index is written three times for an answer. These two keys have none of their own: indexes below begin with
-    # them.
+    # Every index is written three times for an answer. These two keys have none: indexes below begin with them.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="generations", db_index=False
     )
@@ -264,6 +264,7 @@ class Generation(models.Model):
                 fields=["follows"],
                 condition=Q(state=GenerationState.QUEUED, follows__isnull=False),
             ),
+            BrinIndex(name="inference_generation_by_time", fields=["created_at"], autosummarize=True),
             models.Index(name="inference_unpaid", fields=["ended_at"], condition=Q(state__in=["cancelled", "failed"])),
         ]
         constraints = [
@@ -373,8 +374,7 @@ class WebProcess(models.Model):
 class Delivery(models.Model):
     """An answer that a web process must still hand over to a client that cannot request it again (`deliveries`)."""
 
-    # No foreign keys: their checks would lock rows that every answer changes. If the process of a row does not exist,
-    # its answer counts as lost.
+    # No foreign keys: their checks would lock rows that every answer changes. Without its process it counts as lost.
     generation = models.OneToOneField(Generation, on_delete=models.CASCADE, primary_key=True, db_constraint=False)
     process_id = models.UUIDField(editable=False)
     created_at = models.DateTimeField(db_default=Now())

@@ -11,6 +11,8 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -34,9 +36,11 @@ class UserAdmin(AccessPages, ServiceAdmin, DjangoUserAdmin[User]):
     """
 
     ordering = ("email",)
-    list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
+    list_display = ("email", "customer", "is_active", "is_staff", "date_joined", "last_login")
+    sortable_by = ("email",)
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
-    search_fields = ("email", "first_name", "last_name")
+    search_fields = ("email", "id")
+    search_help_text = gettext_lazy("The start of an address, or an id.")
     readonly_fields = ("is_active", "last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "password")}),
@@ -48,6 +52,11 @@ class UserAdmin(AccessPages, ServiceAdmin, DjangoUserAdmin[User]):
         (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
+
+    @admin.display(description=gettext_lazy("customer"))
+    def customer(self, row: User) -> str:
+        """Leads to everything about the customer."""
+        return format_html('<a href="{}">{}</a>', reverse("admin:customer", args=[row.pk]), _("Open"))
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Whether this member of staff may change the user. Only superusers may change staff."""
@@ -137,6 +146,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     list_display = ("created_at", "actor", "action", "subject", "details")
     list_filter = ("action", "created_at")
-    search_fields = ("actor__email", "subject__email", "action")
+    search_fields = ("actor__email", "subject__email")
+    ordering = ("-pk",)
+    sortable_by = ()
     linked_lookups = ("subject__exact",)
     list_select_related = ("actor", "subject")

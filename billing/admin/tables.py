@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.callers.requests import Request
+from billing.admin.columns import credits_of, customer_of
 from billing.ledger import price_changes
 from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 from billing.topups import packages
@@ -22,11 +23,17 @@ from core.admin.base import ReadOnlyAdmin, ServiceAdmin
 class LedgerEntryAdmin(ReadOnlyAdmin):
     """Every movement."""
 
-    list_display = ("id", "created_at", "wallet", "kind", "amount_microcredits", "balance_after_microcredits")
+    list_display = ("created_at", "customer", "kind", "credits", "balance_after", "reason", "created_by")
     list_filter = ("kind", "created_at")
-    search_fields = ("wallet__user__email", "idempotency_key", "hold__id")
-    list_select_related = ("wallet",)
+    search_fields = ("wallet__user__email", "id", "idempotency_key", "hold_id")
+    search_help_text = _("The start of a customer's address, or the id of an entry or hold.")
+    list_select_related = ("wallet__user", "created_by")
+    ordering = ("-pk",)
+    sortable_by = ()
     linked_lookups = ("wallet__exact",)
+    customer = customer_of("wallet__user")
+    credits = credits_of("amount_microcredits", _("credits"), is_signed=True)
+    balance_after = credits_of("balance_after_microcredits", _("balance after"))
 
 
 class PriceForm(forms.ModelForm[Price]):
@@ -86,11 +93,22 @@ class PriceAdmin(ServiceAdmin):
 class GrantAdmin(ReadOnlyAdmin):
     """Grants: where credits came from and what is left of them."""
 
-    list_display = ("id", "wallet", "amount_microcredits", "remaining_microcredits", "expires_at")
-    list_filter = ("expires_at", "entry__kind")
-    search_fields = ("wallet__user__email",)
-    list_select_related = ("wallet",)
+    list_display = ("id", "customer", "kind", "credits", "left", "expires_at")
+    list_filter = ("expires_at",)
+    search_fields = ("wallet__user__email", "id")
+    search_help_text = _("The start of a customer's address.")
+    list_select_related = ("wallet__user", "entry")
     linked_lookups = ("wallet__exact",)
+    ordering = ("-pk",)
+    sortable_by = ()
+    customer = customer_of("wallet__user")
+    credits = credits_of("amount_microcredits", _("credits"))
+    left = credits_of("remaining_microcredits", _("left"))
+
+    @admin.display(description=_("kind"))
+    def kind(self, row: Grant) -> str:
+        """How the credits came in."""
+        return row.entry.get_kind_display()
 
 
 class PackageForm(forms.ModelForm[Package]):
@@ -136,6 +154,8 @@ class PackageAdmin(ServiceAdmin):
 class PaymentEventAdmin(ReadOnlyAdmin):
     """The messages of providers, as they came."""
 
-    list_display = ("event_id", "provider", "type", "received_at", "processed_at", "error")
-    list_filter = ("provider", "type", "received_at")
+    list_display = ("received_at", "type", "provider", "event_id", "processed_at", "error")
+    list_filter = ("received_at",)
+    ordering = ("-pk",)
+    sortable_by = ()
     search_fields = ("event_id",)

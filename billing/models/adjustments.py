@@ -48,6 +48,7 @@ class Adjustment(models.Model):
         verbose_name = _("adjustment")
         verbose_name_plural = _("adjustments")
         indexes = [
+            models.Index(name="billing_adjustment_by_time", fields=["-requested_at"]),
             models.Index(
                 name="billing_adjustment_waiting", fields=["requested_at"], condition=Q(state=AdjustmentState.WAITING)
             ),

@@ -61,6 +61,7 @@ class Refund(models.Model):
             ("request_refund", _("Can ask for refunds of answers")),
         ]
         indexes = [
+            models.Index(name="billing_refund_by_time", fields=["-requested_at"]),
             models.Index(name="billing_refund_decided", fields=["decided_at"]),
             models.Index(
                 name="billing_refund_to_send", fields=["next_try_at"], condition=Q(state=RefundState.APPROVED)

@@ -133,6 +133,7 @@ class TopUp(models.Model):
         verbose_name_plural = _("top-ups")
         indexes = [
             models.Index(name="billing_topup_of_user", fields=["user", "-created_at"]),
+            models.Index(name="billing_topup_by_time", fields=["-created_at"]),
             models.Index(name="billing_topup_disputed", fields=["created_at"], condition=Q(disputed_minor__gt=0)),
             # For staff, who find a payment by the start of its reference.
             *(

@@ -3,10 +3,13 @@
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
+from billing.templatetags.money import format_credits
 from core.admin.base import ReadOnlyAdmin, StrictLookups
 from inference.admin.forms import AddModelForm, ChangeModelForm
 from inference.admin.releasing import ReleasePage
@@ -57,9 +60,22 @@ class CatalogueModelAdmin(StrictLookups):
 class GenerationAdmin(ReleasePage, ReadOnlyAdmin):
     """The metadata of answers, without their text."""
 
-    list_display = ("id", "created_at", "user", "model", "state", "prompt_tokens", "completion_tokens")
+    list_display = ("created_at", "user", "model", "state", "prompt_tokens", "completion_tokens", "credits", "id")
+    ordering = ("-created_at",)
+    recent_by = "created_at"
+    sortable_by = ()
     list_filter = ("state", "model", "created_at")
     search_fields = ("id", "user__email")
-    list_select_related = ("user", "model")
+    list_select_related = ("user", "model", "hold")
     linked_lookups = ("user__exact",)
     exclude = ("text", "prompt_token_ids")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Generation]:
+        """All answers, without what was written."""
+        return super().get_queryset(request).defer("text", "prompt_token_ids")
+
+    @admin.display(description=gettext_lazy("credits"))
+    def credits(self, row: Generation) -> str:
+        """What it cost; empty until it has ended."""
+        charged = row.hold.charged_microcredits
+        return "" if charged is None else format_credits(charged)
