@@ -11,6 +11,8 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -35,7 +37,7 @@ class UserAdmin(AccessPages, LargeList, ServiceAdmin, DjangoUserAdmin[User]):
     """
 
     ordering = ("-date_joined", "-id")
-    list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
+    list_display = ("email", "customer", "is_active", "is_staff", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
     people = "pk"
     search_fields = ("pk",)
@@ -60,6 +62,11 @@ class UserAdmin(AccessPages, LargeList, ServiceAdmin, DjangoUserAdmin[User]):
         for start in (text, text.capitalize()):
             found |= Q(first_name__startswith=start) | Q(last_name__startswith=start)
         return found
+
+    @admin.display(description=gettext_lazy("customer"))
+    def customer(self, row: User) -> str:
+        """Leads to everything about the customer."""
+        return format_html('<a href="{}">{}</a>', reverse("admin:customer", args=[row.pk]), _("Open"))
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Whether this member of staff may change the user. Only superusers may change staff."""

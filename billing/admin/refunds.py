@@ -21,6 +21,7 @@ from django_stubs_ext import StrOrPromise
 
 from accounts.callers.requests import Request
 from billing import approvals, currencies
+from billing.admin.columns import credits_of, customer_link, customer_of
 from billing.admin.effects import refund_lines, warning_of_approval
 from billing.models import Hold, Refund, RefundState, TopUp
 from billing.refunds import payouts, requests
@@ -156,12 +157,15 @@ class HoldAdmin(LargeList, RefundableAdmin):
 
     field, permissions = "hold", (requests.PERMISSION, "billing.request_refund")
     title = gettext_lazy("Refund an answer")
-    list_display = ("id", "created_at", "wallet", "state", "amount_microcredits", "charged_microcredits")
+    list_display = ("created_at", "customer", "model_key", "held", "charged", "state")
     list_filter = ("state", "created_at")
     people, found_by = "wallet", ("id", "reference")
     ordering = ("-created_at", "-id")
+    customer = customer_of("wallet__user")
+    held = credits_of("amount_microcredits", gettext_lazy("held"))
+    charged = credits_of("charged_microcredits", gettext_lazy("charged"))
     linked_lookups = ("wallet__exact",)
-    list_select_related = ("wallet",)
+    list_select_related = ("wallet__user",)
 
     def facts_of(self, target: Hold) -> list[tuple[str, Any]]:
         """When it was, of which model, and what it cost."""
@@ -179,11 +183,10 @@ class TopUpAdmin(LargeList, RefundableAdmin):
     field, permissions = "topup", (requests.PERMISSION,)
     title = gettext_lazy("Refund a payment")
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}  # the default as of Django 6
-    list_display = ("id", "created_at", "user", "provider", "state", "amount_minor", "currency", "refunded_minor")
+    list_display = ("created_at", "customer", "paid", "refunded", "state", "provider", "payment_reference")
     list_filter = ("state", "created_at")
     people, found_by = "user", ("id",)
     ordering = ("-created_at", "-id")
-    list_select_related = ("user",)
 
     def named_by(self, text: str) -> Q:
         """By the provider's references too, which are unique for each provider."""
@@ -193,6 +196,18 @@ class TopUpAdmin(LargeList, RefundableAdmin):
         return found
 
     linked_lookups = ("user__exact",)
+    list_select_related = ("user",)
+    customer = customer_of("user")
+
+    @admin.display(description=gettext_lazy("amount"))
+    def paid(self, row: TopUp) -> str:
+        """What the customer pays."""
+        return money(row.amount_minor, row.currency)
+
+    @admin.display(description=gettext_lazy("refunded"))
+    def refunded(self, row: TopUp) -> str:
+        """What went back of it."""
+        return money(row.refunded_minor, row.currency) if row.refunded_minor else ""
 
     def facts_of(self, target: TopUp) -> list[tuple[str, Any]]:
         """The payment, and what it bought."""
@@ -214,22 +229,22 @@ class TopUpAdmin(LargeList, RefundableAdmin):
 class RefundAdmin(LargeList, ReadOnlyAdmin):
     """Refunds, and the decision on those that wait for a second person."""
 
-    list_display = (
-        "id",
-        "requested_at",
-        "state",
-        "amount",
-        "reason",
-        "requested_by",
-        "decided_by",
-        "error",
-        "next_try_at",
-    )
+    list_display = ("requested_at", "customer", "worth", "state", "reason", "requested_by", "decided_by", "error")
     list_filter = ("state", "requested_at")
     people, found_by = "requested_by", ("id", "hold", "topup")
     ordering = ("-requested_at", "-id")
-    list_select_related = ("requested_by", "decided_by")
+    list_select_related = ("hold__wallet__user", "topup__user", "requested_by", "decided_by")
     actions = ("approve", "reject", "try_again")
+
+    @admin.display(description=gettext_lazy("customer"))
+    def customer(self, row: Refund) -> str:
+        """Whose answer or payment it is."""
+        return customer_link(payouts.customer_of(row))
+
+    @admin.display(description=gettext_lazy("amount"))
+    def worth(self, row: Refund) -> str:
+        """Credits of an answer, money of a payment."""
+        return payouts.worth_of(row.amount, row.topup)
 
     def has_make_refund_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(requests.PERMISSION)

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.callers.requests import Request
+from billing.admin.columns import credits_of, customer_of
 from billing.ledger import price_changes
 from billing.models import Grant, LedgerEntry, Package, PaymentEvent, Price
 from billing.topups import packages
@@ -23,12 +24,15 @@ from core.admin.large_lists import LargeList, filter_of_values
 class LedgerEntryAdmin(LargeList, ReadOnlyAdmin):
     """Every movement."""
 
-    list_display = ("id", "created_at", "wallet", "kind", "amount_microcredits", "balance_after_microcredits")
+    list_display = ("created_at", "customer", "kind", "credits", "balance_after", "reason", "created_by")
     list_filter = ("kind", "created_at")
     people, found_by = "wallet", ("id", "idempotency_key", "hold")
-    list_select_related = ("wallet",)
     ordering = ("-id",)
+    list_select_related = ("wallet__user", "created_by")
     linked_lookups = ("wallet__exact",)
+    customer = customer_of("wallet__user")
+    credits = credits_of("amount_microcredits", _("credits"), is_signed=True)
+    balance_after = credits_of("balance_after_microcredits", _("balance after"))
 
 
 class PriceForm(forms.ModelForm[Price]):
@@ -88,12 +92,20 @@ class PriceAdmin(ServiceAdmin):
 class GrantAdmin(LargeList, ReadOnlyAdmin):
     """Grants: where credits came from and what is left of them."""
 
-    list_display = ("id", "wallet", "amount_microcredits", "remaining_microcredits", "expires_at")
+    list_display = ("id", "customer", "kind", "credits", "left", "expires_at")
     list_filter = ("expires_at",)
     people, found_by = "wallet", ("id", "entry")
-    list_select_related = ("wallet",)
     ordering = ("-id",)
+    list_select_related = ("wallet__user", "entry")
     linked_lookups = ("wallet__exact",)
+    customer = customer_of("wallet__user")
+    credits = credits_of("amount_microcredits", _("credits"))
+    left = credits_of("remaining_microcredits", _("left"))
+
+    @admin.display(description=_("kind"))
+    def kind(self, row: Grant) -> str:
+        """How the credits came in."""
+        return row.entry.get_kind_display()
 
 
 class PackageForm(forms.ModelForm[Package]):
@@ -139,7 +151,7 @@ class PackageAdmin(ServiceAdmin):
 class PaymentEventAdmin(LargeList, ReadOnlyAdmin):
     """The messages of providers, as they came."""
 
-    list_display = ("event_id", "provider", "type", "received_at", "processed_at", "error")
+    list_display = ("received_at", "type", "provider", "event_id", "processed_at", "error")
     list_filter = (filter_of_values("type", _("type")), "received_at")
     found_by = ("event_id",)
     ordering = ("-received_at", "-id")

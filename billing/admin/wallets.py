@@ -22,6 +22,7 @@ from django_stubs_ext import StrOrPromise
 
 from accounts.callers.requests import Request
 from billing import adjustments, approvals, ledger
+from billing.admin.columns import credits_of, customer_of
 from billing.admin.effects import adjustment_lines, warning_of_approval
 from billing.models import MICROCREDITS_PER_CREDIT, Adjustment, Wallet
 from billing.templatetags.money import format_credits, signed_credits
@@ -77,8 +78,11 @@ class GrantForm(AdjustmentForm):
 class WalletAdmin(LargeList, ReadOnlyAdmin):
     """Balances, and the pages `<id>/adjust/` and `<id>/grant/`."""
 
-    list_display = ("user", "balance_microcredits", "held_microcredits", "created_at")
+    list_display = ("id", "customer", "balance", "held", "created_at")
     people, found_by = "user", ("id",)
+    customer = customer_of("user")
+    balance = credits_of("balance_microcredits", gettext_lazy("balance"))
+    held = credits_of("held_microcredits", gettext_lazy("held"))
     list_select_related = ("user",)
 
     def get_urls(self) -> list[URLPattern]:
@@ -187,30 +191,14 @@ def _too_much(available_microcredits: int) -> str:
 class AdjustmentAdmin(LargeList, ReadOnlyAdmin):
     """Adjustments, and the decision on those that wait for a second person."""
 
-    list_display = (
-        "id",
-        "requested_at",
-        "state",
-        "wallet_owner",
-        "credits",
-        "reason",
-        "requested_by",
-        "decided_by",
-    )
+    list_display = ("requested_at", "customer", "credits", "state", "reason", "requested_by", "decided_by")
     list_filter = ("state", "requested_at")
     ordering = ("-requested_at", "-id")
     people, found_by = "wallet", ("id",)
+    customer = customer_of("wallet__user")
+    credits = credits_of("amount_microcredits", gettext_lazy("credits"), is_signed=True)
     list_select_related = ("wallet__user", "requested_by", "decided_by")
     actions = ("approve", "reject")
-
-    @admin.display(description=gettext_lazy("customer"))
-    def wallet_owner(self, row: Adjustment) -> str:
-        """Whose credits they are."""
-        return str(row.wallet.user)
-
-    @admin.display(description=gettext_lazy("credits"))
-    def credits(self, row: Adjustment) -> str:
-        return format_credits(row.amount_microcredits)
 
     def has_adjust_wallet_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.adjust_wallet")

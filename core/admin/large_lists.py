@@ -4,18 +4,14 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.contrib.auth import get_user_model
-from django.core.paginator import Paginator
 from django.db import connection, models
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 from django_stubs_ext import StrOrPromise
 
 from core.admin.base import StrictLookups
 
-MOST_COUNTED = 1_000  # how many rows a list counts, and so how far its pages go: a filter finds the others
 MOST_PEOPLE = 20  # whom the beginning of an address may mean at once
 LONGEST_NUMBER = 18  # digits of an id
 
@@ -31,25 +27,6 @@ SELECT value FROM found WHERE value IS NOT NULL
 """
 
 
-class CountingToALimit(Paginator[Any]):
-    """Counts MOST_COUNTED rows at most, so that counting takes as long for a million rows as for a thousand."""
-
-    @cached_property
-    def count(self) -> int:
-        """How many rows there are, MOST_COUNTED if there are more. In the order of the list: its index serves both."""
-        rows: Any = self.object_list
-        return int(rows[:MOST_COUNTED].count()) if isinstance(rows, QuerySet) else len(rows)
-
-
-class UnsortedChangeList(ChangeList):
-    """In the order of the list itself: nobody can ask for another, for which there is no index."""
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Django's, without what the URL asks for."""
-        self.params.pop(ORDER_VAR, None)
-        return super().get_ordering(request, queryset)
-
-
 class LargeList(StrictLookups):
     """A list of a table that grows with the site. `ordering` and each filter must have an index.
 
@@ -61,15 +38,7 @@ class LargeList(StrictLookups):
     people = ""
     found_by: tuple[str, ...] = ()
     search_fields = ("pk",)  # there is a box; `get_search_results` says what it does
-    show_full_result_count = False
-    paginator = CountingToALimit
-    sortable_by = ()
-    list_per_page = 50
-    list_max_show_all = 50
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002  Django's
-        """The class of the list."""
-        return UnsortedChangeList
+    sortable_by = ()  # there is an index for the order of the list alone
 
     def get_search_results(
         self, _request: HttpRequest, rows: QuerySet[Any], search_term: str

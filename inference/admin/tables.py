@@ -3,10 +3,13 @@
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
+from billing.templatetags.money import format_credits
 from core.admin.base import ReadOnlyAdmin, StrictLookups
 from core.admin.large_lists import LargeList
 from inference.admin.forms import AddModelForm, ChangeModelForm
@@ -58,10 +61,20 @@ class CatalogueModelAdmin(StrictLookups):
 class GenerationAdmin(ReleasePage, LargeList, ReadOnlyAdmin):
     """The metadata of answers, without their text."""
 
-    list_display = ("id", "created_at", "user", "model", "state", "prompt_tokens", "completion_tokens")
+    list_display = ("created_at", "user", "model", "state", "prompt_tokens", "completion_tokens", "credits", "id")
     list_filter = ("state", "model", "created_at")
     people, found_by = "user", ("id", "hold")
     ordering = ("-created_at", "-id")
-    list_select_related = ("user", "model")
+    list_select_related = ("user", "model", "hold")
     linked_lookups = ("user__exact",)
     exclude = ("text", "prompt_token_ids")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Generation]:
+        """All answers, without what was written."""
+        return super().get_queryset(request).defer("text", "prompt_token_ids")
+
+    @admin.display(description=gettext_lazy("credits"))
+    def credits(self, row: Generation) -> str:
+        """What it cost; empty until it has ended."""
+        charged = row.hold.charged_microcredits
+        return "" if charged is None else format_credits(charged)
