@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from billing.reporting.standing import ProofsOfPeriod, read_proofs
 from core.days import in_report_zone
-from inference.generations.unpaid import count_failures
+from inference.unpaid import count_failures
 from monitoring.reports.periods import ReportPeriod
 from monitoring.reports.tables import Column, Proof, Report, Table, Unit
 

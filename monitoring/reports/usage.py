@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing.reporting.ledger_days import DayOfLedger, read_ledger, usage_of
-from inference.generations.unpaid import Unpaid, count_unpaid
+from inference.unpaid import Unpaid, count_unpaid
 from monitoring.reports.periods import ReportPeriod
 from monitoring.reports.proofs import prove_usage
 from monitoring.reports.tables import Column, Report, Row, Table, Unit

@@ -18,7 +18,7 @@ from core.admin.large_lists import values_of
 from tests.support.cast import UserFactory
 
 pytestmark = pytest.mark.django_db
-LIST, FILE = reverse("admin:accounts_auditevent_changelist"), reverse("admin:accounts_auditevent_export")
+LIST, FILE = reverse("admin:accounts_auditevent_changelist"), reverse("admin:accounts_auditevent_csv")
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def shown(client, **asked):
 
 
 def test_an_event_says_who_what_why_from_where_and_in_which_request(client, boss, alice):
-    fields = {"reason": "stolen card", "confirmed": "true", "idempotency_key": "a" * 32}
+    fields = {"reason": "Account taken over", "confirmed": "true", "idempotency_key": "a" * 32}
     page = reverse("admin:accounts_user_suspend", args=[alice.pk])
     client.post(page, fields, headers={"X-Request-Id": "from-the-proxy"}, REMOTE_ADDR="192.0.2.7")
     event = AuditEvent.objects.get(action="user suspended")
-    assert (event.actor, event.subject, event.reason) == (boss, alice, "stolen card")
+    assert (event.actor, event.subject, event.reason) == (boss, alice, "Account taken over")
     assert (event.address, event.request_id) == ("192.0.2.7", "from-the-proxy")
 
 
 def test_a_bad_id_of_a_request_is_replaced(client, boss, alice):
-    fields = {"reason": "x", "confirmed": "true", "idempotency_key": "a" * 32}
+    fields = {"reason": "Against the terms", "confirmed": "true", "idempotency_key": "a" * 32}
     page = reverse("admin:accounts_user_suspend", args=[alice.pk])
     client.post(page, fields, headers={"X-Request-Id": "<script>"})
     assert len(AuditEvent.objects.get(action="user suspended").request_id) == 32
@@ -110,7 +110,7 @@ def test_it_is_found_by_who_whom_object_kind_and_request(client, boss, alice, ch
     audit.record(actor=charlie, action="second", subject=charlie, key=8)
     client.post(
         reverse("admin:accounts_user_suspend", args=[charlie.pk]),
-        {"reason": "x", "confirmed": "true", "idempotency_key": "a" * 32},
+        {"reason": "Against the terms", "confirmed": "true", "idempotency_key": "a" * 32},
         headers={"X-Request-Id": "one-request"},
     )
     assert shown(client) == ["user suspended", "second", "first"]
@@ -133,17 +133,13 @@ def test_kinds_are_those_that_there_are(boss):
     assert values_of(AuditEvent, "action") == ["first", "second"]
 
 
-def test_the_list_counts_no_rows_beyond_its_limit_and_asks_few_questions(client, boss, alice, monkeypatch):
+def test_the_list_counts_no_rows_and_asks_few_questions(client, boss, alice):
     for number in range(60):
         audit.record(actor=boss, action=f"kind {number}", subject=alice)
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         assert client.get(LIST).status_code == 200
     assert len(queries) <= 12
-    counting = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
-    assert counting
-    assert all("LIMIT" in sql for sql in counting)
+    assert not any("COUNT(" in query["sql"] for query in queries)
     assert client.get(LIST, {"p": 2}).status_code == 200
     assert client.get(LIST, {"all": ""}).status_code == 200
 

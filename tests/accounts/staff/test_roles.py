@@ -63,7 +63,7 @@ TABLE = {
     ),
     "accounts_apikey": pages(SEES_MONEY),
     "accounts_apisession": pages(SUSPENDS),
-    "accounts_auditevent": pages(MONEY, export=MONEY),
+    "accounts_auditevent": pages(MONEY),
     "auth_group": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "account_emailaddress": pages(BOSS, add=BOSS, change=BOSS, delete=BOSS),
     "billing_wallet": pages(SEES_MONEY, adjust=MONEY, grant=MONEY),
@@ -95,7 +95,7 @@ OTHER_PAGES: dict[str, dict[str, Any]] = {
     "approval": {},
     "customer": {},
 }
-WITHOUT_OBJECT = {"changelist", "csv", "add", "generate", "stock", "export"}
+WITHOUT_OBJECT = {"changelist", "csv", "add", "generate", "stock"}
 
 
 def member(role):
