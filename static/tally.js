@@ -32,17 +32,22 @@
   });
 
   // Streams: a hidden tab lets go of its connection, of which a browser has six for a host, and when it is shown again
-  // goes on after the last event. Between a block and the tail that belongs to it there is no such place: it begins anew.
+  // goes on after the last event. A block is held until the tail that belongs to it: both are painted at once, nothing jumps.
   // A stream that is refused, as too many are open, is closed for good by the browser. It is asked for again after a pause.
   const TRY_AGAIN_MILLISECONDS = 5000;  // as the server's Retry-After, which no script is told
   class Stream extends EventTarget {
-    #url; #source = null; #names = new Set(); #after = ""; #isClosed = false; #nextTry = 0;
+    #url; #source = null; #names = new Set(); #after = ""; #block = null; #isClosed = false; #nextTry = 0;
     #turn = () => { if (document.hidden) this.#pause(); else this.#open(); };
     #pass = (event) => {
-      if (event.type === "block") this.#after = "";
-      if (event.type === "tail") this.#after = event.lastEventId;
-      this.dispatchEvent(new MessageEvent(event.type, { data: event.data, lastEventId: event.lastEventId }));
+      if (event.type === "block") { this.#block = event; return; }
+      if (event.type === "tail") {
+        if (this.#block) this.#tell(this.#block);
+        this.#block = null;
+        this.#after = event.lastEventId;
+      }
+      this.#tell(event);
     };
+    #tell = (event) => this.dispatchEvent(new MessageEvent(event.type, { data: event.data, lastEventId: event.lastEventId }));
 
     constructor(url) {
       super();
@@ -72,7 +77,7 @@
       clearTimeout(this.#nextTry);
       this.#nextTry = 0;
       this.#source?.close();
-      this.#source = null;
+      this.#source = this.#block = null;
     }
 
     #tryLater() {
@@ -88,6 +93,7 @@
       source.addEventListener("login", () => { this.close(); keepDraft(); location.reload(); });
       source.onopen = (event) => this.onopen?.(event);
       source.onerror = (event) => {
+        this.#block = null;  // it comes again, after the last tail
         if (source.readyState === EventSource.CLOSED) this.#tryLater();
         this.onerror?.(event);
       };
