@@ -38,7 +38,7 @@ KINDS = {
         Kind("usage", _("Usage"), _("Answers, tokens and credits over time."), usage.make_usage),
         Kind("models", _("Models"), _("What each model did, earned and gave back."), usage.make_models),
         Kind("performance", _("Performance"), _("How long answers took, in percentiles."), performance.make),
-        Kind("incidents", _("Incidents"), _("Faults of the ledger, and answers that failed."), incidents.make),
+        Kind("incidents", _("Incidents"), _("Alerts, faults of the ledger, and answers that failed."), incidents.make),
     )
 }
 

@@ -1,9 +1,6 @@
-"""The report of incidents: proofs of the ledger that found faults, and answers that failed.
+"""The report of incidents: alerts that opened, proofs of the ledger that found faults, and answers that failed."""
 
-What else goes wrong is added by whoever knows of it, with `add_source`: a function from a period to a table.
-"""
-
-from collections.abc import Callable
+from datetime import datetime
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,24 +8,16 @@ from django.utils.translation import gettext as _
 from billing.reporting.standing import ProofsOfPeriod, read_proofs
 from core.days import in_report_zone
 from inference.unpaid import count_failures
+from monitoring.alerts.notices import title_of
+from monitoring.models import Alert
 from monitoring.reports.periods import ReportPeriod
 from monitoring.reports.tables import Column, Proof, Report, Table, Unit
 
 MOST_ROWS = 100
 
-Source = Callable[[ReportPeriod], Table]
-_sources: list[Source] = []
-
-
-def add_source(source: Source) -> Source:
-    """Add a table to every report of incidents. Call this in an app's `ready`."""
-    if source not in _sources:
-        _sources.append(source)
-    return source
-
 
 def make(period: ReportPeriod) -> Report:
-    """Make the report. Three queries, and those of the other sources."""
+    """Make the report. Four queries."""
     proofs = read_proofs(period.begin, period.end, MOST_ROWS)
     return Report(
         name="incidents",
@@ -36,15 +25,42 @@ def make(period: ReportPeriod) -> Report:
         period=period,
         made_at=timezone.now(),
         proof=_proof(proofs),
-        tables=[*(source(period) for source in _sources), _faults(proofs), _failures(period)],
+        tables=[_alerts(period), _faults(proofs), _failures(period)],
     )
+
+
+def _alerts(period: ReportPeriod) -> Table:
+    opened = Alert.objects.told().filter(opened_at__gte=period.begin, opened_at__lt=period.end)
+    rows = [
+        {
+            "key": str(alert.pk),
+            "opened": _moment(alert.opened_at),
+            "closed": _moment(alert.closed_at),
+            "what": title_of(alert),
+            "severity": _("critical") if alert.is_critical else _("warning"),
+            "detail": alert.detail,
+        }
+        for alert in opened.order_by("opened_at", "pk")[:MOST_ROWS]
+    ]
+    columns = (
+        Column("opened", _("Opened")),
+        Column("closed", _("Closed")),
+        Column("what", _("What was wrong")),
+        Column("severity", _("Severity")),
+        Column("detail", _("In figures")),
+    )
+    return Table("alerts", _("Alerts"), columns, rows, note=_at_most(len(rows)))
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{in_report_zone(at):%Y-%m-%d %H:%M}" if at else ""
 
 
 def _faults(proofs: ProofsOfPeriod) -> Table:
     rows = [
         {
             "key": proof.started_at.isoformat(),
-            "when": f"{in_report_zone(proof.started_at):%Y-%m-%d %H:%M}",
+            "when": _moment(proof.started_at),
             "what": _("of everything") if proof.is_of_everything else _("of what was new"),
             "faults": proof.faults,
             "first_fault": first_fault,

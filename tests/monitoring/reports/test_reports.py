@@ -11,12 +11,11 @@ from django.core.management import CommandError, call_command
 from billing.ledger.verification import proofs
 from billing.models import LedgerDay
 from billing.tasks import sum_usage
-from monitoring.reports import incidents
+from monitoring.models import Alert, AlertState
 from monitoring.reports.catalogue import KINDS
 from monitoring.reports.charts import draw
 from monitoring.reports.files import as_csv, as_data
-from monitoring.reports.periods import ReportPeriod, read_period
-from monitoring.reports.tables import Column, Table, Unit
+from monitoring.reports.periods import read_period
 from monitoring.totals.metrics import FIRST_TOKEN, MODEL, Sums
 from monitoring.totals.samples import read_between, take_sample
 from tests.monitoring.reports.conftest import BEGINNING, MIDDLE, at
@@ -141,14 +140,22 @@ def test_incidents_say_why_answers_failed_and_whether_the_ledger_was_proven(octo
     assert make("incidents", "2026-09-01", "2026-09-30").proof.heading == "The ledger was not proven in this period."
 
 
-def test_others_add_their_tables_to_incidents(db, monkeypatch):
-    monkeypatch.setattr(incidents, "_sources", [])
+def test_incidents_list_the_alerts_that_opened_in_the_period(db):
+    def alert(at, rule="disk", **fields):
+        Alert.objects.create(rule=rule, is_critical=True, detail="full", over_since=at, opened_at=at, **fields)
 
-    def alerts(period: ReportPeriod) -> Table:
-        return Table("alerts", "Alerts", (Column("n", "N", Unit.COUNT),), [{"n": len(period.days)}])
-
-    incidents.add_source(alerts)
-    incidents.add_source(alerts)
+    alert(MIDDLE, state=AlertState.OPEN)
+    alert(MIDDLE, "memory", state=AlertState.CLOSED, closed_at=MIDDLE + timedelta(hours=2))
+    alert(MIDDLE - timedelta(days=60), "redis_evicts", state=AlertState.OPEN)
+    Alert.objects.create(rule="queue_old", is_critical=False, detail="not yet", over_since=MIDDLE)
+    disk, memory = rows_of(make("incidents"), "alerts").values()
+    assert (disk["opened"], disk["closed"], disk["severity"], disk["detail"]) == (
+        f"{MIDDLE:%Y-%m-%d %H:%M}",
+        "",
+        "critical",
+        "full",
+    )
+    assert memory["closed"] == f"{MIDDLE + timedelta(hours=2):%Y-%m-%d %H:%M}"
     assert [table.key for table in make("incidents").tables] == ["alerts", "faults", "failures"]
 
 
