@@ -71,7 +71,7 @@ def take_100_credits(admin, email):
     user_wallet = admin.locator(f"a:has-text('{email}')").first
     admin.goto(f"/admin/billing/wallet/?q={email}")
     user_wallet.click()
-    admin.click(".object-tools a:has-text('Adjust credits')")
+    admin.click("#actions a:has-text('Adjust credits')")
     admin.fill("[name=credits]", "-100")
     admin.check("[name=reason][value='Charged in error']")
     admin.click("input[type=submit].default")

@@ -267,7 +267,7 @@ PAYMENTS = [
     Guard(
         "refund without a reason",
         "billing/refunds/requests.py",
-        "    if not reason:\n",
+        '    if not said["reason"]:\n',
         "    if False:\n",
         REFUNDS,
         "a_refund_needs_a_reason",

@@ -205,7 +205,7 @@ def test_staff_refunds_in_the_admin_in_two_steps(client, bob, staff, charged, fa
     url = reverse("admin:billing_hold_refund", args=[charged.pk])
     assert url in client.get(reverse("admin:billing_hold_change", args=[charged.pk])).content.decode()
     assert "0.00042" in client.get(url).content.decode()
-    fields = {"amount": "0.0001", "reason": "A poor answer", "idempotency_key": uuid4()}
+    fields = {"amount": "0.0001", "reason": "Answer failed or unusable", "idempotency_key": uuid4()}
     assert "0.0001 credits go back to bob@example.com" in client.post(url, fields).content.decode()
     assert balance(bob) == 580  # the preview moves nothing
     for _ in range(2):

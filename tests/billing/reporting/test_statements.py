@@ -18,7 +18,7 @@ from billing.reporting import exports
 from billing.reporting.statements import NoStatement, make_statement, months_of
 from core.days import this_month
 from tests.billing.holds import open_hold
-from tests.billing.reporting.entries import insert_entries
+from tests.billing.reporting.entries import credit, insert_entries
 from tests.billing.reporting.long_history import read_in_little_memory
 from tests.support.cast import CREDIT, fund
 
@@ -242,6 +242,7 @@ async def test_memory_stays_flat_over_100_000_lines(async_client, bob, long_hist
 
 def test_a_short_statement_is_found_by_the_wallets_own_index(alice, charlie):
     insert_entries(charlie, 800)  # so many that the planner has no doubt
+    credit(alice, "after them")
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off")
     plan = make_statement(user=alice, month=this_month()).lines.explain()

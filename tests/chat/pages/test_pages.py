@@ -259,16 +259,16 @@ def test_stop_from_the_page_answers_at_once(client, conversation, send):
 def test_pages_ask_few_questions_however_long_the_conversation_is(
     client, conversation, send, worker, django_assert_max_num_queries
 ):
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         client.get(conversation.get_absolute_url())
     for n in range(3):
         send(f"More {n}", to=conversation)
         worker.serve(Generation.objects.latest("created_at").model_id)
     first = reverse("chat:retry", args=[conversation.messages.filter(role="assistant")[0].pk])
     client.post(first, {"idempotency_key": uuid4()})
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         client.get(conversation.get_absolute_url())
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         client.get(reverse("chat:home"))
 
 

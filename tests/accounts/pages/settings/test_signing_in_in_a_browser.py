@@ -32,7 +32,7 @@ def set_up_app(page):
     page.click("text=Set up")
     confirm(page)
     secret = page.inner_text(".secret code")
-    page.fill("[name=code]", code_of(secret, -1))
+    page.fill("[name=code]", code_of(secret))
     page.click("button:has-text('Turn on')")
     page.wait_for_selector("#codes")
     return secret

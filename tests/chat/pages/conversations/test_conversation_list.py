@@ -210,7 +210,7 @@ def test_further_pages_come_as_part_of_the_list_and_as_a_page(client, talk):
 
 
 def test_the_list_costs_one_query_on_a_page(client, talk, alice, catalogue, django_assert_num_queries):
-    with django_assert_num_queries(7) as before:
+    with django_assert_num_queries(8) as before:
         text_of(client)
     for number in range(60):
         Conversation.objects.create(user=alice, model=catalogue, title=f"Talk {number}")
